@@ -1,0 +1,98 @@
+//! Topics and their names.
+
+use std::{fmt, str::FromStr};
+
+use crate::{CaptionsSessionId, CommandId, ConversationId, RoomId, UserId, VehicleId};
+
+/// What can be followed. Its string is the topic's name for clients, its Redis key's core and its Pub/Sub channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// The course and the answer of one vehicle command.
+    Response(CommandId),
+    /// One conversation with a language model.
+    Conversation(ConversationId),
+    /// One room of people.
+    Room(RoomId),
+    /// The captions of one audio session.
+    Captions(CaptionsSessionId),
+    /// One vehicle's coming and going.
+    Vehicle(VehicleId),
+    /// What concerns one user.
+    User(UserId),
+    /// Ended sessions and switched accounts, for gateways. No client may follow it.
+    Sessions,
+}
+
+/// Text that names no topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a topic looks like response:<id>, conversation:<id>, room:<id>, captions:<id>, vehicle:<id> or user:<id>")]
+pub struct InvalidTopic;
+
+const SESSIONS: &str = "sessions";
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Response(id) => write!(f, "response:{id}"),
+            Self::Conversation(id) => write!(f, "conversation:{id}"),
+            Self::Room(id) => write!(f, "room:{id}"),
+            Self::Captions(id) => write!(f, "captions:{id}"),
+            Self::Vehicle(id) => write!(f, "vehicle:{id}"),
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::Sessions => f.write_str(SESSIONS),
+        }
+    }
+}
+
+impl FromStr for Topic {
+    type Err = InvalidTopic;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTopic> {
+        if text == SESSIONS {
+            return Ok(Self::Sessions);
+        }
+        let (kind, id) = text.split_once(':').ok_or(InvalidTopic)?;
+        let topic = match kind {
+            "response" => id.parse().map(Self::Response),
+            "conversation" => id.parse().map(Self::Conversation),
+            "room" => id.parse().map(Self::Room),
+            "captions" => id.parse().map(Self::Captions),
+            "vehicle" => id.parse().map(Self::Vehicle),
+            "user" => id.parse().map(Self::User),
+            _ => return Err(InvalidTopic),
+        };
+        topic.map_err(|_| InvalidTopic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_is_known_by_its_name() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let topics = [
+            Topic::Response(CommandId::new(now)),
+            Topic::Conversation(ConversationId::new(now)),
+            Topic::Room(RoomId::new(now)),
+            Topic::Captions(CaptionsSessionId::new(now)),
+            Topic::Vehicle(VehicleId::new(now)),
+            Topic::User(UserId::new(now)),
+            Topic::Sessions,
+        ];
+        for topic in topics {
+            assert_eq!(topic.to_string().parse(), Ok(topic));
+        }
+    }
+
+    #[test]
+    fn one_topic_has_one_name() {
+        let name = Topic::Response(CommandId::new(jiff::Timestamp::now())).to_string();
+        for text in
+            [name.to_uppercase(), name.replace('-', ""), format!("{name} "), "response:".to_owned(), "".to_owned()]
+        {
+            assert_eq!(text.parse::<Topic>(), Err(InvalidTopic), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+
+/// `turnpike.event.v1`: what can happen on a topic.
+pub mod event {
+    /// Version 1.
+    #[expect(missing_docs, reason = "prost documents messages, not the modules it makes of oneofs")]
+    #[allow(clippy::all, unused_qualifications, reason = "generated")]
+    pub mod v1 {
+        include!("gen/turnpike.event.v1.rs");
+    }
+}
+
+/// `turnpike.auth.v1`: who somebody is.
+pub mod auth {
+    /// Version 1.
+    #[expect(missing_docs, reason = "tonic documents methods, not the modules around them")]
+    #[allow(clippy::all, unused_qualifications, reason = "generated")]
+    pub mod v1 {
+        include!("gen/turnpike.auth.v1.rs");
+    }
+}
+
+/// `turnpike.vehicle.v1`: the registry, the commands, the connectors.
+pub mod vehicle {
+    /// Version 1.
+    #[expect(missing_docs, reason = "tonic documents methods, not the modules around them")]
+    #[allow(clippy::all, unused_qualifications, reason = "generated")]
+    pub mod v1 {
+        include!("gen/turnpike.vehicle.v1.rs");
+    }
+}
+
+/// The compiled `.proto` files, comments left out: what gRPC reflection serves.
+pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
