@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod claims;
+mod sign;
+mod verify;
+
+pub use claims::{Claims, Role};
+pub use sign::SigningKey;
+pub use verify::{InvalidKeySet, KeySet, Refused};
+
+/// The `iss` of every token.
+pub const ISSUER: &str = "turnpike";
+/// The `aud` of every token.
+pub const AUDIENCE: &str = "turnpike";
+/// The media type of RFC 9068, which keeps other JWTs of the same key from passing as access tokens.
+const TYPE: &str = "at+jwt";
