@@ -1,0 +1,74 @@
+//! The bus as a process of ours opens it.
+
+use std::time::Duration;
+
+use turnpike_bus::{Bus, Limits, Status};
+
+use crate::{ConfigError, Death, Environment, Process};
+
+/// The variables about the bus.
+#[derive(Clone, Debug)]
+pub struct BusConfig {
+    /// `TURNPIKE_REDIS_URL`; without it there is only this process.
+    pub redis_url: Option<String>,
+    /// `TURNPIKE_TOPIC_RETENTION_SECONDS` and `TURNPIKE_TOPIC_MAX_EVENTS`.
+    pub limits: Limits,
+}
+
+impl BusConfig {
+    /// Reads the variables.
+    pub fn new(env: &Environment) -> Result<Self, ConfigError> {
+        let retention = env.parse("TURNPIKE_TOPIC_RETENTION_SECONDS", 86_400, "seconds from 60 to 31536000", |s| {
+            (60..=31_536_000).contains(s)
+        })?;
+        let max_events = env.parse("TURNPIKE_TOPIC_MAX_EVENTS", 10_000, "a number from 16 to 1000000", |n| {
+            (16..=1_000_000).contains(n)
+        })?;
+        Ok(Self {
+            redis_url: env.get("TURNPIKE_REDIS_URL")?.map(str::to_owned),
+            limits: Limits { retention: Duration::from_secs(retention), max_events },
+        })
+    }
+}
+
+/// Opens the bus that separate processes share, and reports its state as the component `bus`.
+pub fn shared_bus(process: &Process, config: &BusConfig) -> anyhow::Result<Bus> {
+    let url = config.redis_url.as_deref().ok_or(ConfigError::Missing(
+        "TURNPIKE_REDIS_URL",
+        "separate processes share events over Redis, e.g. redis://127.0.0.1:6379",
+    ))?;
+    process.outbound.permit(url)?;
+    // The URL may hold a password: the error names the variable, not the value.
+    let invalid = |_| process.env.invalid("TURNPIKE_REDIS_URL", "a URL such as redis://:password@127.0.0.1:6379/0");
+    let bus = Bus::redis(url, config.limits.clone()).map_err(invalid)?;
+    report(process, &bus);
+    Ok(bus)
+}
+
+/// The bus within one process: Redis if it is configured, else memory.
+pub fn own_bus(process: &Process, config: &BusConfig) -> anyhow::Result<Bus> {
+    if config.redis_url.is_some() {
+        return shared_bus(process, config);
+    }
+    let bus = Bus::memory(config.limits.clone());
+    report(process, &bus);
+    Ok(bus)
+}
+
+fn report(process: &Process, bus: &Bus) {
+    let component = process.health.component("bus");
+    let (mut status, ending, stopping) = (bus.status(), bus.clone(), process.tasks.stopping().clone());
+    process.tasks.spawn("bus health", Death::Ends, async move {
+        loop {
+            match &*status.borrow_and_update() {
+                Status::Up => component.up(),
+                Status::Down { .. } => component.down("Redis does not answer"),
+            }
+            tokio::select! {
+                changed = status.changed() => if changed.is_err() { return },
+                () = stopping.cancelled() => return,
+            }
+        }
+    });
+    process.at_the_end(async move { ending.shutdown().await });
+}

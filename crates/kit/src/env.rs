@@ -1,0 +1,164 @@
+//! The environment, read once.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use crate::names;
+
+const PREFIX: &str = "TURNPIKE_";
+
+/// Why a process can't start with what it was given: one sentence, naming the variable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Code of ours asked for somebody else's variable.
+    #[error("Only TURNPIKE_* env vars are allowed, got: {0}")]
+    NotOurs(String),
+    /// There is no such variable, whoever asks.
+    #[error("unknown environment variable {0}; the README lists the names there are")]
+    Unknown(String),
+    /// It must be there.
+    #[error("{0} is not set, and has no default here: {1}")]
+    Missing(&'static str, &'static str),
+    /// It can't be used. Never carries a secret's value.
+    #[error("{name}={value:?} is not valid: expected {expected}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// What it says, or a mask.
+        value: String,
+        /// What it should have said.
+        expected: String,
+    },
+}
+
+/// The variables named `TURNPIKE_*`, and nothing else of the process's environment.
+#[derive(Clone, Default)]
+pub struct Environment {
+    values: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// Reads the process's environment. A `TURNPIKE_*` name that does not exist is an error: it is a typing mistake.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn of_process() -> Result<Self, ConfigError> {
+        // vars() panics on text that is not UTF-8, also of variables that are not ours
+        let ours = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        });
+        Self::new(ours)
+    }
+
+    /// From pairs. Other names than `TURNPIKE_*` are refused. An empty value counts as not set, as in a compose file.
+    pub fn new<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, ConfigError> {
+        let mut values = BTreeMap::new();
+        for (name, value) in pairs {
+            let (name, value) = (name.into(), value.into());
+            check(&name)?;
+            if !value.is_empty() {
+                values.insert(name, value);
+            }
+        }
+        Ok(Self { values })
+    }
+
+    /// The value of a variable, if it is set.
+    pub fn get(&self, name: &'static str) -> Result<Option<&str>, ConfigError> {
+        check(name)?;
+        Ok(self.values.get(name).map(String::as_str))
+    }
+
+    /// The parsed value of a variable, or `default`. `expected` says what a valid value is, e.g. "a number of seconds from 1
+    /// to 3600".
+    pub fn parse<T: FromStr>(
+        &self,
+        name: &'static str,
+        default: T,
+        expected: &str,
+        valid: impl Fn(&T) -> bool,
+    ) -> Result<T, ConfigError> {
+        let Some(text) = self.get(name)? else {
+            return Ok(default);
+        };
+        text.parse().ok().filter(valid).ok_or_else(|| self.invalid(name, expected))
+    }
+
+    /// A switch: 0, 1, false or true.
+    pub fn switch(&self, name: &'static str) -> Result<bool, ConfigError> {
+        match self.get(name)? {
+            None | Some("0" | "false") => Ok(false),
+            Some("1" | "true") => Ok(true),
+            Some(_) => Err(self.invalid(name, "0 or 1")),
+        }
+    }
+
+    /// The error that this variable's value is not `expected`.
+    pub fn invalid(&self, name: &'static str, expected: impl fmt::Display) -> ConfigError {
+        let secret = names::find(name).is_none_or(|row| row.secret);
+        let value = self.values.get(name).map(String::as_str).unwrap_or_default();
+        let value = if secret { "***" } else { value }.to_owned();
+        ConfigError::Invalid { name, value, expected: expected.to_string() }
+    }
+
+    /// The same environment with one variable set otherwise.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Result<Self, ConfigError> {
+        check(name)?;
+        self.values.insert(name.to_owned(), value.into());
+        Ok(self)
+    }
+
+    /// Every name with what is in force, secrets masked: `(name, value, whether it was set)`.
+    pub fn in_force(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
+        names::NAMES.iter().map(|row| match self.values.get(row.name) {
+            Some(_) if row.secret => (row.name, "***", true),
+            Some(value) => (row.name, value.as_str(), true),
+            None => (row.name, row.default, false),
+        })
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.in_force().filter(|row| row.2).map(|(name, value, _)| (name, value))).finish()
+    }
+}
+
+fn check(name: &str) -> Result<(), ConfigError> {
+    if !name.starts_with(PREFIX) {
+        return Err(ConfigError::NotOurs(name.to_owned()));
+    }
+    names::find(name).map(|_| ()).ok_or_else(|| ConfigError::Unknown(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_ours_can_be_asked_for() {
+        let error = Environment::default().get("HOME").expect_err("not ours");
+        assert_eq!(error.to_string(), "Only TURNPIKE_* env vars are allowed, got: HOME");
+    }
+
+    #[test]
+    fn a_misspelt_name_stops_the_start() {
+        let error = Environment::new([("TURNPIKE_HTPP", "0.0.0.0:80")]).expect_err("unknown");
+        assert!(error.to_string().contains("TURNPIKE_HTPP"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_is_named_and_a_secret_one_is_not_shown() {
+        let env =
+            Environment::new([("TURNPIKE_MOCK_SEED", "ten"), ("TURNPIKE_AUTH_SECRET", "hunter2")]).expect("known");
+        let error = env.parse("TURNPIKE_MOCK_SEED", 1_u64, "a whole number", |_| true).expect_err("not a number");
+        assert_eq!(error.to_string(), r#"TURNPIKE_MOCK_SEED="ten" is not valid: expected a whole number"#);
+        let error = env.invalid("TURNPIKE_AUTH_SECRET", "32 bytes");
+        assert!(!error.to_string().contains("hunter2"));
+        assert!(!format!("{env:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn an_empty_value_is_no_value() {
+        let env = Environment::new([("TURNPIKE_OFFLINE", "")]).expect("known");
+        assert_eq!(env.get("TURNPIKE_OFFLINE"), Ok(None));
+    }
+}

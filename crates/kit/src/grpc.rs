@@ -1,0 +1,148 @@
+//! The door of every gRPC service: context, credential, policy, measure; and serving it.
+
+use std::time::{Duration, Instant};
+
+use axum::{extract::Request, middleware::Next, response::Response};
+use http::header::AUTHORIZATION;
+use tokio::net::TcpListener;
+use tonic::{
+    Status,
+    service::{Routes, RoutesBuilder},
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_health::ServingStatus;
+use tracing::{Instrument, error, info, info_span};
+use turnpike_fault::{Fault, Kind};
+
+use crate::{Context, Death, Policy, Process, Verifier, policy};
+
+/// Everything a service's callers go through, whether they come over a socket or sit on it directly: request id and trace
+/// are taken over, the access token is verified, the policy is applied, the call is counted. Adds health and reflection.
+///
+/// A verified caller is in the request's extensions: [`crate::caller`].
+pub fn behind_door(process: &Process, mut services: RoutesBuilder, policy: Policy, verifier: Verifier) -> Routes {
+    services.add_service(health_service(process, policy)).add_service(reflection(policy));
+    let door = Door { policy, verifier, process: process.clone() };
+    let router = services.routes().prepare().into_axum_router();
+    router.layer(axum::middleware::from_fn_with_state(door, enter)).into()
+}
+
+/// Serves until the process stops; open calls finish, up to the process's grace.
+pub fn serve(process: &Process, listener: TcpListener, routes: Routes) {
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "gRPC");
+    }
+    let stopping = process.tasks.stopping().clone().cancelled_owned();
+    process.tasks.spawn("grpc", Death::Fatal, async move {
+        let incoming =
+            TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(Duration::from_secs(30)));
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .max_concurrent_streams(1024)
+            .add_routes(routes);
+        if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopping).await {
+            error!(%error, "the gRPC server ended");
+        }
+    });
+}
+
+#[derive(Clone)]
+struct Door {
+    policy: Policy,
+    verifier: Verifier,
+    process: Process,
+}
+
+async fn enter(axum::extract::State(door): axum::extract::State<Door>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let context = Context::from_headers(request.headers());
+    let row = door.policy.iter().find(|(method, _)| *method == request.uri().path());
+    // Only names from the table become labels: a stranger's paths would fill the memory.
+    let method = row.map_or("other", |(method, _)| method);
+    let span = info_span!("call", method, request_id = context.request_id());
+    let admitted = door.admit(&mut request).await;
+    let work = async {
+        match admitted {
+            Ok(()) => next.run(request).await,
+            Err(fault) => Status::from(fault).into_http(),
+        }
+    };
+    let response = context.scope(work.instrument(span)).await;
+    // A refusal is in the headers. A success is only known at the end of the stream, and counts as begun.
+    let code = Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
+    metrics::counter!("turnpike_grpc_calls_total", "method" => method, "code" => format!("{code:?}")).increment(1);
+    metrics::histogram!("turnpike_grpc_call_seconds", "method" => method).record(started.elapsed());
+    response
+}
+
+impl Door {
+    async fn admit(&self, request: &mut Request) -> Result<(), Fault> {
+        let access = policy::access(self.policy, request.uri().path())
+            .ok_or_else(|| Fault::new(Kind::Unimplemented, "There is no such method here"))?;
+        if access == policy::Access::Anyone && !request.headers().contains_key(AUTHORIZATION) {
+            return Ok(());
+        }
+        let caller = match bearer(request.headers()) {
+            None => None,
+            Some(token) => match self.verifier.verify(token, self.process.clock.now()).await {
+                Ok(caller) => Some(caller),
+                // a credential that nobody asked for may be stale: logging out with an expired token, say
+                Err(_) if access == policy::Access::Anyone => None,
+                Err(refusal) => return Err(refusal.into()),
+            },
+        };
+        policy::admit(access, caller.as_ref())?;
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        Ok(())
+    }
+}
+
+/// The token of `Authorization: Bearer …` (the scheme in any case, RFC 9110).
+pub fn bearer(headers: &http::HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
+}
+
+/// grpc.health.v1, as ready as the process is.
+fn health_service(
+    process: &Process,
+    policy: Policy,
+) -> tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health + use<>> {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    let (health, stopping) = (process.health.clone(), process.tasks.stopping().clone());
+    process.tasks.spawn("grpc health", Death::Ends, async move {
+        let mut changes = health.subscribe();
+        loop {
+            let well = health.missing().is_empty() && !stopping.is_cancelled();
+            let status = if well { ServingStatus::Serving } else { ServingStatus::NotServing };
+            for name in policy::services(policy).into_iter().chain([""]) {
+                reporter.set_service_status(name, status).await;
+            }
+            tokio::select! {
+                changed = changes.changed(), if !stopping.is_cancelled() => if changed.is_err() { return },
+                () = stopping.cancelled(), if well => {}
+                else => return,
+            }
+            if stopping.is_cancelled() && !well {
+                return;
+            }
+        }
+    });
+    service
+}
+
+/// grpc.reflection.v1 for the services of the policy.
+fn reflection(
+    policy: Policy,
+) -> tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection> {
+    let mut builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(turnpike_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    for name in policy::services(policy) {
+        builder = builder.with_service_name(name);
+    }
+    builder.with_service_name("grpc.health.v1.Health").build_v1().expect("our own descriptors")
+}

@@ -1,0 +1,106 @@
+//! What this process needs, and whether it has it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// The components that must work before traffic makes sense.
+#[derive(Clone)]
+pub struct Health(Arc<watch::Sender<BTreeMap<&'static str, State>>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Up,
+    Down(String),
+}
+
+/// One of them; whoever depends on it reports.
+#[derive(Clone)]
+pub struct Component {
+    name: &'static str,
+    health: Health,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(BTreeMap::new())))
+    }
+}
+
+impl Health {
+    /// Adds a component, which is not ready until it reports.
+    pub fn component(&self, name: &'static str) -> Component {
+        self.0.send_modify(|all| {
+            all.insert(name, State::Down("starting".to_owned()));
+        });
+        Component { name, health: self.clone() }
+    }
+
+    /// What is not ready, and why; empty when all is well. The reasons are for operators, and safe to show them.
+    pub fn missing(&self) -> BTreeMap<&'static str, String> {
+        missing(&self.0.borrow())
+    }
+
+    /// Waits until everything is ready.
+    pub async fn ready(&self) {
+        // Cannot fail: the sender is ours.
+        let _ = self.0.subscribe().wait_for(|all| missing(all).is_empty()).await;
+    }
+
+    /// Wakes at each change.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeMap<&'static str, State>> {
+        self.0.subscribe()
+    }
+}
+
+fn missing(all: &BTreeMap<&'static str, State>) -> BTreeMap<&'static str, String> {
+    let down = |(name, state): (&&'static str, &State)| match state {
+        State::Up => None,
+        State::Down(why) => Some((*name, why.clone())),
+    };
+    all.iter().filter_map(down).collect()
+}
+
+impl Component {
+    /// It works.
+    pub fn up(&self) {
+        self.set(State::Up);
+    }
+
+    /// It does not. `why` is a few words that are safe to show.
+    pub fn down(&self, why: impl Into<String>) {
+        self.set(State::Down(why.into()));
+    }
+
+    fn set(&self, state: State) {
+        self.health.0.send_if_modified(|all| {
+            let changed = all.get(self.name) != Some(&state);
+            if changed {
+                match &state {
+                    State::Up => info!(component = self.name, "ready"),
+                    State::Down(why) => warn!(component = self.name, why, "not ready"),
+                }
+                all.insert(self.name, state);
+            }
+            changed
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_has_not_reported_is_missing() {
+        let health = Health::default();
+        let (bus, database) = (health.component("bus"), health.component("database"));
+        bus.up();
+        assert_eq!(health.missing().into_keys().collect::<Vec<_>>(), ["database"]);
+        database.up();
+        assert!(health.missing().is_empty());
+        bus.down("no answer for 2 s");
+        assert_eq!(health.missing()["bus"], "no answer for 2 s");
+    }
+}

@@ -1,0 +1,32 @@
+//! Sockets bound early: a port that is taken stops the start, not the first request.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use crate::{ConfigError, Environment};
+
+/// The address in `name`, or `default`. `host:0` lets the system choose the port.
+pub fn address(env: &Environment, name: &'static str, default: &str) -> Result<SocketAddr, ConfigError> {
+    let default = default.parse().expect("a default in our code is an address");
+    env.parse(name, default, "an IP address and a port such as 127.0.0.1:8080", |_| true)
+}
+
+/// Where the private HTTP port of a service at `address` is: a thousand further up, on the same address.
+pub fn private_address(address: SocketAddr) -> Result<SocketAddr, ConfigError> {
+    let port = match address.port() {
+        0 => 0,
+        port => port.checked_add(1000).ok_or_else(|| ConfigError::Invalid {
+            name: "TURNPIKE_HTTP",
+            value: address.to_string(),
+            expected: "a port up to 64535, so that the private port is a thousand further up".to_owned(),
+        })?,
+    };
+    Ok(SocketAddr::new(address.ip(), port))
+}
+
+/// Binds.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}

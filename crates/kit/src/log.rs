@@ -1,0 +1,30 @@
+//! What a process says of itself, on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{ConfigError, Environment};
+
+/// Starts logging as `TURNPIKE_LOG` (a filter such as `info` or `turnpike_bus=debug,info`) and `TURNPIKE_LOG_FORMAT` (`pretty`
+/// or `json`) say. A second call in one process changes nothing.
+pub(crate) fn init(env: &Environment) -> Result<(), ConfigError> {
+    let filter =
+        env.parse("TURNPIKE_LOG", EnvFilter::new("info"), "a log filter such as info or turnpike_bus=debug", |_| true)?;
+    let json = match env.get("TURNPIKE_LOG_FORMAT")? {
+        None => !std::io::stderr().is_terminal(),
+        Some("json") => true,
+        Some("pretty") => false,
+        Some(_) => return Err(env.invalid("TURNPIKE_LOG_FORMAT", "pretty or json")),
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    // Fails only where a subscriber is set already.
+    let _ = if json {
+        let layer = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+        registry.with(layer.with_writer(std::io::stderr)).try_init()
+    } else {
+        let ansi = std::io::stderr().is_terminal();
+        registry.with(fmt::layer().with_ansi(ansi).with_target(false).with_writer(std::io::stderr)).try_init()
+    };
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! One process of ours, from its first line to its exit code.
+
+use std::{
+    future::Future,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::{Clock, Environment, Health, Outbound, Tasks, log, ops};
+
+/// How long a soft stop may take before what is left is dropped.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What every part of a process needs and is given.
+#[derive(Clone)]
+pub struct Process {
+    /// The variables it was started with.
+    pub env: Environment,
+    /// What time it is.
+    pub clock: Clock,
+    /// Its tasks, and how they are stopped.
+    pub tasks: Tasks,
+    /// What it needs, and whether it has it.
+    pub health: Health,
+    /// Where it may connect to.
+    pub outbound: Outbound,
+    last: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
+}
+
+impl Process {
+    /// A process in a known environment, on a given clock.
+    pub fn new(env: Environment, clock: Clock) -> anyhow::Result<Self> {
+        ops::recorder(); // before anything is counted
+        let outbound = Outbound::new(&env)?;
+        Ok(Self { env, clock, tasks: Tasks::default(), health: Health::default(), outbound, last: Arc::default() })
+    }
+
+    /// Does something after all tasks have ended: closing what they used.
+    pub fn at_the_end(&self, last: impl Future<Output = ()> + Send + 'static) {
+        self.last.lock().expect("no panic while it is held").push(Box::pin(last));
+    }
+
+    /// Stops: readiness turns false, work finishes or is dropped after `grace`, then what was to be done last is done.
+    /// Says whether everything finished by itself.
+    pub async fn stop(&self, grace: Duration) -> bool {
+        self.health.component("process").down("stopping");
+        let finished = self.tasks.finish(grace).await;
+        let last = std::mem::take(&mut *self.last.lock().expect("no panic while it is held"));
+        for work in last.into_iter().rev() {
+            if tokio::time::timeout(Duration::from_secs(2), work).await.is_err() {
+                warn!("a resource did not close in time");
+            }
+        }
+        finished
+    }
+}
+
+/// Runs a process: reads the environment, logs, calls `start`, which binds and spawns and returns, then waits for SIGTERM or
+/// SIGINT and stops. Exit code 0 after a clean stop; 1 if `start` failed or a task died that the process cannot do without.
+pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Result<()>) -> ExitCode {
+    let failed = |error: anyhow::Error| {
+        complain(name, &error);
+        ExitCode::FAILURE
+    };
+    let env = match Environment::of_process().and_then(|env| log::init(&env).map(|()| env)) {
+        Ok(env) => env,
+        Err(error) => return failed(error.into()),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(error.into()),
+    };
+    let code = runtime.block_on(async {
+        let process = match Process::new(env, Clock::system()) {
+            Ok(process) => process,
+            Err(error) => return failed(error),
+        };
+        let signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return failed(error.into()),
+        };
+        if let Err(error) = start(&process).await {
+            process.stop(Duration::from_secs(1)).await;
+            return failed(error);
+        }
+        info!(process = name, version = env!("CARGO_PKG_VERSION"), "started");
+        signals.stop(&process).await
+    });
+    // A blocking task, a password hash say, is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+
+    /// Waits for the first signal, or a fatal death; a second signal cuts the grace short.
+    async fn stop(mut self, process: &Process) -> ExitCode {
+        tokio::select! {
+            () = self.next() => info!("asked to stop"),
+            () = process.tasks.stopping().cancelled() => {}
+        }
+        tokio::select! {
+            _ = process.stop(GRACE) => {}
+            () = self.next() => warn!("asked twice: stopping at once"),
+        }
+        match process.tasks.failed() {
+            None => {
+                info!("stopped");
+                ExitCode::SUCCESS
+            }
+            Some(task) => {
+                tracing::error!(task, "stopped because a task died");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// The one sentence of a failed start, on standard error whatever the log's level is.
+#[expect(clippy::print_stderr, reason = "the last word of a process that could not start")]
+fn complain(name: &str, error: &anyhow::Error) {
+    eprintln!("{name}: {error:#}");
+}

@@ -1,0 +1,122 @@
+//! Tasks that have a name, somebody who waits for them, and a meaning for their death.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use tokio::task::AbortHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, error, warn};
+
+/// What it means when a task ends while nobody asked it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Its work was done. If it panics, that is logged and counted, and nothing else suffers.
+    Ends,
+    /// The process is of no use without it: stop, so that whoever runs the process starts it afresh.
+    Fatal,
+}
+
+/// Every task of a process, and the two ways to stop them: softly (finish, take nothing new) and hard (now).
+#[derive(Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    soft: CancellationToken,
+    hard: CancellationToken,
+    failed: Arc<OnceLock<&'static str>>,
+}
+
+impl Tasks {
+    /// Starts a task. It is dropped at the hard stop, wherever it is; until then it may listen to [`Tasks::stopping`].
+    pub fn spawn(
+        &self,
+        name: &'static str,
+        death: Death,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortHandle {
+        let (soft, hard, failed) = (self.soft.clone(), self.hard.clone(), self.failed.clone());
+        let guarded = async move {
+            let ended = tokio::select! {
+                () = hard.cancelled_owned() => return,
+                ended = AssertUnwindSafe(future).catch_unwind() => ended,
+            };
+            if ended.is_err() {
+                error!(task = name, "a task panicked");
+                metrics::counter!("turnpike_task_panics_total", "task" => name).increment(1);
+            }
+            if death == Death::Fatal && !soft.is_cancelled() {
+                error!(task = name, "a task that this process cannot do without has ended");
+                let _ = failed.set(name); // the first one is the cause
+                soft.cancel();
+            }
+        };
+        self.tracker.spawn(guarded.in_current_span()).abort_handle()
+    }
+
+    /// Cancelled when the process begins to stop: finish, accept nothing new.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.soft
+    }
+
+    /// Asks everything to finish.
+    pub fn stop(&self) {
+        self.soft.cancel();
+    }
+
+    /// Asks everything to finish, waits for at most `grace`, then drops what is left. Says whether all of it finished.
+    pub async fn finish(&self, grace: Duration) -> bool {
+        self.soft.cancel();
+        self.tracker.close();
+        let finished = tokio::time::timeout(grace, self.tracker.wait()).await.is_ok();
+        if !finished {
+            warn!(tasks = self.tracker.len(), "some tasks did not finish in time and are dropped");
+        }
+        self.hard.cancel();
+        self.tracker.wait().await; // a dropped task is gone at its next poll
+        finished
+    }
+
+    /// The fatal task that ended by itself, if one did.
+    pub fn failed(&self) -> Option<&'static str> {
+        self.failed.get().copied()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tracker.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fatal_death_stops_the_rest_and_is_remembered() {
+        let tasks = Tasks::default();
+        let stopping = tasks.stopping().clone();
+        tasks.spawn("patient", Death::Ends, async move { stopping.cancelled().await });
+        tasks.spawn("vital", Death::Fatal, async { panic!("for the test") });
+        tasks.stopping().cancelled().await;
+        assert!(tasks.finish(Duration::from_secs(5)).await);
+        assert_eq!(tasks.failed(), Some("vital"));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_listen_is_dropped_after_the_grace() {
+        let tasks = Tasks::default();
+        tasks.spawn("deaf", Death::Ends, std::future::pending());
+        assert!(!tasks.finish(Duration::from_millis(10)).await);
+        assert!(tasks.is_empty());
+        assert_eq!(tasks.failed(), None);
+    }
+}
