@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod bus;
+mod cursor;
+mod feeds;
+mod follower;
+mod history;
+mod limits;
+mod memory;
+mod redis;
+
+pub use bus::{BOUND, Bus, InvalidUrl, PublishError, Status, Unavailable};
+pub use follower::{Delivery, Follower, From};
+pub use history::{Page, ResetReason, TopicState};
+pub use limits::Limits;

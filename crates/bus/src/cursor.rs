@@ -1,0 +1,132 @@
+//! What a follower has seen, and what follows from what it is shown. No waiting, no I/O.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use turnpike_event::{Offset, Record};
+
+use crate::{Delivery, Page, ResetReason, history::Mark};
+
+/// A follower's place in its topic.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    place: Place,
+    /// The next time everything that there is has been delivered, that is to be said.
+    owes_caught_up: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before the first event.
+    Start,
+    /// Behind whatever is the head when history is first read.
+    Head,
+    /// Behind an event; marked, if this follower saw it itself.
+    After(Offset, Option<Mark>),
+    /// What was seen is not what is there now: before the first event that is, and that must be said.
+    Elsewhere,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// There is more history, or there may be: read it.
+    Read,
+    /// Nothing more is known: wait.
+    Wait,
+    /// The final event was seen.
+    End,
+}
+
+impl Cursor {
+    pub(crate) const fn start() -> Self {
+        Self { place: Place::Start, owes_caught_up: true }
+    }
+
+    pub(crate) const fn head() -> Self {
+        Self { place: Place::Head, owes_caught_up: true }
+    }
+
+    pub(crate) const fn after(offset: Offset) -> Self {
+        Self { place: Place::After(offset, None), owes_caught_up: true }
+    }
+
+    /// Which page to read, of at most `limit` records.
+    pub(crate) fn wants(&self, limit: usize) -> (Option<Offset>, usize) {
+        match self.place {
+            Place::Start | Place::Elsewhere => (None, limit),
+            Place::Head => (None, 0),
+            Place::After(offset, _) => (Some(offset), limit),
+        }
+    }
+
+    /// Takes over the page that [`Cursor::wants`] asked for.
+    pub(crate) fn page(&mut self, page: Page, out: &mut VecDeque<Delivery>) -> Next {
+        let head = page.state.map(|state| state.head());
+        let gap = match self.place {
+            Place::Head => {
+                self.place = head.map_or(Place::Start, |head| Place::After(head, None));
+                None
+            }
+            Place::Elsewhere => Some(ResetReason::Epoch),
+            Place::After(_, Some(seen)) if page.before.is_some_and(|there| there != seen) => {
+                self.place = Place::Elsewhere;
+                return Next::Read;
+            }
+            Place::Start | Place::After(..) => page.gap,
+        };
+        if let Some(reason) = gap {
+            out.push_back(Delivery::Reset { reason, head });
+            self.owes_caught_up = true;
+            // Where records follow, they say where this is; where a head is without records, it is.
+            self.place = head.map_or(Place::Start, |head| Place::After(head, None));
+        }
+        if let Some(last) = page.records.last() {
+            self.place = Place::After(last.offset, page.last);
+        }
+        out.extend(page.records.into_iter().map(Delivery::Record));
+
+        match (self.place, head) {
+            (Place::After(seen, _), Some(head)) if seen != head => return Next::Read,
+            _ => {}
+        }
+        if std::mem::take(&mut self.owes_caught_up) {
+            out.push_back(Delivery::CaughtUp { head });
+        }
+        if page.state.is_some_and(|state| state.closed) {
+            out.push_back(Delivery::Closed);
+            return Next::End;
+        }
+        Next::Wait
+    }
+
+    /// Takes over a record that was published just now.
+    pub(crate) fn live(&mut self, bytes: Bytes, out: &mut VecDeque<Delivery>) -> Next {
+        // Also before a topic's first event the history is asked: it knows whether this is the first.
+        let Place::After(seen, _) = self.place else { return Next::Read };
+        let Ok(record) = Record::from_bytes(bytes.clone()) else { return Next::Read };
+        if record.offset.epoch != seen.epoch || record.offset.n > seen.n + 1 {
+            return Next::Read;
+        }
+        if record.offset.n <= seen.n {
+            return Next::Wait; // seen in the history
+        }
+        self.place = Place::After(record.offset, Some(Mark::of(&bytes)));
+        let is_final = record.is_final;
+        out.push_back(Delivery::Record(record));
+        if is_final {
+            out.push_back(Delivery::Closed);
+            return Next::End;
+        }
+        Next::Wait
+    }
+
+    /// Takes over where the head is, or was a moment ago.
+    pub(crate) fn told(&self, head: Option<Offset>) -> Next {
+        match (self.place, head) {
+            (Place::Start, None) => Next::Wait,
+            (Place::After(seen, _), Some(head)) if head.epoch == seen.epoch && head.n <= seen.n => Next::Wait,
+            _ => Next::Read,
+        }
+    }
+}

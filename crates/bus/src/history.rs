@@ -1,0 +1,177 @@
+//! One page of a topic's past, and whether anything is missing before it.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use turnpike_event::{Body, Event, Offset, Record};
+
+/// Where a topic stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicState {
+    /// Its birth.
+    pub epoch: u64,
+    /// The number of its latest event.
+    pub n: u64,
+    /// The number of the first event that is still kept; `n + 1` if none is.
+    pub first: u64,
+    /// The latest event is the final one.
+    pub closed: bool,
+}
+
+impl TopicState {
+    /// The offset of the latest event.
+    pub const fn head(&self) -> Offset {
+        Offset { epoch: self.epoch, n: self.n }
+    }
+}
+
+/// Why what follows does not continue what was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetReason {
+    /// The topic as it was known is gone; it may have been born again.
+    Epoch,
+    /// Events are no longer kept, or never were found.
+    Trimmed,
+}
+
+/// One page of history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// Where the topic stood when the page was read; `None` if there is no such topic.
+    pub state: Option<TopicState>,
+    /// Numbered without holes.
+    pub records: Vec<Record>,
+    /// Why the first record is not the one after the offset asked for. The page then starts with the first one there is.
+    pub gap: Option<ResetReason>,
+    pub(crate) before: Option<Mark>,
+    pub(crate) last: Option<Mark>,
+}
+
+/// What tells a record from another one at the same offset: a Redis that came back without its last second gives the same
+/// numbers again, to other events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark(u64);
+
+impl Mark {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        Self(hasher.finish())
+    }
+}
+
+/// What a backend found behind an offset, all at the same moment.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) state: Option<TopicState>,
+    /// The record at the offset itself, if it is kept.
+    pub(crate) before: Option<Bytes>,
+    /// Records by their numbers, from the one behind the offset, or from the first where that is not possible.
+    pub(crate) entries: Vec<(u64, Bytes)>,
+}
+
+impl Found {
+    /// `limit` is how many records were asked for.
+    pub(crate) fn page(self, after: Option<Offset>, limit: usize) -> Page {
+        let (mut gap, mut next) = judge(after, self.state.as_ref());
+        let TopicState { epoch, n: newest, .. } =
+            self.state.unwrap_or(TopicState { epoch: 0, n: 0, first: 1, closed: false });
+        if self.entries.is_empty() && limit > 0 && next <= newest {
+            gap = gap.or(Some(ResetReason::Trimmed)); // what the head counted is not there
+        }
+        let mut records = Vec::with_capacity(self.entries.len());
+        let mut last = None;
+        for (n, bytes) in self.entries {
+            if n != next && records.is_empty() {
+                gap = gap.or(Some(ResetReason::Trimmed));
+            } else if n != next {
+                break; // a hole that somebody else made: the next page starts behind it, and says so
+            }
+            next = n + 1;
+            last = Some(Mark::of(&bytes));
+            records.push(decode(Offset { epoch, n }, bytes));
+        }
+        Page { state: self.state, records, gap, before: self.before.as_deref().map(Mark::of), last }
+    }
+}
+
+/// Whether history can continue behind `after`, and the number it continues with.
+pub(crate) fn judge(after: Option<Offset>, state: Option<&TopicState>) -> (Option<ResetReason>, u64) {
+    match (after, state) {
+        (None, None) => (None, 1),
+        (Some(_), None) => (Some(ResetReason::Epoch), 1),
+        // An offset ahead of the head comes from numbers that were lost.
+        (Some(after), Some(state)) if after.epoch != state.epoch || after.n > state.n => {
+            (Some(ResetReason::Epoch), state.first)
+        }
+        (after, Some(state)) => match after.map_or(0, |after| after.n) + 1 {
+            next if next < state.first => (Some(ResetReason::Trimmed), state.first),
+            next => (None, next),
+        },
+    }
+}
+
+/// A reader never stumbles: what is not a record of ours keeps its place as an unknown event.
+pub(crate) fn decode(offset: Offset, bytes: Bytes) -> Record {
+    match Record::from_bytes(bytes.clone()) {
+        Ok(record) if record.offset == offset => record,
+        _ => Record {
+            offset,
+            is_final: false,
+            event: Event { at: Timestamp::UNIX_EPOCH, traceparent: None, body: Body::Unknown(bytes) },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATE: TopicState = TopicState { epoch: 7, n: 9, first: 4, closed: false };
+
+    fn at(epoch: u64, n: u64) -> Option<Offset> {
+        Some(Offset { epoch, n })
+    }
+
+    #[test]
+    fn a_gap_is_named_exactly() {
+        use ResetReason::{Epoch, Trimmed};
+        assert_eq!(judge(None, None), (None, 1));
+        assert_eq!(judge(at(7, 1), None), (Some(Epoch), 1));
+        assert_eq!(judge(None, Some(&STATE)), (Some(Trimmed), 4));
+        assert_eq!(judge(at(7, 2), Some(&STATE)), (Some(Trimmed), 4));
+        assert_eq!(judge(at(7, 3), Some(&STATE)), (None, 4));
+        assert_eq!(judge(at(7, 9), Some(&STATE)), (None, 10));
+        assert_eq!(judge(at(7, 10), Some(&STATE)), (Some(Epoch), 4));
+        assert_eq!(judge(at(6, 5), Some(&STATE)), (Some(Epoch), 4));
+        assert_eq!(judge(at(8, 5), Some(&STATE)), (Some(Epoch), 4));
+        assert_eq!(judge(at(u64::MAX, u64::MAX), Some(&STATE)), (Some(Epoch), 4));
+        assert_eq!(judge(None, Some(&TopicState { first: 1, ..STATE })), (None, 1));
+    }
+
+    #[test]
+    fn a_page_ends_at_a_hole_and_the_next_one_tells_of_it() {
+        let found = |ns: &[u64]| Found {
+            state: Some(TopicState { first: 1, ..STATE }),
+            entries: ns.iter().map(|n| (*n, Bytes::new())).collect(),
+            ..Found::default()
+        };
+        let page = found(&[2, 3, 6]).page(at(7, 1), 10);
+        assert_eq!((page.gap, page.records.last().map(|r| r.offset.n)), (None, Some(3)));
+        let page = found(&[6, 7]).page(at(7, 3), 10);
+        assert_eq!((page.gap, page.records.first().map(|r| r.offset.n)), (Some(ResetReason::Trimmed), Some(6)));
+        let page = found(&[]).page(at(7, 8), 10);
+        assert_eq!(page.gap, Some(ResetReason::Trimmed), "a head without its record");
+        assert_eq!(found(&[]).page(at(7, 8), 0).gap, None, "nothing was asked for");
+        assert_eq!(found(&[]).page(at(7, 9), 10).gap, None);
+    }
+
+    #[test]
+    fn what_is_no_record_of_ours_keeps_its_place() {
+        let offset = Offset { epoch: 7, n: 5 };
+        let record = decode(offset, Bytes::from_static(b"somebody else's"));
+        assert_eq!(record.offset, offset);
+        assert_eq!(record.event.body, Body::Unknown(Bytes::from_static(b"somebody else's")));
+    }
+}

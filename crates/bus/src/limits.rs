@@ -1,0 +1,37 @@
+//! What is kept, and for how long.
+
+use std::time::Duration;
+
+/// How far back a topic can be resumed. The same for every topic of a bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a topic outlives its latest event. Counted in whole milliseconds, at least one.
+    pub retention: Duration,
+    /// How many of its latest events a topic keeps. At least one.
+    pub max_events: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { retention: Duration::from_secs(86_400), max_events: 10_000 }
+    }
+}
+
+impl Limits {
+    pub(crate) fn retention_ms(&self) -> u64 {
+        u64::try_from(self.retention.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 50)
+    }
+
+    pub(crate) fn max_events(&self) -> u64 {
+        self.max_events.clamp(1, 1 << 50)
+    }
+}
+
+/// An event of more bytes than this is refused: one must not fill everybody's memory.
+pub(crate) const MAX_EVENT_BYTES: usize = 1 << 20;
+
+/// A page ends before it holds more than this, but never before its first record.
+pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
+
+/// A page has at most this many records, whatever is asked for.
+pub(crate) const MAX_PAGE_RECORDS: usize = 1_000;

@@ -1,0 +1,59 @@
+//! The connection for commands: all publishes and reads of a process are pipelined on it.
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connection::{Connection, Connector},
+    health::{Health, Part},
+};
+
+/// The connection that works at the moment, if there is one.
+#[derive(Clone)]
+pub(super) struct Link(watch::Receiver<Option<Connection>>);
+
+/// A link and the task that keeps it up until it is stopped.
+pub(super) fn new(
+    mut connector: Connector,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) -> (Link, impl Future<Output = ()>) {
+    let (current, link) = watch::channel(None);
+    let keep = async move {
+        let keep_up = async {
+            loop {
+                let connection = connector.open().await;
+                current.send_replace(Some(connection.clone()));
+                health.set(Part::Commands, true);
+                connection.end().await;
+                health.set(Part::Commands, false);
+                current.send_replace(None);
+            }
+        };
+        stop.run_until_cancelled(keep_up).await;
+        // Nobody waits for another one: this end of the link goes now.
+        current.send_replace(None);
+    };
+    (Link(link), keep)
+}
+
+impl Link {
+    /// Waits for a connection that works; `None` when there is none at the deadline, or there will never be one.
+    pub(super) async fn connection(&self, deadline: Instant) -> Option<Connection> {
+        if let Some(connection) = self.0.borrow().as_ref().filter(|c| works(c)) {
+            return Some(connection.clone());
+        }
+        let mut link = self.0.clone();
+        let found = link.wait_for(|connection| connection.as_ref().is_some_and(works));
+        timeout_at(deadline, found).await.ok()?.ok()?.clone()
+    }
+}
+
+fn works(connection: &Connection) -> bool {
+    !connection.lost.is_cancelled()
+}

@@ -1,0 +1,95 @@
+//! A wire that can be cut, held and released.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// Passes on every connection to another port of this machine.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    wires: Arc<Mutex<Vec<watch::Sender<Flow>>>>,
+    _task: JoinSet<()>,
+}
+
+/// What a connection does with the bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Pass,
+    /// What the client says is kept; what it has said before arrives.
+    HoldRequests,
+    /// What the server says is kept.
+    HoldAnswers,
+    /// Both are kept: nobody is told, nothing arrives.
+    Hold,
+    Cut,
+}
+
+impl Proxy {
+    pub(crate) async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let wires: Arc<Mutex<Vec<watch::Sender<Flow>>>> = Arc::default();
+        let mut task = JoinSet::new();
+        task.spawn(accept(listener, port, wires.clone()));
+        Self { address, wires, _task: task }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// Does this to every connection that there is; new ones pass.
+    pub(crate) fn set(&self, flow: Flow) {
+        for wire in self.wires.lock().expect("the lock").iter() {
+            wire.send_replace(flow);
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, port: u16, wires: Arc<Mutex<Vec<watch::Sender<Flow>>>>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.expect("a connection");
+        let (wire, flow) = watch::channel(Flow::Pass);
+        wires.lock().expect("the lock").push(wire);
+        connections.spawn(pass(client, port, flow));
+    }
+}
+
+async fn pass(client: TcpStream, port: u16, mut flow: watch::Receiver<Flow>) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let requests = carry(from_client, to_server, flow.clone(), Flow::HoldRequests);
+    let answers = carry(from_server, to_client, flow.clone(), Flow::HoldAnswers);
+    tokio::select! {
+        // Each direction ends by itself: bytes on their way arrive also when the other end has gone.
+        _ = async { tokio::join!(requests, answers) } => {}
+        _ = flow.wait_for(|flow| *flow == Flow::Cut) => {}
+    }
+}
+
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut flow: watch::Receiver<Flow>,
+    hold: Flow,
+) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if flow.wait_for(|flow| *flow != hold && *flow != Flow::Hold).await.is_err() {
+            return;
+        }
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
