@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod bootstrap;
+mod config;
+mod dice;
+mod limits;
+mod login;
+mod outbox;
+mod password;
+mod refresh;
+mod rpc;
+mod secret;
+mod service;
+mod sessions;
+mod tickets;
+mod users;
+
+pub use bootstrap::FirstAdmin;
+pub use config::Config;
+pub use rpc::POLICY;
+pub use service::Service;

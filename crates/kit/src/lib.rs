@@ -23,7 +23,7 @@ pub use bus::{BusConfig, own_bus, shared_bus};
 pub use clock::{Clock, ClockHand};
 pub use context::{Context, REQUEST_ID, TRACEPARENT};
 pub use env::{ConfigError, Environment};
-pub use health::{Component, Health};
+pub use health::{Component, Health, probe};
 pub use identity::{AccessToken, Caller, Refusal, Verifier, caller};
 pub use outbound::{Outbound, Refused};
 pub use policy::{Access, Policy, mismatches};

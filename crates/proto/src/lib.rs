@@ -4,7 +4,7 @@
 pub mod event {
     /// Version 1.
     #[expect(missing_docs, reason = "prost documents messages, not the modules it makes of oneofs")]
-    #[allow(clippy::all, unused_qualifications, reason = "generated")]
+    #[allow(clippy::all, reason = "generated")]
     pub mod v1 {
         include!("gen/turnpike.event.v1.rs");
     }
@@ -14,7 +14,7 @@ pub mod event {
 pub mod auth {
     /// Version 1.
     #[expect(missing_docs, reason = "tonic documents methods, not the modules around them")]
-    #[allow(clippy::all, unused_qualifications, reason = "generated")]
+    #[allow(clippy::all, reason = "generated")]
     pub mod v1 {
         include!("gen/turnpike.auth.v1.rs");
     }
@@ -24,7 +24,7 @@ pub mod auth {
 pub mod vehicle {
     /// Version 1.
     #[expect(missing_docs, reason = "tonic documents methods, not the modules around them")]
-    #[allow(clippy::all, unused_qualifications, reason = "generated")]
+    #[allow(clippy::all, reason = "generated")]
     pub mod v1 {
         include!("gen/turnpike.vehicle.v1.rs");
     }

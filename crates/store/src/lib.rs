@@ -1,0 +1,66 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod open;
+
+use jiff::Timestamp;
+use sqlx::{Any, AnyPool, Transaction};
+
+pub use error::{fault, is_away};
+pub use open::{Migrations, OpenError};
+
+/// Which database it is. Almost nothing needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A file, one machine.
+    Sqlite,
+    /// A server, several instances.
+    Postgres,
+}
+
+/// A service's database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: AnyPool,
+    backend: Backend,
+}
+
+impl Store {
+    /// For statements outside a transaction.
+    pub fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    /// Which database it is.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// A transaction that is going to write. Rolled back when it is dropped without a commit.
+    pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.backend {
+            Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
+            Backend::Postgres => self.pool.begin().await,
+        }
+    }
+
+    /// Whether it answers.
+    pub async fn answers(&self) -> bool {
+        sqlx::query("SELECT 1").execute(&self.pool).await.is_ok()
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A time as databases keep it.
+pub fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+/// A kept time. What no time is (somebody else wrote it) becomes the beginning of time.
+pub fn from_micros(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
+}

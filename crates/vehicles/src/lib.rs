@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod cancel;
+mod catalogue;
+mod commands;
+mod conductor;
+mod config;
+mod fleet;
+mod lifecycle;
+mod registry;
+mod rpc;
+mod service;
+
+pub use config::Config;
+pub use rpc::POLICY;
+pub use service::{Deps, Service};

@@ -1,0 +1,66 @@
+//! How often somebody may try to sign in.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
+use turnpike_fault::{Fault, Kind};
+use turnpike_kit::{Death, Process};
+
+use crate::{dice, users};
+
+/// So many a minute for an account from an address; from one address to all accounts ten times as many, and to one account from
+/// all addresses as well. An account that does not exist counts like one that does.
+#[derive(Clone)]
+pub struct Logins(Option<Arc<Keyed>>);
+
+struct Keyed {
+    pair: DefaultKeyedRateLimiter<String>,
+    address: DefaultKeyedRateLimiter<String>,
+    account: DefaultKeyedRateLimiter<String>,
+}
+
+impl Logins {
+    /// 0 is no limit.
+    pub fn new(process: &Process, per_minute: u32) -> Self {
+        let Some(one) = NonZeroU32::new(per_minute) else { return Self(None) };
+        let ten = one.saturating_mul(NonZeroU32::MIN.saturating_add(9));
+        let keyed = Arc::new(Keyed {
+            pair: RateLimiter::keyed(Quota::per_minute(one)),
+            address: RateLimiter::keyed(Quota::per_minute(ten)),
+            account: RateLimiter::keyed(Quota::per_minute(ten)),
+        });
+        let (swept, stopping) = (keyed.clone(), process.tasks.stopping().clone());
+        process.tasks.spawn("login limits", Death::Ends, async move {
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_secs(60)) => {
+                        for limiter in [&swept.pair, &swept.address, &swept.account] {
+                            limiter.retain_recent();
+                        }
+                    }
+                }
+            }
+        });
+        Self(Some(keyed))
+    }
+
+    /// Counts one try.
+    pub fn count(&self, address: &str, identifier: &str) -> Result<(), Fault> {
+        let Some(keyed) = &self.0 else { return Ok(()) };
+        // A name may be long, and is somebody's: its hash is neither.
+        let account = dice::hash(&users::key(identifier));
+        let counted = keyed
+            .address
+            .check_key(&address.to_owned())
+            .and_then(|()| keyed.pair.check_key(&format!("{address} {account}")))
+            .and_then(|()| keyed.account.check_key(&account));
+        counted.map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            Fault::new(Kind::RateLimited, "Too many attempts to sign in").retry_after(wait)
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! Passwords: what makes a good one, and hashing them without standing in anyone's way.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{sync::Semaphore, time::timeout};
+use turnpike_fault::{Fault, Kind};
+
+use crate::dice;
+
+/// Longer ones are work for us and no safer.
+const MAX_BYTES: usize = 256;
+const MIN_CHARS: usize = 12;
+
+/// Judges a new password. `field` is its name in the request; `about` are words that must not be its whole strength.
+pub fn judge(password: &str, field: &str, about: &[&str]) -> Result<(), Fault> {
+    let unfit =
+        |message: String| Err(Fault::new(Kind::Validation, "The password cannot be used").field(field, message));
+    if password.len() > MAX_BYTES {
+        return unfit(format!("must be at most {MAX_BYTES} bytes"));
+    }
+    if password.chars().count() < MIN_CHARS {
+        return unfit(format!("must be at least {MIN_CHARS} characters"));
+    }
+    if zxcvbn::zxcvbn(password, about).score() < zxcvbn::Score::Three {
+        return unfit("is too easy to guess: use a longer or less common one".to_owned());
+    }
+    Ok(())
+}
+
+/// Hashes on threads of its own, so many at once; who would wait longer than two seconds is told to come back.
+#[derive(Clone)]
+pub struct Hasher(Arc<Inner>);
+
+struct Inner {
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    /// Of nobody's password: what is verified where there is no account, so that both take the same work.
+    dummy: String,
+}
+
+/// Each hash takes 19 MiB and some 20 ms of a core.
+const AT_ONCE: usize = 4;
+/// Beyond it waiting two seconds would be in vain.
+const MAX_WAITING: usize = 256;
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Hasher {
+    /// Computes the dummy's hash, which takes as long as a login.
+    pub async fn new() -> Self {
+        let hash = || hash(&SecretString::from(dice::token()));
+        let dummy = tokio::task::spawn_blocking(hash).await.ok().and_then(Result::ok).unwrap_or_default();
+        let inner = Inner { places: Arc::new(Semaphore::new(AT_ONCE)), waiting: AtomicUsize::new(0), dummy };
+        Self(Arc::new(inner))
+    }
+
+    /// The hash of a new password, in PHC format.
+    pub async fn hash(&self, password: SecretString) -> Result<String, Fault> {
+        self.run(move || hash(&password)).await?.map_err(|_| Fault::internal())
+    }
+
+    /// Whether a password is the one of a hash; the same work where there is none.
+    pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<Verdict, Fault> {
+        metrics::counter!("turnpike_auth_password_checks_total").increment(1);
+        let dummy = self.0.dummy.clone();
+        self.run(move || {
+            let verdict = verify(&password, hash.as_deref().unwrap_or(&dummy));
+            if hash.is_some() { verdict } else { Verdict { right: false, outdated: false } }
+        })
+        .await
+    }
+
+    /// The place is owned by the blocking work itself, which goes on when its caller hangs up: given back by the caller, it
+    /// would be taken twice.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+        let busy = || {
+            metrics::counter!("turnpike_auth_hasher_refusals_total").increment(1);
+            Fault::new(Kind::Unavailable, "Too many people are signing in; try again shortly")
+                .retry_after(Duration::from_secs(2))
+        };
+        if self.0.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(busy());
+        }
+        let place = timeout(PATIENCE, self.0.places.clone().acquire_owned()).await;
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        let place = place.map_err(|_| busy())?.map_err(|_| Fault::internal())?;
+        let worked = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work()
+        });
+        worked.await.map_err(|_| Fault::internal())
+    }
+}
+
+/// What came of a verification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// It is the password.
+    pub right: bool,
+    /// It was hashed with other parameters than are used now: hash it again while it is known.
+    pub outdated: bool,
+}
+
+/// Argon2id with OWASP's minimum: 19 MiB, two passes, one lane.
+fn argon2() -> Argon2<'static> {
+    let params = Params::new(19 * 1024, 2, 1, None).expect("within Argon2's bounds");
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+fn hash(password: &SecretString) -> Result<String, argon2::password_hash::Error> {
+    Ok(argon2().hash_password(password.expose_secret().as_bytes())?.to_string())
+}
+
+fn verify(password: &SecretString, known: &str) -> Verdict {
+    let Ok(known) = PasswordHash::new(known) else {
+        return Verdict { right: false, outdated: false };
+    };
+    let right = argon2().verify_password(password.expose_secret().as_bytes(), &known).is_ok();
+    let used = Params::try_from(&known).ok();
+    let outdated = used.is_none_or(|used| {
+        let ours = argon2();
+        let ours = ours.params();
+        (used.m_cost(), used.t_cost(), used.p_cost()) != (ours.m_cost(), ours.t_cost(), ours.p_cost())
+    });
+    Verdict { right, outdated }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_passwords_are_refused_by_name() {
+        for weak in ["short", "aaaaaaaaaaaaaaaa", "password12345", "ada@example.com1", &"x".repeat(300)] {
+            let fault = judge(weak, "new_password", &["ada@example.com"]).expect_err(weak);
+            assert_eq!(fault.fields()[0].field, "new_password", "{weak}");
+        }
+        judge("correct horse battery staple", "password", &[]).expect("a good one");
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_verified_and_an_old_one_noticed() {
+        let hasher = Hasher::new().await;
+        let password = || SecretString::from("correct horse battery staple");
+        let known = hasher.hash(password()).await.expect("hashed");
+        assert!(known.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{known}");
+        let verdict = hasher.verify(password(), Some(known.clone())).await.expect("verified");
+        assert_eq!(verdict, Verdict { right: true, outdated: false });
+        let verdict = hasher.verify(SecretString::from("another"), Some(known)).await.expect("verified");
+        assert!(!verdict.right);
+        assert!(!hasher.verify(password(), None).await.expect("the same work").right);
+
+        let cheap = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8 * 1024, 1, 1, None).expect("valid"));
+        let old = cheap.hash_password(password().expose_secret().as_bytes()).expect("hashed").to_string();
+        let verdict = hasher.verify(password(), Some(old)).await.expect("verified");
+        assert_eq!(verdict, Verdict { right: true, outdated: true });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_would_wait_too_long_is_told_so() {
+        let hasher = Hasher::new().await;
+        let _all =
+            hasher.0.places.clone().acquire_many_owned(u32::try_from(AT_ONCE).expect("few")).await.expect("open");
+        let fault = hasher.verify(SecretString::from("x"), None).await.expect_err("no place");
+        assert_eq!(fault.kind(), Kind::Unavailable);
+        assert_eq!(fault.retry_in(), Some(PATIENCE));
+    }
+}

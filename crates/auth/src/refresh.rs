@@ -1,0 +1,95 @@
+//! The refresh token: version ‖ session ‖ counter ‖ HMAC. The database knows the session's counter and not the key, so nothing in
+//! it can make or replay a token; and the successor of a token is always the same one, so a lost answer can be asked for again.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::ExposeSecret;
+use sha2::Sha256;
+use turnpike_event::SessionId;
+use uuid::Uuid;
+
+use crate::secret::ServerSecret;
+
+const VERSION: u8 = 1;
+const BODY: usize = 1 + 16 + 8;
+
+/// A token whose seal holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refresh {
+    /// Of which session.
+    pub session_id: SessionId,
+    /// The how manieth of it, from 0.
+    pub counter: u64,
+}
+
+impl Refresh {
+    /// The token's text.
+    pub fn seal(self, secret: &ServerSecret) -> String {
+        let mut bytes = self.body().to_vec();
+        bytes.extend_from_slice(&self.mac(secret).finalize().into_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads a token; `None` for anything that was not sealed here.
+    pub fn open(text: &str, secret: &ServerSecret) -> Option<Self> {
+        if text.len() > 128 {
+            return None;
+        }
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (body, seal) = bytes.split_at_checked(BODY)?;
+        let (version, rest) = body.split_first()?;
+        let (session, counter) = rest.split_at_checked(16)?;
+        let token = Self {
+            session_id: SessionId::from(Uuid::from_slice(session).ok()?),
+            counter: u64::from_be_bytes(counter.try_into().ok()?),
+        };
+        // verify_slice compares in constant time
+        (*version == VERSION && token.mac(secret).verify_slice(seal).is_ok()).then_some(token)
+    }
+
+    fn body(self) -> [u8; BODY] {
+        let mut body = [VERSION; BODY];
+        body[1..17].copy_from_slice(Uuid::from(self.session_id).as_bytes());
+        body[17..].copy_from_slice(&self.counter.to_be_bytes());
+        body
+    }
+
+    fn mac(self, secret: &ServerSecret) -> Hmac<Sha256> {
+        let key = secret.derive(&[b"refresh", Uuid::from(self.session_id).as_bytes()]);
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret()).expect("any length is a key");
+        mac.update(&self.body());
+        mac
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    fn secret(text: &str) -> ServerSecret {
+        let text = SecretString::from(text.repeat(8));
+        ServerSecret::obtain(Some(&text), std::path::Path::new("/nowhere")).expect("configured")
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn only_what_was_sealed_here_opens(session: u128, counter: u64, place: usize, flip in 1..=255_u8) {
+            let token = Refresh { session_id: SessionId::from(Uuid::from_u128(session)), counter };
+            let ours = secret("ours");
+            let sealed = token.seal(&ours);
+            proptest::prop_assert_eq!(Refresh::open(&sealed, &ours), Some(token));
+            proptest::prop_assert_eq!(Refresh::open(&sealed, &secret("else")), None);
+            let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(&sealed).expect("our own");
+            let place = place % bytes.len();
+            bytes[place] ^= flip;
+            proptest::prop_assert_eq!(Refresh::open(&BASE64_URL_SAFE_NO_PAD.encode(bytes), &ours), None);
+        }
+
+        #[test]
+        fn any_text_is_judged_without_panic(text: String) {
+            proptest::prop_assert_eq!(Refresh::open(&text, &secret("ours")), None);
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! The generated trait: parse, call, project. No decisions here.
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tonic::{Request, Response, Status};
+use turnpike_event::{Body, EndReason, UserId};
+use turnpike_fault::{Fault, Kind};
+use turnpike_kit::{Access, Caller, Clock, Policy, caller};
+use turnpike_proto::auth::v1::{self as pb, auth_service_server::AuthService};
+use turnpike_store::Store;
+use turnpike_token::{Claims, LIFETIME, Role, SigningKey};
+use uuid::Uuid;
+
+use crate::{
+    limits::Logins,
+    login::{self, Attempt},
+    outbox::{self, Bell},
+    password::{self, Hasher},
+    refresh::Refresh,
+    secret::ServerSecret,
+    sessions::{self, Active, Session, SessionError},
+    tickets,
+    users::{self, Change, New, User, UserError},
+};
+
+/// Who may call what.
+pub const POLICY: Policy = &[
+    ("/turnpike.auth.v1.AuthService/Login", Access::Anyone),
+    ("/turnpike.auth.v1.AuthService/Refresh", Access::Anyone),
+    ("/turnpike.auth.v1.AuthService/Logout", Access::Anyone),
+    ("/turnpike.auth.v1.AuthService/ExchangeSession", Access::Anyone),
+    ("/turnpike.auth.v1.AuthService/RedeemTicket", Access::Anyone),
+    ("/turnpike.auth.v1.AuthService/GetJwks", Access::Anyone),
+    ("/turnpike.auth.v1.AuthService/ListRevocations", Access::Anyone),
+    ("/turnpike.auth.v1.AuthService/GetMe", Access::Role(Role::User)),
+    ("/turnpike.auth.v1.AuthService/ChangePassword", Access::Role(Role::User)),
+    ("/turnpike.auth.v1.AuthService/ListSessions", Access::Role(Role::User)),
+    ("/turnpike.auth.v1.AuthService/EndSession", Access::Role(Role::User)),
+    ("/turnpike.auth.v1.AuthService/CreateTicket", Access::Role(Role::User)),
+    ("/turnpike.auth.v1.AuthService/ListUsers", Access::Role(Role::Admin)),
+    ("/turnpike.auth.v1.AuthService/GetUser", Access::Role(Role::Admin)),
+    ("/turnpike.auth.v1.AuthService/CreateUser", Access::Role(Role::Admin)),
+    ("/turnpike.auth.v1.AuthService/UpdateUser", Access::Role(Role::Admin)),
+    ("/turnpike.auth.v1.AuthService/DeleteUser", Access::Role(Role::Admin)),
+    ("/turnpike.auth.v1.AuthService/ListUserSessions", Access::Role(Role::Admin)),
+    ("/turnpike.auth.v1.AuthService/EndUserSessions", Access::Role(Role::Admin)),
+];
+
+pub(crate) struct Rpc {
+    pub(crate) store: Store,
+    pub(crate) secret: ServerSecret,
+    pub(crate) key: SigningKey,
+    pub(crate) jwks: String,
+    pub(crate) hasher: Hasher,
+    pub(crate) limits: Logins,
+    pub(crate) clock: Clock,
+    pub(crate) bell: Bell,
+}
+
+impl Rpc {
+    fn access_token(&self, session: &Active, now: Timestamp) -> String {
+        self.key.sign(&Claims {
+            user_id: session.user.id,
+            session_id: session.id,
+            token_id: Uuid::now_v7(),
+            role: session.user.role,
+            issued_at: now,
+            expires_at: now + LIFETIME,
+            auth_time: session.authenticated_at,
+        })
+    }
+
+    fn pair(&self, session: &Active, now: Timestamp) -> pb::TokenPair {
+        let refresh = Refresh { session_id: session.id, counter: session.counter };
+        pb::TokenPair {
+            access_token: self.access_token(session, now),
+            refresh_token: refresh.seal(&self.secret),
+            expires_in: LIFETIME.as_secs() as u32,
+        }
+    }
+
+    fn short(&self, session: &Active, now: Timestamp) -> pb::AccessToken {
+        pb::AccessToken { access_token: self.access_token(session, now), expires_in: LIFETIME.as_secs() as u32 }
+    }
+
+    /// The caller's session as it is now: here, at its source, a token is not enough. An admin's call needs the role as it is
+    /// now, too.
+    async fn session<T>(&self, request: &Request<T>, least: Role) -> Result<(Caller, Active), Fault> {
+        let caller = caller(request)?.clone();
+        let session = sessions::of_id(&self.store, caller.claims.session_id, self.clock.now()).await?;
+        if session.user.role < least {
+            return Err(Fault::new(Kind::Forbidden, format!("This needs the role {least}")));
+        }
+        Ok((caller, session))
+    }
+}
+
+#[tonic::async_trait]
+impl AuthService for Rpc {
+    async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
+        let request = request.into_inner();
+        let now = self.clock.now();
+        let attempt = Attempt {
+            identifier: request.identifier,
+            password: SecretString::from(request.password),
+            ip: request.client_ip.chars().take(64).collect(),
+            user_agent: request.user_agent.chars().take(256).collect(),
+        };
+        let (session, cookie) = login::login(&self.store, &self.hasher, &self.limits, attempt, now).await?;
+        Ok(Response::new(pb::LoginResponse {
+            tokens: Some(self.pair(&session, now)),
+            session_token: cookie,
+            session_expires_at: Some(timestamp(now + sessions::COOKIE)),
+            user: Some(to_pb_user(session.user)),
+        }))
+    }
+
+    async fn refresh(&self, request: Request<pb::RefreshRequest>) -> Result<Response<pb::TokenPair>, Status> {
+        let now = self.clock.now();
+        let token = Refresh::open(&request.into_inner().refresh_token, &self.secret)
+            .ok_or_else(|| Fault::from(SessionError::Over))?;
+        let rotated = sessions::rotate(&self.store, token, now).await;
+        self.bell.ring(); // a reuse has ended the session
+        Ok(Response::new(self.pair(&rotated.map_err(Fault::from)?, now)))
+    }
+
+    async fn logout(&self, request: Request<pb::LogoutRequest>) -> Result<Response<pb::LogoutResponse>, Status> {
+        let now = self.clock.now();
+        let by_token = caller(&request).ok().map(|caller| (caller.claims.user_id, caller.claims.session_id));
+        let request = request.into_inner();
+        let by_cookie = match request.session_token.as_str() {
+            "" => None,
+            cookie => match sessions::of_cookie(&self.store, cookie, now).await {
+                Ok(session) => Some((session.user.id, session.id)),
+                Err(SessionError::Database(error)) => return Err(turnpike_store::fault(error).into()),
+                Err(_) => None,
+            },
+        };
+        let by_refresh = match Refresh::open(&request.refresh_token, &self.secret) {
+            None => None,
+            Some(token) => match sessions::of_id(&self.store, token.session_id, now).await {
+                Ok(session) => Some((session.user.id, session.id)),
+                Err(SessionError::Database(error)) => return Err(turnpike_store::fault(error).into()),
+                Err(_) => None,
+            },
+        };
+        for (user, session) in [by_token, by_cookie, by_refresh].into_iter().flatten() {
+            // Over already is what was asked for.
+            let ended = sessions::end(&self.store, user, session, EndReason::Logout, now).await;
+            if let Err(SessionError::Database(error)) = ended {
+                return Err(turnpike_store::fault(error).into());
+            }
+        }
+        self.bell.ring();
+        Ok(Response::new(pb::LogoutResponse {}))
+    }
+
+    async fn exchange_session(
+        &self,
+        request: Request<pb::ExchangeSessionRequest>,
+    ) -> Result<Response<pb::AccessToken>, Status> {
+        let now = self.clock.now();
+        let session = sessions::of_cookie(&self.store, &request.into_inner().session_token, now).await;
+        Ok(Response::new(self.short(&session.map_err(Fault::from)?, now)))
+    }
+
+    async fn redeem_ticket(
+        &self,
+        request: Request<pb::RedeemTicketRequest>,
+    ) -> Result<Response<pb::AccessToken>, Status> {
+        let now = self.clock.now();
+        let session = tickets::redeem(&self.store, &request.into_inner().ticket, now).await.map_err(Fault::from)?;
+        Ok(Response::new(self.short(&session, now)))
+    }
+
+    async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {
+        Ok(Response::new(pb::GetJwksResponse { jwks_json: self.jwks.clone() }))
+    }
+
+    async fn list_revocations(
+        &self,
+        _: Request<pb::ListRevocationsRequest>,
+    ) -> Result<Response<pb::ListRevocationsResponse>, Status> {
+        let now = self.clock.now();
+        let sessions_ = sessions::ended_lately(&self.store, now).await.map_err(turnpike_store::fault)?;
+        let users_ = sessions::inactive_lately(&self.store, now).await.map_err(turnpike_store::fault)?;
+        let sessions_ = sessions_.into_iter().map(|(id, at)| pb::Revocation {
+            session_id: id.to_string(),
+            inactive_user_id: String::new(),
+            at: Some(timestamp(at)),
+        });
+        let users_ = users_.into_iter().map(|(id, at)| pb::Revocation {
+            session_id: String::new(),
+            inactive_user_id: id.to_string(),
+            at: Some(timestamp(at)),
+        });
+        Ok(Response::new(pb::ListRevocationsResponse { revocations: sessions_.chain(users_).collect() }))
+    }
+
+    async fn get_me(&self, request: Request<pb::GetMeRequest>) -> Result<Response<pb::User>, Status> {
+        let (_, session) = self.session(&request, Role::User).await?;
+        Ok(Response::new(to_pb_user(session.user)))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<pb::ChangePasswordRequest>,
+    ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
+        let (_, session) = self.session(&request, Role::User).await?;
+        let request = request.into_inner();
+        let user = &session.user;
+        let old = users::password_hash(&self.store, user.id).await.map_err(Fault::from)?;
+        let verdict = self.hasher.verify(SecretString::from(request.current_password), Some(old)).await?;
+        if !verdict.right {
+            let fault = Fault::new(Kind::Invalid, "The current password is wrong").code_is("INVALID_PASSWORD");
+            return Err(fault.field("current_password", "is wrong").into());
+        }
+        password::judge(&request.new_password, "new_password", &[&user.email, &user.username])?;
+        let hash = self.hasher.hash(SecretString::from(request.new_password)).await?;
+        let now = self.clock.now();
+        let change = Change { password_hash: Some(hash), ..Change::default() };
+        let mut tx = self.store.begin().await.map_err(turnpike_store::fault)?;
+        users::change(&mut tx, user.id, &change, now).await.map_err(Fault::from)?;
+        sessions::end_all(&mut tx, user.id, Some(session.id), EndReason::PasswordChanged, now)
+            .await
+            .map_err(turnpike_store::fault)?;
+        tx.commit().await.map_err(turnpike_store::fault)?;
+        self.bell.ring();
+        Ok(Response::new(pb::ChangePasswordResponse {}))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<pb::ListSessionsRequest>,
+    ) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        let (_, session) = self.session(&request, Role::User).await?;
+        let all =
+            sessions::list(&self.store, session.user.id, self.clock.now()).await.map_err(turnpike_store::fault)?;
+        let sessions = all.into_iter().map(|one| to_pb_session(one, Some(&session))).collect();
+        Ok(Response::new(pb::ListSessionsResponse { sessions }))
+    }
+
+    async fn end_session(
+        &self,
+        request: Request<pb::EndSessionRequest>,
+    ) -> Result<Response<pb::EndSessionResponse>, Status> {
+        let (_, session) = self.session(&request, Role::User).await?;
+        let id = request.into_inner().session_id.parse().map_err(|_| Fault::from(SessionError::NotFound))?;
+        sessions::end(&self.store, session.user.id, id, EndReason::Revoked, self.clock.now())
+            .await
+            .map_err(Fault::from)?;
+        self.bell.ring();
+        Ok(Response::new(pb::EndSessionResponse {}))
+    }
+
+    async fn create_ticket(&self, request: Request<pb::CreateTicketRequest>) -> Result<Response<pb::Ticket>, Status> {
+        let (_, session) = self.session(&request, Role::User).await?;
+        let ticket = tickets::issue(&self.store, session.id, self.clock.now()).await.map_err(turnpike_store::fault)?;
+        Ok(Response::new(pb::Ticket { ticket, expires_in: tickets::LIFE.as_secs() as u32 }))
+    }
+
+    async fn list_users(
+        &self,
+        request: Request<pb::ListUsersRequest>,
+    ) -> Result<Response<pb::ListUsersResponse>, Status> {
+        self.session(&request, Role::Admin).await?;
+        let request = request.into_inner();
+        let invalid = |field, message| Fault::new(Kind::Validation, "The request is not valid").field(field, message);
+        let limit = match request.limit {
+            0 => 50,
+            limit @ 1..=100 => limit,
+            _ => return Err(invalid("limit", "must be from 1 to 100").into()),
+        };
+        let before = match request.cursor.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| invalid("cursor", "must be the one from the page before"))?),
+        };
+        let mut users = users::list(&self.store, before, limit + 1).await.map_err(turnpike_store::fault)?;
+        let more = users.len() > limit as usize;
+        users.truncate(limit as usize);
+        let next_cursor = users.last().filter(|_| more).map(|user| user.id.to_string()).unwrap_or_default();
+        let users = users.into_iter().map(to_pb_user).collect();
+        Ok(Response::new(pb::ListUsersResponse { users, next_cursor }))
+    }
+
+    async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Result<Response<pb::User>, Status> {
+        self.session(&request, Role::Admin).await?;
+        let id = parse_user_id(&request.into_inner().user_id)?;
+        Ok(Response::new(to_pb_user(users::get(&self.store, id).await.map_err(Fault::from)?)))
+    }
+
+    async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::User>, Status> {
+        self.session(&request, Role::Admin).await?;
+        let request = request.into_inner();
+        let role = parse_role(request.role())?.unwrap_or(Role::User);
+        let display_name = match request.display_name.trim() {
+            "" => request.username.clone(),
+            name => name.to_owned(),
+        };
+        users::judge(&request.email, &request.username, &display_name)?;
+        password::judge(&request.password, "password", &[&request.email, &request.username])?;
+        let password_hash = self.hasher.hash(SecretString::from(request.password)).await?;
+        let new = New { email: request.email, username: request.username, display_name, role, password_hash };
+        let user = users::create(&self.store, &new, self.clock.now()).await.map_err(Fault::from)?;
+        Ok(Response::new(to_pb_user(user)))
+    }
+
+    async fn update_user(&self, request: Request<pb::UpdateUserRequest>) -> Result<Response<pb::User>, Status> {
+        self.session(&request, Role::Admin).await?;
+        let request = request.into_inner();
+        let id = parse_user_id(&request.user_id)?;
+        let role = match request.role {
+            None => None,
+            Some(role) => parse_role(pb::Role::try_from(role).unwrap_or(pb::Role::Unspecified))?,
+        };
+        let current = users::get(&self.store, id).await.map_err(Fault::from)?;
+        if let Some(name) = &request.display_name {
+            users::judge(&current.email, &current.username, name)?;
+        }
+        let password_hash = match request.password {
+            None => None,
+            Some(password) => {
+                password::judge(&password, "password", &[&current.email, &current.username])?;
+                Some(self.hasher.hash(SecretString::from(password)).await?)
+            }
+        };
+        let change = Change { role, active: request.active, display_name: request.display_name, password_hash };
+        let user = self.apply(id, &change).await?;
+        Ok(Response::new(to_pb_user(user)))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<pb::DeleteUserRequest>,
+    ) -> Result<Response<pb::DeleteUserResponse>, Status> {
+        self.session(&request, Role::Admin).await?;
+        let id = parse_user_id(&request.into_inner().user_id)?;
+        let now = self.clock.now();
+        let mut tx = self.store.begin().await.map_err(turnpike_store::fault)?;
+        users::delete(&mut tx, id, now).await.map_err(Fault::from)?;
+        sessions::end_all(&mut tx, id, None, EndReason::AccountInactive, now).await.map_err(turnpike_store::fault)?;
+        let word = Body::AccountChanged { user_id: id, active: false };
+        outbox::put(&mut tx, word, now).await.map_err(turnpike_store::fault)?;
+        tx.commit().await.map_err(turnpike_store::fault)?;
+        self.bell.ring();
+        Ok(Response::new(pb::DeleteUserResponse {}))
+    }
+
+    async fn list_user_sessions(
+        &self,
+        request: Request<pb::ListUserSessionsRequest>,
+    ) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        let (_, session) = self.session(&request, Role::Admin).await?;
+        let id = parse_user_id(&request.into_inner().user_id)?;
+        users::get(&self.store, id).await.map_err(Fault::from)?;
+        let all = sessions::list(&self.store, id, self.clock.now()).await.map_err(turnpike_store::fault)?;
+        let sessions = all.into_iter().map(|one| to_pb_session(one, Some(&session))).collect();
+        Ok(Response::new(pb::ListSessionsResponse { sessions }))
+    }
+
+    async fn end_user_sessions(
+        &self,
+        request: Request<pb::EndUserSessionsRequest>,
+    ) -> Result<Response<pb::EndSessionResponse>, Status> {
+        self.session(&request, Role::Admin).await?;
+        let id = parse_user_id(&request.into_inner().user_id)?;
+        users::get(&self.store, id).await.map_err(Fault::from)?;
+        let now = self.clock.now();
+        let mut tx = self.store.begin().await.map_err(turnpike_store::fault)?;
+        sessions::end_all(&mut tx, id, None, EndReason::Revoked, now).await.map_err(turnpike_store::fault)?;
+        tx.commit().await.map_err(turnpike_store::fault)?;
+        self.bell.ring();
+        Ok(Response::new(pb::EndSessionResponse {}))
+    }
+}
+
+impl Rpc {
+    /// Changes an account and ends what the change makes untrue: no token keeps a role that was taken away, and no session a
+    /// password that was replaced.
+    async fn apply(&self, id: UserId, change: &Change) -> Result<User, Fault> {
+        let now = self.clock.now();
+        let away = turnpike_store::fault;
+        let mut tx = self.store.begin().await.map_err(away)?;
+        let (before, after) = users::change(&mut tx, id, change, now).await?;
+        if before.active != after.active {
+            outbox::put(&mut tx, Body::AccountChanged { user_id: id, active: after.active }, now)
+                .await
+                .map_err(away)?;
+        }
+        let reason = match () {
+            () if before.active && !after.active => Some(EndReason::AccountInactive),
+            () if change.password_hash.is_some() => Some(EndReason::PasswordChanged),
+            () if before.role != after.role => Some(EndReason::Revoked),
+            () => None,
+        };
+        if let Some(reason) = reason {
+            sessions::end_all(&mut tx, id, None, reason, now).await.map_err(away)?;
+        }
+        tx.commit().await.map_err(away)?;
+        self.bell.ring();
+        Ok(after)
+    }
+}
+
+fn parse_user_id(text: &str) -> Result<UserId, Fault> {
+    text.parse().map_err(|_| UserError::NotFound.into())
+}
+
+fn parse_role(role: pb::Role) -> Result<Option<Role>, Fault> {
+    Ok(match role {
+        pb::Role::Unspecified => None,
+        pb::Role::User => Some(Role::User),
+        pb::Role::Operator => Some(Role::Operator),
+        pb::Role::Engineer => Some(Role::Engineer),
+        pb::Role::Admin => Some(Role::Admin),
+    })
+}
+
+fn to_pb_user(user: User) -> pb::User {
+    let role = match user.role {
+        Role::User => pb::Role::User,
+        Role::Operator => pb::Role::Operator,
+        Role::Engineer => pb::Role::Engineer,
+        Role::Admin => pb::Role::Admin,
+    };
+    pb::User {
+        id: user.id.to_string(),
+        email: user.email,
+        username: user.username,
+        display_name: user.display_name,
+        role: role.into(),
+        active: user.active,
+        created_at: Some(timestamp(user.created_at)),
+    }
+}
+
+fn to_pb_session(session: Session, current: Option<&Active>) -> pb::Session {
+    pb::Session {
+        id: session.id.to_string(),
+        created_at: Some(timestamp(session.created_at)),
+        last_seen_at: Some(timestamp(session.last_seen_at)),
+        ip: session.ip,
+        user_agent: session.user_agent,
+        current: current.is_some_and(|current| current.id == session.id),
+    }
+}
+
+fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    // Everything here is after 1970: nanoseconds are never negative.
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}

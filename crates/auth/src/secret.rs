@@ -1,0 +1,68 @@
+//! The server's secret: the one thing beside the database that a credential of ours needs.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use anyhow::Context;
+use hkdf::Hkdf;
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use sha2::Sha256;
+
+use crate::dice;
+
+/// Keys are derived from it, each for its purpose (HKDF, RFC 5869); it is used for nothing else.
+pub struct ServerSecret(Hkdf<Sha256>);
+
+const FILE: &str = "auth.secret";
+
+impl ServerSecret {
+    /// The configured one, or the one in the data directory, which is generated at the first start.
+    pub fn obtain(configured: Option<&SecretString>, data_dir: &Path) -> anyhow::Result<Self> {
+        match configured {
+            Some(secret) => Ok(Self::new(secret.expose_secret().as_bytes())),
+            None => Self::in_file(&data_dir.join(FILE)),
+        }
+    }
+
+    fn new(material: &[u8]) -> Self {
+        Self(Hkdf::new(Some(b"turnpike-auth"), material))
+    }
+
+    fn in_file(path: &Path) -> anyhow::Result<Self> {
+        let about = || format!("the generated secret in {}", path.display());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(about)?;
+        }
+        // Two processes that start together: one creates the file, whole, and both read it.
+        if !path.exists() {
+            let draft = path.with_extension(dice::token());
+            let written = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&draft)
+                .and_then(|mut file| file.write_all(dice::token().as_bytes()).and_then(|()| file.sync_all()))
+                .and_then(|()| match fs::hard_link(&draft, path) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                    linked => linked,
+                });
+            // Gone or not, the draft is of no more use.
+            let _ = fs::remove_file(&draft);
+            written.with_context(about)?;
+        }
+        let text = SecretString::from(fs::read_to_string(path).with_context(about)?);
+        anyhow::ensure!(text.expose_secret().trim().len() >= 32, "{} is too short to be one", about());
+        Ok(Self::new(text.expose_secret().trim().as_bytes()))
+    }
+
+    /// 32 bytes for one purpose.
+    pub fn derive(&self, purpose: &[&[u8]]) -> SecretBox<[u8; 32]> {
+        SecretBox::init_with_mut(|key: &mut [u8; 32]| {
+            self.0.expand_multi_info(purpose, key).expect("32 bytes are less than HKDF's bound");
+        })
+    }
+}

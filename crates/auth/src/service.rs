@@ -1,0 +1,98 @@
+//! The service: what it is made of, and the tasks beside its calls.
+
+use std::{path::Path, time::Duration};
+
+use sqlx::migrate::Migrator;
+use tonic::service::{Routes, RoutesBuilder};
+use tracing::warn;
+use turnpike_bus::Bus;
+use turnpike_kit::{Death, Process, Verifier, grpc};
+use turnpike_proto::auth::v1::auth_service_server::AuthServiceServer;
+use turnpike_store::{Migrations, Store};
+use turnpike_token::{KeySet, SigningKey};
+
+use crate::{
+    Config,
+    bootstrap::{self, FirstAdmin},
+    limits::Logins,
+    outbox,
+    password::Hasher,
+    rpc::{self, Rpc},
+    secret::ServerSecret,
+    sessions,
+};
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Users, sessions, tokens.
+pub struct Service {
+    routes: Routes,
+    first_admin: Option<FirstAdmin>,
+}
+
+impl Service {
+    /// Opens the database, makes the first admin if there is none.
+    pub async fn bind(config: Config, process: &Process, bus: &Bus) -> anyhow::Result<Self> {
+        process.outbound.permit(&config.database_url)?;
+        let secret = ServerSecret::obtain(config.secret.as_ref(), Path::new(&config.data_dir))?;
+        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES }).await?;
+        let asked = store.clone();
+        turnpike_kit::probe(process, "database", "the database does not answer", move || {
+            let store = asked.clone();
+            async move { store.answers().await }
+        });
+        let hasher = Hasher::new().await;
+        let first_admin = bootstrap::first_admin(&store, &hasher, &config, process.clock.now()).await?;
+        // The key has a number so that a later one can stand beside it in the set.
+        let key = SigningKey::from_secret(&secret.derive(&[b"signing key", b"1"]));
+        let keys = KeySet::new([key.public()]);
+        let bell = outbox::publish(process, &store, bus);
+        sweep(process, store.clone());
+        let rpc = Rpc {
+            hasher,
+            limits: Logins::new(process, config.logins_per_minute),
+            clock: process.clock.clone(),
+            jwks: keys.to_jwks(),
+            store,
+            secret,
+            key,
+            bell,
+        };
+        let mut services = RoutesBuilder::default();
+        services.add_service(AuthServiceServer::new(rpc));
+        let routes = grpc::behind_door(process, services, rpc::POLICY, Verifier::local(keys));
+        Ok(Self { routes, first_admin })
+    }
+
+    /// What clients call.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+
+    /// The admin that was made at this start. A generated password is shown to whoever started the process, once.
+    pub fn first_admin(&self) -> Option<&FirstAdmin> {
+        self.first_admin.as_ref()
+    }
+}
+
+fn sweep(process: &Process, store: Store) {
+    let (clock, stopping) = (process.clock.clone(), process.tasks.stopping().clone());
+    process.tasks.spawn("sweep sessions", Death::Ends, async move {
+        loop {
+            // Full batches follow one another; then once in a while is enough.
+            let pause = match sessions::sweep(&store, clock.now()).await {
+                Ok(1000..) => Duration::from_secs(1),
+                Ok(_) => Duration::from_secs(600),
+                Err(error) => {
+                    warn!(%error, "old sessions could not be removed");
+                    Duration::from_secs(600)
+                }
+            };
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = clock.sleep(pause) => {}
+            }
+        }
+    });
+}

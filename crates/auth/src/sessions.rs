@@ -1,0 +1,337 @@
+//! Sessions: begun by a login, kept by a cookie and a refresh token, ended once.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::{Any, Row, Transaction, any::AnyRow};
+use turnpike_event::{Body, EndReason, SessionId, UserId};
+use turnpike_fault::{Fault, Kind};
+use turnpike_store::{Store, from_micros, micros};
+use turnpike_token::LIFETIME;
+
+use crate::{
+    dice, outbox,
+    refresh::Refresh,
+    users::{self, User},
+};
+
+/// How long a refresh token can be used; each use starts it anew.
+const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a cookie can be used.
+pub const COOKIE: Duration = Duration::from_secs(24 * 3600);
+/// A token that was just replaced still gets its successor: answers are lost, and tabs race.
+const GRACE: Duration = Duration::from_secs(30);
+/// "Last seen" is no more exact than this.
+const SEEN: Duration = Duration::from_secs(60);
+/// Sessions of one user; beyond it the oldest ends.
+const MOST: i64 = 100;
+
+/// A session with the user it is of, both in force.
+#[derive(Clone, Debug)]
+pub struct Active {
+    /// The session.
+    pub id: SessionId,
+    /// Its user.
+    pub user: User,
+    /// When the user proved who they are.
+    pub authenticated_at: Timestamp,
+    /// The number of its refresh token.
+    pub counter: u64,
+}
+
+/// A session as its user sees it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// When the user signed in.
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_seen_at: Timestamp,
+    /// From where.
+    pub ip: String,
+    /// With what.
+    pub user_agent: String,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The credential proves nothing, or did once.
+    #[error("the session has ended or never was")]
+    Over,
+    /// The account is switched off.
+    #[error("the account is inactive")]
+    Inactive,
+    /// There is none of this id for this user.
+    #[error("there is no such session")]
+    NotFound,
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<SessionError> for Fault {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Over => Self::new(Kind::Unauthenticated, "The session has ended").code_is("SESSION_ENDED"),
+            SessionError::Inactive => {
+                Self::new(Kind::Unauthenticated, "User account is inactive").code_is("ACCOUNT_INACTIVE")
+            }
+            SessionError::NotFound => Self::new(Kind::NotFound, "There is no such session"),
+            SessionError::Database(error) => turnpike_store::fault(error),
+        }
+    }
+}
+
+/// Begins a session. Gives it with the cookie's value, of which only a hash is kept.
+pub async fn begin(
+    store: &Store,
+    user: &User,
+    ip: &str,
+    user_agent: &str,
+    now: Timestamp,
+) -> Result<(Active, String), SessionError> {
+    let (id, cookie) = (SessionId::new(now), dice::token());
+    let mut tx = store.begin().await?;
+    sqlx::query(
+        "INSERT INTO sessions (id, user_id, cookie_hash, cookie_expires_at, refresh_counter, refreshed_at, created_at,
+             last_seen_at, expires_at, ip, user_agent)
+         VALUES ($1, $2, $3, $4, 0, $5, $5, $5, $6, $7, $8)",
+    )
+    .bind(id.to_string())
+    .bind(user.id.to_string())
+    .bind(dice::hash(&cookie))
+    .bind(micros(now + COOKIE))
+    .bind(micros(now))
+    .bind(micros(now + IDLE))
+    .bind(ip)
+    .bind(user_agent)
+    .execute(&mut *tx)
+    .await?;
+    let crowd = sqlx::query(
+        "SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+         ORDER BY last_seen_at DESC, id DESC LIMIT 1000 OFFSET $3",
+    )
+    .bind(user.id.to_string())
+    .bind(micros(now))
+    .bind(MOST)
+    .fetch_all(&mut *tx)
+    .await?;
+    for row in crowd {
+        end_one(&mut tx, &row.try_get::<String, _>("id")?, EndReason::Revoked, now).await?;
+    }
+    tx.commit().await?;
+    Ok((Active { id, user: user.clone(), authenticated_at: now, counter: 0 }, cookie))
+}
+
+/// The session of a cookie.
+pub async fn of_cookie(store: &Store, cookie: &str, now: Timestamp) -> Result<Active, SessionError> {
+    active(store, "s.cookie_hash = $1 AND s.cookie_expires_at > $2", &dice::hash(cookie), now).await
+}
+
+/// The session of an access token's `sid`: the token says that it was, this says that it is.
+pub async fn of_id(store: &Store, id: SessionId, now: Timestamp) -> Result<Active, SessionError> {
+    active(store, "s.id = $1 AND $2 > 0", &id.to_string(), now).await
+}
+
+async fn active(store: &Store, condition: &str, value: &str, now: Timestamp) -> Result<Active, SessionError> {
+    let sql = format!(
+        "SELECT s.id AS session_id, s.created_at AS session_created_at, s.refresh_counter, s.expires_at, s.ended_at,
+             s.last_seen_at, u.id, u.email, u.username, u.display_name, u.role, u.active, u.created_at
+         FROM sessions s JOIN users u ON u.id = s.user_id WHERE {condition}"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(value).bind(micros(now)).fetch_optional(store.pool()).await?;
+    let row = row.ok_or(SessionError::Over)?;
+    let user = users::user(&row)?;
+    if !user.active {
+        return Err(SessionError::Inactive);
+    }
+    if row.try_get::<Option<i64>, _>("ended_at")?.is_some() || row.try_get::<i64, _>("expires_at")? <= micros(now) {
+        return Err(SessionError::Over);
+    }
+    if row.try_get::<i64, _>("last_seen_at")? < micros(now - SEEN) {
+        sqlx::query("UPDATE sessions SET last_seen_at = $1 WHERE id = $2")
+            .bind(micros(now))
+            .bind(row.try_get::<String, _>("session_id")?)
+            .execute(store.pool())
+            .await?;
+    }
+    Ok(Active {
+        id: session_id(&row, "session_id")?,
+        authenticated_at: from_micros(row.try_get("session_created_at")?),
+        counter: row.try_get::<i64, _>("refresh_counter")?.unsigned_abs(),
+        user,
+    })
+}
+
+/// Uses a refresh token up. Of many that present the same one, one advances the counter and all get the same successor; one
+/// who presents it after the grace has a copy that he should not have, and the session ends.
+pub async fn rotate(store: &Store, token: Refresh, now: Timestamp) -> Result<Active, SessionError> {
+    let counter = i64::try_from(token.counter).map_err(|_| SessionError::Over)?;
+    let advanced = sqlx::query(
+        "UPDATE sessions SET refresh_counter = refresh_counter + 1, refreshed_at = $1, last_seen_at = $1, expires_at = $2
+         WHERE id = $3 AND refresh_counter = $4 AND ended_at IS NULL AND expires_at > $1",
+    )
+    .bind(micros(now))
+    .bind(micros(now + IDLE))
+    .bind(token.session_id.to_string())
+    .bind(counter)
+    .execute(store.pool())
+    .await?;
+    if advanced.rows_affected() == 0 {
+        let row = sqlx::query("SELECT refresh_counter, refreshed_at FROM sessions WHERE id = $1 AND ended_at IS NULL")
+            .bind(token.session_id.to_string())
+            .fetch_optional(store.pool())
+            .await?
+            .ok_or(SessionError::Over)?;
+        let [current, refreshed_at]: [i64; 2] = [row.try_get("refresh_counter")?, row.try_get("refreshed_at")?];
+        let just_replaced = current == counter + 1 && from_micros(refreshed_at) + GRACE >= now;
+        if !just_replaced {
+            if current > counter {
+                let mut tx = store.begin().await?;
+                end_one(&mut tx, &token.session_id.to_string(), EndReason::ReuseDetected, now).await?;
+                tx.commit().await?;
+            }
+            return Err(SessionError::Over);
+        }
+    }
+    let session = of_id(store, token.session_id, now).await?;
+    // The successor of what was presented, whatever has come since.
+    Ok(Active { counter: token.counter + 1, ..session })
+}
+
+/// A user's sessions in force, newest first.
+pub async fn list(store: &Store, user: UserId, now: Timestamp) -> Result<Vec<Session>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, created_at, last_seen_at, ip, user_agent FROM sessions
+         WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY id DESC LIMIT 1000",
+    )
+    .bind(user.to_string())
+    .bind(micros(now))
+    .fetch_all(store.pool())
+    .await?;
+    let read = |row: &AnyRow| {
+        Ok(Session {
+            id: session_id(row, "id")?,
+            created_at: from_micros(row.try_get("created_at")?),
+            last_seen_at: from_micros(row.try_get("last_seen_at")?),
+            ip: row.try_get("ip")?,
+            user_agent: row.try_get("user_agent")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Ends one session of a user.
+pub async fn end(
+    store: &Store,
+    user: UserId,
+    session: SessionId,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<(), SessionError> {
+    let mut tx = store.begin().await?;
+    let row =
+        sqlx::query("SELECT id FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3")
+            .bind(session.to_string())
+            .bind(user.to_string())
+            .bind(micros(now))
+            .fetch_optional(&mut *tx)
+            .await?;
+    if row.is_none() {
+        return Err(SessionError::NotFound);
+    }
+    end_one(&mut tx, &session.to_string(), reason, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Ends the sessions of a user, but for `except`, within a transaction.
+pub async fn end_all(
+    tx: &mut Transaction<'_, Any>,
+    user: UserId,
+    except: Option<SessionId>,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query("SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND id <> $2")
+        .bind(user.to_string())
+        .bind(except.map(|id| id.to_string()).unwrap_or_default())
+        .fetch_all(&mut **tx)
+        .await?;
+    for row in rows {
+        end_one(tx, &row.try_get::<String, _>("id")?, reason, now).await?;
+    }
+    Ok(())
+}
+
+/// The end is written, and the word of it laid out, in the same transaction.
+async fn end_one(
+    tx: &mut Transaction<'_, Any>,
+    id: &str,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let ended = sqlx::query(
+        "UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE id = $3 AND ended_at IS NULL RETURNING id, user_id",
+    )
+    .bind(micros(now))
+    .bind(reason.as_str())
+    .bind(id)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(row) = ended else { return Ok(()) };
+    let odd = |column: &str| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not an id".into() };
+    let user_id = row.try_get::<String, _>("user_id")?.parse().map_err(|_| odd("user_id"))?;
+    outbox::put(tx, Body::SessionEnded { session_id: session_id(&row, "id")?, user_id, reason }, now).await
+}
+
+/// What ended within the life of an access token.
+pub async fn ended_lately(store: &Store, now: Timestamp) -> Result<Vec<(SessionId, Timestamp)>, sqlx::Error> {
+    let rows = sqlx::query("SELECT id, ended_at FROM sessions WHERE ended_at > $1 ORDER BY ended_at DESC LIMIT 100000")
+        .bind(micros(now - LIFETIME))
+        .fetch_all(store.pool())
+        .await?;
+    rows.iter().map(|row| Ok((session_id(row, "id")?, from_micros(row.try_get("ended_at")?)))).collect()
+}
+
+/// Accounts that became inactive within the life of an access token.
+pub async fn inactive_lately(store: &Store, now: Timestamp) -> Result<Vec<(UserId, Timestamp)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, deactivated_at FROM users WHERE active = 0 AND deactivated_at > $1
+         ORDER BY deactivated_at DESC LIMIT 100000",
+    )
+    .bind(micros(now - LIFETIME))
+    .fetch_all(store.pool())
+    .await?;
+    let odd = || sqlx::Error::ColumnDecode { index: "id".to_owned(), source: "not an id".into() };
+    let read = |row: &AnyRow| {
+        let id = row.try_get::<String, _>("id")?.parse().map_err(|_| odd())?;
+        Ok((id, from_micros(row.try_get("deactivated_at")?)))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Removes sessions that are over and of no more use to anyone, and old tickets; at most a thousand of each at once. Says
+/// how many.
+pub async fn sweep(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
+    let sessions = sqlx::query(
+        "DELETE FROM sessions WHERE id IN
+             (SELECT id FROM sessions WHERE ended_at < $1 OR expires_at < $1 LIMIT 1000)",
+    )
+    .bind(micros(now - LIFETIME * 2))
+    .execute(store.pool())
+    .await?;
+    let tickets =
+        sqlx::query("DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expires_at < $1 LIMIT 1000)")
+            .bind(micros(now))
+            .execute(store.pool())
+            .await?;
+    Ok(sessions.rows_affected().max(tickets.rows_affected()))
+}
+
+fn session_id(row: &AnyRow, column: &str) -> Result<SessionId, sqlx::Error> {
+    let odd = |_| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not an id".into() };
+    row.try_get::<String, _>(column)?.parse().map_err(odd)
+}

@@ -1,0 +1,96 @@
+//! What the gateway is told.
+
+use std::{net::SocketAddr, time::Duration};
+
+use ipnet::IpNet;
+use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+
+/// The configuration of the gateway.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `TURNPIKE_HTTP`: the public address.
+    pub http: SocketAddr,
+    /// `TURNPIKE_AUTH_URL`.
+    pub auth_url: String,
+    /// `TURNPIKE_VEHICLES_URL`.
+    pub vehicles_url: String,
+    /// The bus.
+    pub bus: BusConfig,
+    /// What clients may do how often.
+    pub limits: Limits,
+    /// `TURNPIKE_HEARTBEAT_SECONDS`.
+    pub heartbeat: Duration,
+    /// `TURNPIKE_TRUSTED_PROXIES`: whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `TURNPIKE_ALLOWED_ORIGINS`: whose pages may use the session cookie, besides our own.
+    pub allowed_origins: Vec<String>,
+}
+
+/// Limits; 0 is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open sockets of one user on this gateway.
+    pub sockets_per_user: u32,
+    /// Messages of one user over WebSocket.
+    pub messages_per_minute: u32,
+    /// Bytes of one WebSocket frame.
+    pub frame_bytes: usize,
+    /// Commands of one user.
+    pub commands_per_minute: u32,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn new(env: &Environment) -> Result<Self, ConfigError> {
+        let whole = "a whole number, 0 for no limit";
+        let heartbeat =
+            env.parse("TURNPIKE_HEARTBEAT_SECONDS", 30, "seconds from 1 to 3600", |s| (1..=3600).contains(s))?;
+        Ok(Self {
+            http: listen::address(env, "TURNPIKE_HTTP", "127.0.0.1:8080")?,
+            auth_url: env.get("TURNPIKE_AUTH_URL")?.unwrap_or("http://127.0.0.1:50051").to_owned(),
+            vehicles_url: env.get("TURNPIKE_VEHICLES_URL")?.unwrap_or("http://127.0.0.1:50053").to_owned(),
+            bus: BusConfig::new(env)?,
+            limits: Limits {
+                sockets_per_user: env.parse("TURNPIKE_LIMIT_SOCKETS_PER_USER", 8, whole, |_| true)?,
+                messages_per_minute: env.parse("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", 60, whole, |_| true)?,
+                frame_bytes: env.parse(
+                    "TURNPIKE_LIMIT_FRAME_BYTES",
+                    65_536,
+                    "bytes up to 1048576, 0 for that",
+                    |b| *b <= MAX_FRAME,
+                )?,
+                commands_per_minute: env.parse("TURNPIKE_LIMIT_COMMANDS_PER_MINUTE", 60, whole, |_| true)?,
+            },
+            heartbeat: Duration::from_secs(heartbeat),
+            trusted_proxies: proxies(env)?,
+            allowed_origins: origins(env)?,
+        })
+    }
+}
+
+/// A longer frame closes its socket.
+pub(crate) const MAX_FRAME: usize = 1 << 20;
+
+fn proxies(env: &Environment) -> Result<Vec<IpNet>, ConfigError> {
+    const NAME: &str = "TURNPIKE_TRUSTED_PROXIES";
+    let text = env.get(NAME)?.unwrap_or_default();
+    let net = |part: &str| {
+        let invalid = || env.invalid(NAME, "addresses or networks such as 10.0.0.0/8, comma-separated");
+        part.parse().or_else(|_| part.parse::<std::net::IpAddr>().map(IpNet::from)).map_err(|_| invalid())
+    };
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(net).collect()
+}
+
+fn origins(env: &Environment) -> Result<Vec<String>, ConfigError> {
+    const NAME: &str = "TURNPIKE_ALLOWED_ORIGINS";
+    let text = env.get(NAME)?.unwrap_or_default();
+    let origin = |part: &str| {
+        let uri: Option<http::Uri> = part.parse().ok();
+        let good = uri.is_some_and(|uri| {
+            uri.scheme().is_some() && uri.host().is_some() && uri.path() == "/" && !part.ends_with('/')
+        });
+        good.then(|| part.to_ascii_lowercase())
+            .ok_or_else(|| env.invalid(NAME, "origins such as https://console.example.com, comma-separated"))
+    };
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(origin).collect()
+}

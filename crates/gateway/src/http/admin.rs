@@ -1,0 +1,198 @@
+//! `/api/admin`: accounts, and how the deployment is. Role admin; auth itself checks it again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{Json, extract::State};
+use http::{HeaderMap, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use turnpike_event::UserId;
+use turnpike_fault::{Fault, Kind};
+use turnpike_kit::Transport;
+use turnpike_proto::auth::v1 as pb;
+use turnpike_token::Role;
+use utoipa::ToSchema;
+
+use super::{
+    Answer,
+    auth::{Session, User},
+    extract::{Body, Id, Page, Query, next_link},
+    problem::ProblemBody,
+};
+use crate::{App, identity::SignedIn};
+
+/// Every account, newest first.
+#[utoipa::path(get, path = "/api/admin/users", tag = "admin", params(Page),
+    responses((status = 200, body = Vec<User>), (status = 403, body = ProblemBody)))]
+pub(super) async fn list_users(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Query(page): Query<Page>,
+    uri: Uri,
+) -> Answer<(HeaderMap, Json<Vec<User>>)> {
+    let message = pb::ListUsersRequest { limit: page.limit()?, cursor: page.cursor() };
+    let answer = app.auth().list_users(caller.token.request(message)).await?.into_inner();
+    Ok((next_link(&uri, &answer.next_cursor), Json(answer.users.into_iter().map(User::from).collect())))
+}
+
+/// A new account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewUser {
+    #[schema(example = "ada@example.com")]
+    email: String,
+    #[schema(example = "ada")]
+    username: String,
+    password: String,
+    /// user (if absent), operator, engineer or admin.
+    role: Option<String>,
+    display_name: Option<String>,
+}
+
+/// Create an account.
+#[utoipa::path(post, path = "/api/admin/users", tag = "admin", request_body = NewUser,
+    responses((status = 201, body = User), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody),
+        (status = 422, body = ProblemBody)))]
+pub(super) async fn create_user(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Body(new): Body<NewUser>,
+) -> Answer<(StatusCode, Json<User>)> {
+    let message = pb::CreateUserRequest {
+        email: new.email,
+        username: new.username,
+        password: new.password,
+        role: new.role.as_deref().map(parse_role).transpose()?.unwrap_or(pb::Role::Unspecified).into(),
+        display_name: new.display_name.unwrap_or_default(),
+    };
+    let user = app.auth().create_user(caller.token.request(message)).await?.into_inner();
+    Ok((StatusCode::CREATED, Json(user.into())))
+}
+
+/// One account.
+#[utoipa::path(get, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path)),
+    responses((status = 200, body = User), (status = 404, body = ProblemBody)))]
+pub(super) async fn get_user(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<UserId>,
+) -> Answer<Json<User>> {
+    let message = pb::GetUserRequest { user_id: id.to_string() };
+    Ok(Json(app.auth().get_user(caller.token.request(message)).await?.into_inner().into()))
+}
+
+/// What changes; the rest stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserChange {
+    role: Option<String>,
+    active: Option<bool>,
+    display_name: Option<String>,
+    password: Option<String>,
+}
+
+/// Change an account. A new role, password or inactivity ends its sessions.
+#[utoipa::path(patch, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path)), request_body = UserChange,
+    responses((status = 200, body = User), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+pub(super) async fn update_user(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<UserId>,
+    Body(change): Body<UserChange>,
+) -> Answer<Json<User>> {
+    let message = pb::UpdateUserRequest {
+        user_id: id.to_string(),
+        role: change.role.as_deref().map(parse_role).transpose()?.map(i32::from),
+        active: change.active,
+        display_name: change.display_name,
+        password: change.password,
+    };
+    Ok(Json(app.auth().update_user(caller.token.request(message)).await?.into_inner().into()))
+}
+
+/// Delete an account.
+#[utoipa::path(delete, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path)),
+    responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+pub(super) async fn delete_user(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<UserId>,
+) -> Answer<StatusCode> {
+    let message = pb::DeleteUserRequest { user_id: id.to_string() };
+    app.auth().delete_user(caller.token.request(message)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where a user is signed in.
+#[utoipa::path(get, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path)),
+    responses((status = 200, body = Vec<Session>), (status = 404, body = ProblemBody)))]
+pub(super) async fn list_sessions(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<UserId>,
+) -> Answer<Json<Vec<Session>>> {
+    let message = pb::ListUserSessionsRequest { user_id: id.to_string() };
+    let answer = app.auth().list_user_sessions(caller.token.request(message)).await?.into_inner();
+    Ok(Json(answer.sessions.into_iter().map(Session::from).collect()))
+}
+
+/// Sign a user out everywhere.
+#[utoipa::path(delete, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path)),
+    responses((status = 204), (status = 404, body = ProblemBody)))]
+pub(super) async fn end_sessions(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<UserId>,
+) -> Answer<StatusCode> {
+    let message = pb::EndUserSessionsRequest { user_id: id.to_string() };
+    app.auth().end_user_sessions(caller.token.request(message)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// One service as it answers for itself.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ServiceHealth {
+    #[schema(example = "vehicles")]
+    name: &'static str,
+    /// `serving`, `not_serving` or `unreachable`.
+    status: &'static str,
+    /// Of this gateway: what is not ready, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    missing: BTreeMap<&'static str, String>,
+}
+
+/// How every service is.
+#[utoipa::path(get, path = "/api/admin/services", tag = "admin",
+    responses((status = 200, body = Vec<ServiceHealth>), (status = 403, body = ProblemBody)))]
+pub(super) async fn services(State(app): State<App>, SignedIn(caller): SignedIn) -> Answer<Json<Vec<ServiceHealth>>> {
+    if caller.claims.role < Role::Admin {
+        return Err(Fault::new(Kind::Forbidden, "This needs the role admin").into());
+    }
+    let missing = app.health.missing();
+    let here =
+        ServiceHealth { name: "gateway", status: if missing.is_empty() { "serving" } else { "not_serving" }, missing };
+    let (auth, vehicles) = tokio::join!(ask("auth", &app.auth), ask("vehicles", &app.vehicles));
+    Ok(Json(vec![here, auth, vehicles]))
+}
+
+/// By grpc.health.v1.
+async fn ask(name: &'static str, transport: &Transport) -> ServiceHealth {
+    let mut client = HealthClient::new(transport.clone().deadline(Duration::from_secs(2)));
+    let status = match client.check(HealthCheckRequest { service: String::new() }).await {
+        Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => "serving",
+        Ok(_) => "not_serving",
+        Err(_) => "unreachable",
+    };
+    ServiceHealth { name, status, missing: BTreeMap::new() }
+}
+
+fn parse_role(word: &str) -> Result<pb::Role, Fault> {
+    match Role::from_word(word) {
+        Some(Role::User) => Ok(pb::Role::User),
+        Some(Role::Operator) => Ok(pb::Role::Operator),
+        Some(Role::Engineer) => Ok(pb::Role::Engineer),
+        Some(Role::Admin) => Ok(pb::Role::Admin),
+        None => Err(Fault::new(Kind::Validation, "The body is not valid")
+            .field("role", "must be one of user, operator, engineer, admin")),
+    }
+}

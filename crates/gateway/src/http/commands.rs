@@ -1,0 +1,251 @@
+//! `/api/commands`: sending one, and what became of it.
+
+use axum::{Json, extract::State};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, value::RawValue};
+use turnpike_event::{CommandId, CommandState};
+use turnpike_fault::{Fault, Kind};
+use turnpike_proto::vehicle::v1 as pb;
+use turnpike_token::Role;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Answer,
+    extract::{Body, Id, Page, Query, next_link},
+    problem::ProblemBody,
+    rfc3339,
+};
+use crate::{App, identity::SignedIn};
+
+/// A command to a vehicle.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewCommand {
+    vehicle_id: String,
+    /// ReadDTC, ClearDTC, ReadDataByID, RoutineControl or ECUReset.
+    #[schema(example = "ReadDTC")]
+    command_name: String,
+    #[schema(value_type = Object, example = json!({"ecuAddress": "0x10"}))]
+    command_params: Option<Map<String, Value>>,
+    /// 1–3600; 30 if absent.
+    timeout_seconds: Option<i64>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Command {
+    command_id: String,
+    user_id: String,
+    vehicle_id: String,
+    command_name: String,
+    #[schema(value_type = Object)]
+    command_params: Box<RawValue>,
+    /// pending, in_progress, completed, failed, cancelled, timed_out or unknown.
+    status: &'static str,
+    submitted_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<String>,
+    timeout_seconds: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<String>,
+    /// Where to watch it.
+    #[schema(example = "/ws/responses/0198c1d2-…")]
+    stream: String,
+}
+
+impl TryFrom<pb::Command> for Command {
+    type Error = Fault;
+
+    fn try_from(command: pb::Command) -> Result<Self, Fault> {
+        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        Ok(Self {
+            status: shown(command.state()).as_str(),
+            stream: format!("/ws/responses/{}", command.id),
+            error_code: text(&command.error_code),
+            error_message: text(&command.error_message),
+            command_id: command.id,
+            user_id: command.user_id,
+            vehicle_id: command.vehicle_id,
+            command_name: command.name,
+            command_params: RawValue::from_string(command.params_json).map_err(|_| Fault::internal())?,
+            submitted_at: rfc3339(command.submitted_at),
+            completed_at: rfc3339(command.completed_at),
+            timeout_seconds: command.timeout_seconds,
+        })
+    }
+}
+
+fn shown(state: pb::CommandState) -> CommandState {
+    match state {
+        pb::CommandState::Pending | pb::CommandState::Dispatched => CommandState::Pending,
+        pb::CommandState::InProgress => CommandState::InProgress,
+        pb::CommandState::Completed => CommandState::Completed,
+        pb::CommandState::Failed | pb::CommandState::Rejected => CommandState::Failed,
+        pb::CommandState::Cancelled => CommandState::Cancelled,
+        pb::CommandState::TimedOut => CommandState::TimedOut,
+        pb::CommandState::Unknown | pb::CommandState::Unspecified => CommandState::Unknown,
+    }
+}
+
+/// Send a command.
+///
+/// Its answer arrives on the topic `response:{command_id}`: on the WebSocket named in `stream`, on `/ws`, and as server-sent
+/// events. `Idempotency-Key` makes a repeated request get the first one's answer for 24 hours.
+#[utoipa::path(post, path = "/api/commands", tag = "commands", request_body = NewCommand,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 201, body = Command), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
+pub(super) async fn submit(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    headers: HeaderMap,
+    body: Result<Body<NewCommand>, super::Problem>,
+) -> Answer<(StatusCode, HeaderMap, Json<Command>)> {
+    // The role before the body: who may not send a command learns nothing of how one looks.
+    if caller.claims.role < Role::Operator {
+        return Err(Fault::new(Kind::Forbidden, "This needs the role operator").into());
+    }
+    let Body(new) = body?;
+    app.commands.count(caller.claims.user_id)?;
+    let timeout_seconds = match new.timeout_seconds {
+        None => 0,
+        Some(seconds @ 1..=3600) => u32::try_from(seconds).unwrap_or_default(),
+        Some(_) => {
+            return Err(Fault::new(Kind::Validation, "The body is not valid")
+                .field("timeout_seconds", "must be from 1 to 3600")
+                .into());
+        }
+    };
+    let message = pb::SubmitCommandRequest {
+        vehicle_id: new.vehicle_id,
+        name: new.command_name,
+        params_json: Value::Object(new.command_params.unwrap_or_default()).to_string(),
+        timeout_seconds,
+        idempotency_key: idempotency_key(&headers)?,
+    };
+    let answer = app.vehicles().submit_command(caller.token.request(message)).await?.into_inner();
+    let command: Command = answer.command.ok_or_else(Fault::internal)?.try_into()?;
+    let mut headers = HeaderMap::new();
+    if answer.replayed {
+        headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+    }
+    if let Ok(location) = format!("/api/commands/{}", command.command_id).parse() {
+        headers.insert(http::header::LOCATION, location);
+    }
+    Ok((StatusCode::CREATED, headers, Json(command)))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<String, Fault> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(String::new()) };
+    let key = key.to_str().ok().map(str::trim).filter(|key| (1..=255).contains(&key.len()));
+    key.map(str::to_owned).ok_or_else(|| {
+        Fault::new(Kind::Validation, "A header is not valid")
+            .field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    })
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    vehicle_id: Option<String>,
+    /// pending, in_progress, completed, failed, cancelled, timed_out or unknown.
+    status: Option<String>,
+    /// Submitted at or after this time (RFC 3339).
+    since: Option<String>,
+    /// Submitted before this time.
+    until: Option<String>,
+}
+
+/// My commands, newest first; for an admin, everybody's.
+#[utoipa::path(get, path = "/api/commands", tag = "commands", params(Filter, Page),
+    responses((status = 200, body = Vec<Command>), (status = 422, body = ProblemBody)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Query(filter): Query<Filter>,
+    Query(page): Query<Page>,
+    uri: Uri,
+) -> Answer<(HeaderMap, Json<Vec<Command>>)> {
+    let message = pb::ListCommandsRequest {
+        limit: page.limit()?,
+        cursor: page.cursor(),
+        vehicle_id: filter.vehicle_id.unwrap_or_default(),
+        status: filter.status.unwrap_or_default(),
+        since: time("since", filter.since)?,
+        until: time("until", filter.until)?,
+    };
+    let answer = app.vehicles().list_commands(caller.token.request(message)).await?.into_inner();
+    let commands: Vec<Command> = answer.commands.into_iter().map(Command::try_from).collect::<Result<_, _>>()?;
+    Ok((next_link(&uri, &answer.next_cursor), Json(commands)))
+}
+
+fn time(field: &str, text: Option<String>) -> Result<Option<prost_types::Timestamp>, Fault> {
+    let Some(text) = text else { return Ok(None) };
+    // A plus sign in a query is a space to forms: "2026-11-21T10:00:00 01:00" means +01:00.
+    let at: Timestamp = text
+        .replace(' ', "+")
+        .parse()
+        .map_err(|_| Fault::new(Kind::Validation, "The query is not valid").field(field, "must be an RFC 3339 time"))?;
+    Ok(Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }))
+}
+
+/// One command.
+#[utoipa::path(get, path = "/api/commands/{id}", tag = "commands", params(("id" = String, Path)),
+    responses((status = 200, body = Command), (status = 404, body = ProblemBody)))]
+pub(super) async fn get(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<CommandId>,
+) -> Answer<Json<Command>> {
+    let message = pb::GetCommandRequest { command_id: id.to_string() };
+    Ok(Json(app.vehicles().get_command(caller.token.request(message)).await?.into_inner().try_into()?))
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Response {
+    sequence_number: u32,
+    is_final: bool,
+    #[schema(value_type = Object)]
+    response: Box<RawValue>,
+    at: Option<String>,
+}
+
+/// What a vehicle answered, as it was recorded.
+#[utoipa::path(get, path = "/api/commands/{id}/responses", tag = "commands", params(("id" = String, Path), Page),
+    responses((status = 200, body = Vec<Response>), (status = 404, body = ProblemBody)))]
+pub(super) async fn responses(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<CommandId>,
+    Query(page): Query<Page>,
+    uri: Uri,
+) -> Answer<(HeaderMap, Json<Vec<Response>>)> {
+    let message = pb::ListResponsesRequest { command_id: id.to_string(), limit: page.limit()?, cursor: page.cursor() };
+    let answer = app.vehicles().list_responses(caller.token.request(message)).await?.into_inner();
+    let response = |response: pb::Response| {
+        Ok(Response {
+            sequence_number: response.sequence_number,
+            is_final: response.is_final,
+            response: RawValue::from_string(response.response_json).map_err(|_| Fault::internal())?,
+            at: rfc3339(response.at),
+        })
+    };
+    let responses: Vec<_> = answer.responses.into_iter().map(response).collect::<Result<_, Fault>>()?;
+    Ok((next_link(&uri, &answer.next_cursor), Json(responses)))
+}
+
+/// Ask the vehicle to stop. It may refuse (409), or not answer within 5 s (504): keep watching.
+#[utoipa::path(post, path = "/api/commands/{id}/cancel", tag = "commands", params(("id" = String, Path)),
+    responses((status = 200, body = Command), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+        (status = 504, body = ProblemBody)))]
+pub(super) async fn cancel(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<CommandId>,
+) -> Answer<Json<Command>> {
+    let message = pb::CancelCommandRequest { command_id: id.to_string() };
+    Ok(Json(app.patient_vehicles().cancel_command(caller.token.request(message)).await?.into_inner().try_into()?))
+}

@@ -1,0 +1,127 @@
+//! `/api/topics/{topic}/events`: the frames of a topic as server-sent events.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, State},
+    response::Response,
+};
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, header};
+use serde::Deserialize;
+use tokio::{sync::Notify, time::Instant};
+use turnpike_event::Topic;
+use turnpike_fault::{Fault, Kind};
+use utoipa::IntoParams;
+
+use super::{Answer, extract::Query, problem::ProblemBody};
+use crate::{
+    App,
+    hub::{Batch, Since},
+    identity::SignedIn,
+    socket::{grammar, registry::Place},
+    source::{self, Source},
+};
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Resume {
+    /// `start` (if absent), `live`, or an offset; `Last-Event-ID` counts before it.
+    since: Option<String>,
+}
+
+/// What is taken at once.
+const TURN_BYTES: usize = 32 << 10;
+const RETRY: Duration = Duration::from_millis(500);
+/// A comment keeps proxies from closing a quiet stream.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Follow a topic as server-sent events.
+///
+/// `id` is the offset: a browser resumes by itself. The stream ends after the topic's final event.
+#[utoipa::path(get, path = "/api/topics/{topic}/events", tag = "topics",
+    params(("topic" = String, Path, example = "response:0198c1d2-…"), Resume, ("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, description = "The topic's frames", content_type = "text/event-stream"),
+        (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
+pub(super) async fn follow(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Path(topic): Path<String>,
+    Query(resume): Query<Resume>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let topic: Topic = topic.parse().map_err(|_| Fault::new(Kind::NotFound, "Not found"))?;
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
+    let since = match last.or(resume.since.as_deref()) {
+        None => Since::Start,
+        Some(text) => grammar::since(text)
+            .map_err(|wrong| Fault::new(Kind::Validation, "The query is not valid").field("since", wrong.detail))?,
+    };
+    // It holds a connection like a socket, ends like one, and counts like one.
+    let place = app
+        .sockets
+        .enter(&caller)
+        .ok_or_else(|| Fault::new(Kind::RateLimited, "Too many connections").code_is("TOO_MANY_CONNECTIONS"))?;
+    let source = source::open(&app, &caller, topic, since, &place.handle.wake).await?;
+    let retry = Bytes::from_static(b"retry: 1000\n\n");
+    let feed = Feed { app, source, place, done: false, expires_at: caller.claims.expires_at };
+    let first = stream::iter([Ok::<_, Infallible>(retry)]);
+    let rest = stream::unfold(feed, async |mut feed| feed.next().await.map(|bytes| (Ok(bytes), feed)));
+    let mut response = Response::new(Body::from_stream(futures_util::StreamExt::chain(first, rest)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no")); // nginx would hold events back
+    Ok(response)
+}
+
+struct Feed {
+    app: App,
+    source: Source,
+    place: Place,
+    done: bool,
+    expires_at: jiff::Timestamp,
+}
+
+impl Feed {
+    /// The next bytes; `None` ends the stream.
+    async fn next(&mut self) -> Option<Bytes> {
+        let wake: Arc<Notify> = self.place.handle.wake.clone();
+        let quiet_until = Instant::now() + KEEP_ALIVE;
+        loop {
+            // An ended session or a stopping gateway cuts the stream; EventSource comes back with its last id.
+            if self.done || self.place.handle.ending().is_some() || self.expires_at <= self.app.clock.now() {
+                return None;
+            }
+            let topic = self.source.topic();
+            let pause = match self.source.take(TURN_BYTES).await {
+                Batch::Frames(frames) => {
+                    let parts: Vec<Bytes> = frames.iter().map(|frame| frame.sse()).collect();
+                    return Some(if let [only] = parts.as_slice() { only.clone() } else { parts.concat().into() });
+                }
+                Batch::CaughtUp { head } => {
+                    return Some(event(&grammar::caught_up(topic, head)));
+                }
+                Batch::Reset { reason, head } => return Some(event(&grammar::reset(topic, reason, head))),
+                Batch::Closed => {
+                    self.done = true;
+                    return Some(event(&grammar::closed(topic)));
+                }
+                Batch::Nothing => quiet_until,
+                Batch::Unavailable => Instant::now() + RETRY,
+            };
+            tokio::select! {
+                () = wake.notified() => {}
+                () = tokio::time::sleep_until(pause.min(quiet_until)) => if Instant::now() >= quiet_until {
+                    return Some(Bytes::from_static(b": \n\n"));
+                },
+            }
+        }
+    }
+}
+
+/// A frame without an offset has no id: the browser keeps its last one.
+fn event(frame: &str) -> Bytes {
+    format!("data: {frame}\n\n").into()
+}

@@ -1,0 +1,153 @@
+//! What handlers are given: bodies, queries and path ids that fit, or a problem that names what does not.
+
+use axum::{
+    RequestPartsExt,
+    extract::{FromRequest, FromRequestParts, Path, Request, rejection::BytesRejection},
+};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Uri, request::Parts};
+use serde::de::DeserializeOwned;
+use turnpike_fault::{Fault, Kind};
+
+use super::Problem;
+
+/// A JSON body.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| too_large(&rejection))?;
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let path = error.path().to_string();
+            let inner = error.into_inner();
+            if inner.is_syntax() || inner.is_eof() {
+                return Fault::new(Kind::Validation, "The body is not JSON");
+            }
+            unfit("The body is not valid", &path, &inner.to_string())
+        })?;
+        json.end().map_err(|_| Fault::new(Kind::Validation, "The body is not JSON"))?;
+        Ok(Self(value))
+    }
+}
+
+fn too_large(rejection: &BytesRejection) -> Fault {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Fault::new(Kind::TooLarge, "The body is too large"),
+        _ => Fault::new(Kind::Invalid, "The body could not be read"),
+    }
+}
+
+/// The parameters after the question mark. Unknown ones are passed over.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                let message = text.rsplit_once(": ").map_or(text.as_str(), |(_, message)| message);
+                let field = text.split(": ").nth(1).filter(|field| !field.contains(' ')).unwrap_or_default();
+                Err(unfit("The query is not valid", field, message).into())
+            }
+        }
+    }
+}
+
+/// An id in the path; one that is not well-formed is of nothing, so it is not found.
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: std::str::FromStr + Send> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let missing = || Fault::new(Kind::NotFound, "Not found");
+        let Path(text) = parts.extract::<Path<String>>().await.map_err(|_| missing())?;
+        Ok(Self(text.parse().map_err(|_| missing())?))
+    }
+}
+
+/// serde says which field is missing only in its sentence.
+fn unfit(detail: &'static str, path: &str, message: &str) -> Fault {
+    let named = message
+        .strip_prefix("missing field `")
+        .or_else(|| message.strip_prefix("unknown field `"))
+        .and_then(|rest| rest.split('`').next());
+    let field = match (path, named) {
+        ("" | ".", Some(name)) => name.to_owned(),
+        ("" | ".", None) => "body".to_owned(),
+        (path, Some(name)) if !path.ends_with(name) => format!("{path}.{name}"),
+        (path, _) => path.to_owned(),
+    };
+    // serde adds where in the text it was, which says nothing to who sent an object
+    let message = message.split(" at line ").next().unwrap_or(message);
+    Fault::new(Kind::Validation, detail).field(field, message)
+}
+
+/// `?limit=` and `?cursor=` of every list.
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Page {
+    /// How many, 1–100; 50 if absent.
+    pub(crate) limit: Option<u32>,
+    /// Where the page before ended; it stands in its `Link` header.
+    pub(crate) cursor: Option<String>,
+}
+
+impl Page {
+    /// The limit, checked.
+    pub(crate) fn limit(&self) -> Result<u32, Fault> {
+        match self.limit {
+            None => Ok(50),
+            Some(limit @ 1..=100) => Ok(limit),
+            Some(_) => Err(unfit("The query is not valid", "limit", "must be from 1 to 100")),
+        }
+    }
+
+    pub(crate) fn cursor(&self) -> String {
+        self.cursor.clone().unwrap_or_default()
+    }
+}
+
+/// `Link: <…>; rel="next"` (RFC 8288): the same request with the next cursor. Nothing on the last page.
+pub(crate) fn next_link(uri: &Uri, cursor: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if cursor.is_empty() {
+        return headers;
+    }
+    let kept =
+        uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+    let query: Vec<_> = kept.map(str::to_owned).chain([format!("cursor={cursor}")]).collect();
+    let link = format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"));
+    // Our cursors are ids and numbers, and the rest was a header line before.
+    if let Ok(value) = link.parse() {
+        headers.insert(http::header::LINK, value);
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_the_same_request_with_another_cursor() {
+        let uri: Uri = "/api/commands?status=failed&cursor=a&limit=2".parse().expect("a URI");
+        let link = next_link(&uri, "b");
+        assert_eq!(link["link"], r#"</api/commands?status=failed&limit=2&cursor=b>; rel="next""#);
+        assert!(next_link(&uri, "").is_empty());
+    }
+
+    #[test]
+    fn a_field_is_named_however_serde_puts_it() {
+        let field = |path, message| unfit("", path, message).fields()[0].field.clone();
+        assert_eq!(field(".", "missing field `email` at line 1 column 2"), "email");
+        assert_eq!(field("a", "unknown field `b`, expected `c`"), "a.b");
+        assert_eq!(field("timeout_seconds", "invalid type: string"), "timeout_seconds");
+    }
+}

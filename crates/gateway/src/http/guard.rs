@@ -1,0 +1,75 @@
+//! What every request passes: a context, a bound, a measure, and headers that keep browsers strict.
+
+use std::time::{Duration, Instant};
+
+use axum::{
+    extract::{MatchedPath, Request},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use http::{HeaderValue, header};
+use tracing::{Instrument, error, info, info_span};
+use turnpike_fault::{Fault, Kind};
+use turnpike_kit::{Context, REQUEST_ID};
+
+use super::Problem;
+
+/// A handler that has not begun to answer by then never will. Streams and sockets begin at once.
+const BOUND: Duration = Duration::from_secs(30);
+
+pub(super) async fn guard(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let context = Context::from_headers(request.headers());
+    let method = request.method().clone();
+    // Never the path itself, nor its query, where a token may stand: a label and a log line know the route.
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let span = info_span!("request", %method, route, request_id = context.request_id());
+    let request_id = HeaderValue::from_str(context.request_id());
+    let work = async {
+        let answered =
+            std::panic::AssertUnwindSafe(tokio::time::timeout(BOUND, next.run(request))).catch_unwind().await;
+        let response = match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => Problem(Fault::new(Kind::Timeout, "This took too long")).into_response(),
+            Err(_) => {
+                error!("a handler panicked");
+                Problem(Fault::internal()).into_response()
+            }
+        };
+        let status = response.status().as_u16();
+        let took = started.elapsed();
+        info!(status, ms = took.as_secs_f64() * 1000.0, "answered");
+        metrics::histogram!("turnpike_http_request_seconds", "route" => route.clone()).record(took);
+        let labels = [("route", route.clone()), ("method", method.to_string()), ("status", status.to_string())];
+        metrics::counter!("turnpike_http_requests_total", &labels).increment(1);
+        response
+    };
+    let mut response = context.scope(work.instrument(span.clone())).await;
+    let headers = response.headers_mut();
+    if let Ok(request_id) = request_id {
+        headers.insert(REQUEST_ID, request_id);
+    }
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Nothing here.
+pub(super) async fn not_found() -> Problem {
+    Fault::new(Kind::NotFound, "Not found").into()
+}
+
+/// Something here, but not that way.
+pub(super) async fn method_not_allowed() -> Response {
+    let mut response =
+        Problem(Fault::new(Kind::Invalid, "This method is not for this address").code_is("METHOD_NOT_ALLOWED"))
+            .into_response();
+    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+    response
+}

@@ -1,0 +1,455 @@
+//! What makes a command end: one task per open command, which opens its topic, hands it to the connector, records what
+//! happens and declares what does not.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tonic::Code;
+use tracing::{Instrument, info, info_span, warn};
+use turnpike_bus::{Bus, Delivery, From, PublishError};
+use turnpike_event::{Body, CommandState, Event, Record, Topic};
+use turnpike_fault::{Fault, Kind};
+use turnpike_kit::{Clock, Context, Death, Tasks};
+use turnpike_proto::vehicle::v1 as pb;
+use turnpike_store::Store;
+
+use crate::{
+    commands::{self, Dispatch, Open},
+    fleet::Fleet,
+    lifecycle::{Effect, State},
+};
+
+/// What conducting needs.
+#[derive(Clone)]
+pub struct Conductor {
+    pub(crate) store: Store,
+    pub(crate) bus: Bus,
+    pub(crate) fleet: Fleet,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    /// How many commands are being conducted.
+    pub(crate) conducting: Arc<AtomicUsize>,
+}
+
+/// One of them; dropped however it ends.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How often a command is handed over, at most.
+const ATTEMPTS: u32 = 3;
+/// Between attempts at something that is away.
+const RETRY: Duration = Duration::from_millis(250);
+/// A lease is renewed well before it ends.
+const RENEW: Duration = Duration::from_millis(1500);
+
+/// Why conducting stops before the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// The command has ended.
+    Ended,
+    /// Another instance has taken over.
+    TakenOver,
+    /// This process stops.
+    Stopping,
+}
+
+/// How handing over went.
+enum HandedOver {
+    Accepted {
+        instance_id: String,
+    },
+    /// It did not run, and it is known why.
+    Refused {
+        state: State,
+        code: String,
+        message: String,
+    },
+    /// It may have arrived. Whoever waits will see, or the deadline will.
+    NobodyKnows,
+    /// It was stopped before it left.
+    Cancelled,
+    Stop(Stop),
+}
+
+/// How many commands one instance conducts at once.
+const AT_ONCE: usize = 10_000;
+
+impl Conductor {
+    /// Whether another command fits.
+    pub fn can_begin(&self) -> Result<(), Fault> {
+        if self.conducting.load(Ordering::Relaxed) < AT_ONCE {
+            return Ok(());
+        }
+        Err(Fault::new(Kind::Unavailable, "Too many commands are running").retry_after(Duration::from_secs(1)))
+    }
+
+    /// Conducts a command in a task of its own.
+    pub fn begin(&self, open: Open) {
+        let (here, count) = (self.clone(), self.conducting.clone());
+        count.fetch_add(1, Ordering::Relaxed);
+        let work = async move {
+            let _counted = Counted(count);
+            here.conduct(Box::new(open)).await;
+        };
+        // If it dies, its lease ends, and the command is taken over.
+        self.tasks.spawn("command", Death::Ends, Context::current().scope(work));
+    }
+
+    /// Conducts a command until it has ended, is taken over, or this process stops.
+    async fn conduct(self, open: Box<Open>) {
+        let (id, fence) = (open.command.id, open.fence);
+        let span = info_span!("command", command_id = %id, name = open.command.name);
+        let store = self.store.clone();
+        let stop = Conducting { here: self, open: *open }.run().instrument(span).await;
+        if stop == Stop::Stopping {
+            // The next instance need not wait for the lease to end.
+            if let Err(error) = commands::release(&store, id, fence).await {
+                warn!(%error, command_id = %id, "a lease could not be released");
+            }
+        }
+    }
+}
+
+struct Conducting {
+    here: Conductor,
+    open: Open,
+}
+
+impl Conducting {
+    async fn run(mut self) -> Stop {
+        let renewing = Arc::new(self.here.clone());
+        let (id, fence) = (self.open.command.id, self.open.fence);
+        let stopping = self.here.tasks.stopping().clone();
+        tokio::select! {
+            stop = self.conduct() => stop,
+            () = keep_lease(renewing, id, fence) => Stop::TakenOver,
+            () = stopping.cancelled() => Stop::Stopping,
+        }
+    }
+
+    async fn conduct(&mut self) -> Stop {
+        if let Err(stop) = self.open_topic().await {
+            return stop;
+        }
+        let from = self.open.reached.map_or(From::Start, From::After);
+        let mut follower = self.here.bus.follow(self.topic(), from);
+        let hand_over = HandOver { here: self.here.clone(), open: self.open.clone() };
+        let mut hand_over = std::pin::pin!(hand_over.run());
+        let mut handed_over = false;
+        // Once an end is declared, the topic says which end it is: ours, or one that came first.
+        let mut declared: Option<State> = None;
+        loop {
+            let due = self.here.clock.sleep_until(self.open.run_by);
+            let lost = self.connector_lost();
+            tokio::select! {
+                biased;
+                delivery = follower.next() => match delivery {
+                    Delivery::Record(record) => match self.record(&record, declared).await {
+                        Ok(()) if self.open.command.state.is_end() => return Stop::Ended,
+                        Ok(()) => {}
+                        Err(stop) => return stop,
+                    },
+                    Delivery::Reset { reason, .. } => {
+                        warn!(?reason, "the command's topic was lost; what came before it is in the record");
+                    }
+                    Delivery::CaughtUp { .. } => {}
+                    // Only after the final event, which was recorded above; or, taken over, before.
+                    Delivery::Closed => return Stop::Ended,
+                },
+                outcome = &mut hand_over, if !handed_over => {
+                    handed_over = true;
+                    match outcome {
+                        HandedOver::Accepted { instance_id } => {
+                            self.open.instance_id = Some(instance_id);
+                            self.advance(State::Dispatched);
+                        }
+                        HandedOver::NobodyKnows => self.advance(State::Dispatched),
+                        HandedOver::Refused { state, code, message } => {
+                            declared = Some(state);
+                            self.declare(state, Some((code, message))).await;
+                        }
+                        HandedOver::Cancelled => {
+                            declared = Some(State::Cancelled);
+                            self.declare(State::Cancelled, None).await;
+                        }
+                        HandedOver::Stop(stop) => return stop,
+                    }
+                }
+                () = lost, if declared.is_none() => {
+                    let state = self.open.command.effect.when_lost();
+                    declared = Some(state);
+                    let message = "The connector was restarted while the command was running".to_owned();
+                    self.declare(state, Some(("CONNECTOR_LOST".to_owned(), message))).await;
+                }
+                () = due, if declared.is_none() => {
+                    let state = self.open.command.effect.at_the_deadline(self.open.command.state);
+                    declared = Some(state);
+                    // No error event before it: a late answer could come in between, and it would stand there untrue.
+                    self.declare(state, None).await;
+                }
+            }
+        }
+    }
+
+    fn topic(&self) -> Topic {
+        Topic::Response(self.open.command.id)
+    }
+
+    fn advance(&mut self, state: State) {
+        if self.open.command.state == State::Pending {
+            self.open.command.state = state;
+        }
+    }
+
+    /// The first event of every topic is `pending`, and only the conductor writes it.
+    async fn open_topic(&mut self) -> Result<(), Stop> {
+        if self.open.reached.is_some() {
+            return Ok(());
+        }
+        let event = self.event(Body::CommandStatus { command_id: self.open.command.id, state: CommandState::Pending });
+        loop {
+            // An earlier conductor may have opened it and died before it could say so.
+            match self.here.bus.read(&self.topic(), None, 1).await {
+                Ok(page) if page.state.is_some() => return Ok(()),
+                Ok(_) => match self.here.bus.publish(&self.topic(), &event).await {
+                    Ok(_) | Err(PublishError::Closed { .. }) => return Ok(()),
+                    Err(error) => warn!(%error, "the command's topic could not be opened"),
+                },
+                Err(error) => warn!(%error, "the command's topic could not be read"),
+            }
+            self.here.clock.sleep(RETRY).await;
+        }
+    }
+
+    async fn connector_lost(&self) {
+        match &self.open.instance_id {
+            Some(known) => self.here.fleet.lost(&self.open.connector, known).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends the topic. The first final event wins: if another came first, the follower brings it.
+    async fn declare(&self, state: State, error: Option<(String, String)>) {
+        info!(state = state.as_str(), error = ?error.as_ref().map(|(code, _)| code), "declared");
+        let command_id = self.open.command.id;
+        let bodies = error
+            .map(|(error_code, error_message)| Body::CommandError { command_id, error_code, error_message })
+            .into_iter()
+            .chain([Body::CommandStatus { command_id, state: state.shown() }]);
+        for body in bodies {
+            let is_final = matches!(body, Body::CommandStatus { .. });
+            let event = self.event(body);
+            loop {
+                let appended = match is_final {
+                    true => self.here.bus.close(&self.topic(), &event).await,
+                    false => self.here.bus.publish(&self.topic(), &event).await,
+                };
+                match appended {
+                    Ok(_) => break,
+                    Err(PublishError::Closed { .. }) => return,
+                    Err(error) => warn!(%error, "the end of a command could not be told yet"),
+                }
+                self.here.clock.sleep(RETRY).await;
+            }
+        }
+    }
+
+    /// Writes an event of the topic into the record; waits for a database that is away.
+    async fn record(&mut self, record: &Record, declared: Option<State>) -> Result<(), Stop> {
+        let said = match &record.event.body {
+            Body::CommandStatus { state, .. } => Some(*state),
+            // A final event is an end, whatever a newer connector calls it.
+            _ if record.is_final => Some(CommandState::Unknown),
+            _ => None,
+        };
+        let mut state = said.and_then(|said| self.open.command.state.after(said)).unwrap_or(self.open.command.state);
+        // Only this service knows that a failed command was refused before it ran.
+        if declared == Some(State::Rejected) && state == State::Failed {
+            state = State::Rejected;
+        }
+        if state.is_end() && !record.is_final {
+            state = self.open.command.state; // a status that claims an end and leaves the topic open is not believed
+        }
+        loop {
+            match commands::record(&self.here.store, &self.open, record, state).await {
+                Ok(true) => break,
+                Ok(false) => return Err(Stop::TakenOver),
+                Err(error) => warn!(%error, "an event could not be recorded yet"),
+            }
+            self.here.clock.sleep(RETRY).await;
+        }
+        self.open.reached = Some(record.offset);
+        self.open.command.state = state;
+        if state.is_end() {
+            let took = self.here.clock.now().duration_since(self.open.command.submitted_at).as_secs_f64();
+            let labels = [("command", self.open.command.name.clone()), ("end", state.as_str().to_owned())];
+            metrics::counter!("turnpike_commands_ended_total", &labels).increment(1);
+            metrics::histogram!("turnpike_command_seconds").record(took);
+        }
+        Ok(())
+    }
+
+    fn event(&self, body: Body) -> Event {
+        Event { at: self.here.clock.now(), traceparent: Some(Context::current().traceparent()), body }
+    }
+}
+
+/// Ends when the lease is lost.
+async fn keep_lease(here: Arc<Conductor>, id: turnpike_event::CommandId, fence: i64) {
+    loop {
+        here.clock.sleep(RENEW).await;
+        match commands::renew(&here.store, id, fence, here.clock.now()).await {
+            Ok(true) => {}
+            Ok(false) => {
+                // Ended just now, perhaps; then the other branch is about to say so.
+                here.clock.sleep(RENEW).await;
+                return;
+            }
+            // Another instance can't take over either, and writes are fenced.
+            Err(error) => warn!(%error, "a lease could not be renewed"),
+        }
+    }
+}
+
+/// Handing a pending command to its connector.
+struct HandOver {
+    here: Conductor,
+    open: Open,
+}
+
+impl HandOver {
+    async fn run(self) -> HandedOver {
+        let command = &self.open.command;
+        match command.state {
+            State::Pending => loop {
+                match commands::mark_dispatched(&self.here.store, command.id, self.open.fence).await {
+                    Ok(Dispatch::Go) => break,
+                    Ok(Dispatch::Cancelled) => return HandedOver::Cancelled,
+                    Ok(Dispatch::NotOurs) => return HandedOver::Stop(Stop::TakenOver),
+                    Err(error) => warn!(%error, "a command could not be marked as dispatched yet"),
+                }
+                self.here.clock.sleep(RETRY).await;
+            },
+            // Marked by a conductor that died. Only what may run twice is handed over again; a connector that has seen
+            // it answers like the first time.
+            State::Dispatched if self.open.instance_id.is_none() && command.effect == Effect::Read => {}
+            _ => return self.as_before(),
+        }
+        let Some(client) = self.here.fleet.client(&self.open.connector) else {
+            return refused(State::Rejected, "NO_CONNECTOR", "No connector of this deployment reaches the vehicle");
+        };
+        let request = pb::ExecuteRequest {
+            command_id: command.id.to_string(),
+            vin: self.open.vin.clone(),
+            name: command.name.clone(),
+            params_json: command.params.clone(),
+            deadline: Some(timestamp(self.open.run_by)),
+        };
+        for attempt in 1.. {
+            let status = match client.clone().execute(request.clone()).await {
+                Ok(answer) => return self.accepted(answer.into_inner().instance_id).await,
+                Err(status) => status,
+            };
+            let ran = might_have_run(&status);
+            info!(attempt, code = ?status.code(), ran, "the connector did not accept the command");
+            let again = match command.effect {
+                Effect::Read => retriable(&status),
+                Effect::Idempotent => retriable(&status) && !ran,
+                Effect::Unsafe => false,
+            };
+            let pause = RETRY * attempt + self.jitter(attempt);
+            let in_time = self.here.clock.now() + pause < self.open.accept_by;
+            if again && attempt < ATTEMPTS && in_time {
+                self.here.clock.sleep(pause).await;
+                continue;
+            }
+            if ran {
+                return HandedOver::NobodyKnows;
+            }
+            // What a connector says is for the caller: it speaks of his command and his vehicle.
+            return match status.code() {
+                Code::Unavailable => {
+                    refused(State::Rejected, "CONNECTOR_UNAVAILABLE", "The vehicle's connector cannot be reached")
+                }
+                _ => refused(State::Rejected, "REJECTED", &said(&status)),
+            };
+        }
+        HandedOver::NobodyKnows
+    }
+
+    fn as_before(self) -> HandedOver {
+        match self.open.instance_id {
+            Some(instance_id) => HandedOver::Accepted { instance_id },
+            None => HandedOver::NobodyKnows,
+        }
+    }
+
+    async fn accepted(&self, instance_id: String) -> HandedOver {
+        // If this can't be written, a restart does not notice the connector's death early; the deadline still holds.
+        if let Err(error) =
+            commands::mark_accepted(&self.here.store, self.open.command.id, self.open.fence, &instance_id).await
+        {
+            warn!(%error, "the connector's acceptance could not be written down");
+        }
+        HandedOver::Accepted { instance_id }
+    }
+
+    /// Up to a quarter of a second, different for each command and attempt: commands that failed together do not come back
+    /// together.
+    fn jitter(&self, attempt: u32) -> Duration {
+        let id = uuid::Uuid::from(self.open.command.id).as_u128();
+        Duration::from_millis(((id >> (attempt * 8)) & 0xff) as u64)
+    }
+}
+
+fn refused(state: State, code: &str, message: &str) -> HandedOver {
+    HandedOver::Refused { state, code: code.to_owned(), message: message.to_owned() }
+}
+
+/// A connector's own words, cut to what fits an event.
+fn said(status: &tonic::Status) -> String {
+    match status.message() {
+        "" => "The connector refused the command".to_owned(),
+        message => message.chars().take(300).collect(),
+    }
+}
+
+/// Whether a failed Execute may have started something.
+fn might_have_run(status: &tonic::Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    if source.is_none() {
+        // The connector itself said no; that it may not know what it did is what these two codes mean.
+        return matches!(status.code(), Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Cancelled);
+    }
+    // Something on the way failed: only a connection that was never made is proof that nothing arrived.
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return false;
+        }
+        source = error.source();
+    }
+    true
+}
+
+fn retriable(status: &tonic::Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Internal | Code::Cancelled
+    )
+}
+
+pub(crate) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    // Everything here is after 1970: nanoseconds are never negative.
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}

@@ -1,0 +1,81 @@
+//! What the service is told.
+
+use std::net::SocketAddr;
+
+use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+
+/// The configuration of this service.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `TURNPIKE_VEHICLES_GRPC`.
+    pub grpc: SocketAddr,
+    /// `TURNPIKE_VEHICLES_DATABASE_URL`.
+    pub database_url: String,
+    /// `TURNPIKE_CONNECTORS`: names and where they are.
+    pub connectors: Vec<(String, String)>,
+    /// `TURNPIKE_AUTH_URL`.
+    pub auth_url: String,
+    /// The bus.
+    pub bus: BusConfig,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn new(env: &Environment) -> Result<Self, ConfigError> {
+        let data_dir = env.get("TURNPIKE_DATA_DIR")?.unwrap_or("./turnpike-data");
+        let database_url = match env.get("TURNPIKE_VEHICLES_DATABASE_URL")? {
+            Some(url) => url.to_owned(),
+            None => format!("sqlite:{data_dir}/vehicles.db"),
+        };
+        Ok(Self {
+            grpc: listen::address(env, "TURNPIKE_VEHICLES_GRPC", "127.0.0.1:50053")?,
+            database_url,
+            connectors: connectors(env)?,
+            auth_url: env.get("TURNPIKE_AUTH_URL")?.unwrap_or("http://127.0.0.1:50051").to_owned(),
+            bus: BusConfig::new(env)?,
+        })
+    }
+}
+
+const CONNECTORS: &str = "TURNPIKE_CONNECTORS";
+
+/// `name=url,name=url`.
+fn connectors(env: &Environment) -> Result<Vec<(String, String)>, ConfigError> {
+    let text = env.get(CONNECTORS)?.unwrap_or("mock=http://127.0.0.1:50054");
+    let invalid = || {
+        env.invalid(CONNECTORS, "names and URLs such as mock=http://127.0.0.1:50054, comma-separated, each name once")
+    };
+    let mut connectors: Vec<(String, String)> = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, url) = part.split_once('=').ok_or_else(invalid)?;
+        let named = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        let good = !name.is_empty() && name.len() <= 64 && name.bytes().all(named) && url.starts_with("http");
+        if !good || connectors.iter().any(|(known, _)| known == name) {
+            return Err(invalid());
+        }
+        connectors.push((name.to_owned(), url.to_owned()));
+    }
+    Ok(connectors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
+        connectors(&Environment::new([(CONNECTORS, text)]).expect("a known name"))
+    }
+
+    #[test]
+    fn several_connectors() {
+        let two = parsed("mock=http://mock:1, depot=http://depot:2").expect("valid");
+        assert_eq!(two, [("mock".into(), "http://mock:1".into()), ("depot".into(), "http://depot:2".into())]);
+    }
+
+    #[test]
+    fn mistakes_name_the_variable() {
+        for text in ["http://mock:1", "=http://x", "a=ftp://x", "a=http://x,a=http://y", "a b=http://x"] {
+            assert!(parsed(text).expect_err(text).to_string().contains(CONNECTORS));
+        }
+    }
+}

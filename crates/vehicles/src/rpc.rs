@@ -1,0 +1,361 @@
+//! The generated trait: parse, call, project. No decisions here.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tonic::{Request, Response, Status};
+use turnpike_event::{Body, CommandState, ConnectionStatus, Event, Offset};
+use turnpike_fault::{Fault, Kind};
+use turnpike_kit::{Access, Caller, Policy, caller};
+use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_server::VehicleService};
+use turnpike_token::Role;
+
+use crate::{
+    cancel, catalogue,
+    commands::{self, Command, New, SubmitError, Submitted},
+    conductor::{Conductor, timestamp},
+    lifecycle::{Effect, State},
+    registry::{self, Vehicle},
+};
+
+/// Who may call what.
+pub const POLICY: Policy = &[
+    ("/turnpike.vehicle.v1.VehicleService/ListVehicles", Access::Role(Role::User)),
+    ("/turnpike.vehicle.v1.VehicleService/GetVehicle", Access::Role(Role::User)),
+    ("/turnpike.vehicle.v1.VehicleService/SubmitCommand", Access::Role(Role::Operator)),
+    ("/turnpike.vehicle.v1.VehicleService/GetCommand", Access::Role(Role::User)),
+    ("/turnpike.vehicle.v1.VehicleService/ListCommands", Access::Role(Role::User)),
+    ("/turnpike.vehicle.v1.VehicleService/ListResponses", Access::Role(Role::User)),
+    ("/turnpike.vehicle.v1.VehicleService/ListEvents", Access::Role(Role::User)),
+    ("/turnpike.vehicle.v1.VehicleService/CancelCommand", Access::Role(Role::Operator)),
+];
+
+/// Seconds that a command may take.
+const DEFAULT_TIMEOUT: u32 = 30;
+const MAX_TIMEOUT: u32 = 3600;
+const MAX_PARAMS_BYTES: usize = 16 << 10;
+
+pub(crate) struct Rpc {
+    pub(crate) conductor: Conductor,
+}
+
+impl Rpc {
+    /// The caller's own command, or any for an admin. Somebody else's does not exist.
+    async fn command_of(&self, caller: &Caller, id: &str) -> Result<Command, Fault> {
+        let missing = || Fault::new(Kind::NotFound, "There is no such command");
+        let id = id.parse().map_err(|_| missing())?;
+        let command =
+            commands::get(&self.conductor.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
+        let may = command.user_id == caller.claims.user_id || caller.claims.role == Role::Admin;
+        may.then_some(command).ok_or_else(missing)
+    }
+}
+
+#[tonic::async_trait]
+impl VehicleService for Rpc {
+    async fn list_vehicles(
+        &self,
+        request: Request<pb::ListVehiclesRequest>,
+    ) -> Result<Response<pb::ListVehiclesResponse>, Status> {
+        let request = request.into_inner();
+        let limit = limit(request.limit, 100)?;
+        let filter = registry::Filter {
+            status: match request.status() {
+                pb::ConnectionStatus::Unspecified => None,
+                pb::ConnectionStatus::Connected => Some(ConnectionStatus::Connected),
+                pb::ConnectionStatus::Disconnected => Some(ConnectionStatus::Disconnected),
+                pb::ConnectionStatus::Error => Some(ConnectionStatus::Error),
+            },
+            search: request.search.chars().take(100).collect(),
+            after: cursor(&request.cursor)?,
+        };
+        let mut vehicles =
+            registry::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
+        let more = vehicles.len() > limit as usize;
+        vehicles.truncate(limit as usize);
+        let next_cursor = next(more, vehicles.last().map(|vehicle| vehicle.id));
+        let vehicles = vehicles.into_iter().map(to_pb_vehicle).collect();
+        Ok(Response::new(pb::ListVehiclesResponse { vehicles, next_cursor }))
+    }
+
+    async fn get_vehicle(&self, request: Request<pb::GetVehicleRequest>) -> Result<Response<pb::Vehicle>, Status> {
+        let missing = || Fault::new(Kind::NotFound, "There is no such vehicle");
+        let id = request.into_inner().vehicle_id.parse().map_err(|_| missing())?;
+        let vehicle =
+            registry::get(&self.conductor.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
+        Ok(Response::new(to_pb_vehicle(vehicle)))
+    }
+
+    async fn submit_command(
+        &self,
+        request: Request<pb::SubmitCommandRequest>,
+    ) -> Result<Response<pb::SubmitCommandResponse>, Status> {
+        let caller = caller(&request)?.clone();
+        let new = parse_submission(&caller, request.into_inner())?;
+        self.conductor.can_begin()?;
+        let now = self.conductor.clock.now();
+        let (mut command, replayed) =
+            match commands::submit(&self.conductor.store, &new, now).await.map_err(Fault::from)? {
+                Submitted::New(open) => {
+                    let command = open.command.clone();
+                    self.conductor.begin(*open);
+                    (command, false)
+                }
+                Submitted::Before(command) => (*command, true),
+            };
+        if replayed {
+            // The same answer as the first time, whatever has happened since.
+            (command.state, command.completed_at, command.error) = (State::Pending, None, None);
+        }
+        Ok(Response::new(pb::SubmitCommandResponse { command: Some(to_pb_command(command)), replayed }))
+    }
+
+    async fn get_command(&self, request: Request<pb::GetCommandRequest>) -> Result<Response<pb::Command>, Status> {
+        let caller = caller(&request)?.clone();
+        Ok(Response::new(to_pb_command(self.command_of(&caller, &request.into_inner().command_id).await?)))
+    }
+
+    async fn list_commands(
+        &self,
+        request: Request<pb::ListCommandsRequest>,
+    ) -> Result<Response<pb::ListCommandsResponse>, Status> {
+        let caller = caller(&request)?.clone();
+        let request = request.into_inner();
+        let limit = limit(request.limit, 100)?;
+        let vehicle_id = match request.vehicle_id.as_str() {
+            "" => None,
+            // an id that can't be is of no command
+            id => match id.parse() {
+                Ok(id) => Some(id),
+                Err(_) => return Ok(Response::new(pb::ListCommandsResponse::default())),
+            },
+        };
+        let states = match request.status.as_str() {
+            "" => Vec::new(),
+            word => State::shown_as(CommandState::from_word(word).ok_or_else(|| {
+                let words: Vec<_> = CommandState::ALL.iter().map(|state| state.as_str()).collect();
+                invalid("status", format!("must be one of {}", words.join(", ")))
+            })?)
+            .collect(),
+        };
+        let filter = commands::Filter {
+            user_id: (caller.claims.role != Role::Admin).then_some(caller.claims.user_id),
+            vehicle_id,
+            states,
+            since: request.since.map(|at| time("since", at)).transpose()?,
+            until: request.until.map(|at| time("until", at)).transpose()?,
+            before: cursor(&request.cursor)?,
+        };
+        let mut commands =
+            commands::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
+        let more = commands.len() > limit as usize;
+        commands.truncate(limit as usize);
+        let next_cursor = next(more, commands.last().map(|command| command.id));
+        let commands = commands.into_iter().map(to_pb_command).collect();
+        Ok(Response::new(pb::ListCommandsResponse { commands, next_cursor }))
+    }
+
+    async fn list_responses(
+        &self,
+        request: Request<pb::ListResponsesRequest>,
+    ) -> Result<Response<pb::ListResponsesResponse>, Status> {
+        let caller = caller(&request)?.clone();
+        let request = request.into_inner();
+        let command = self.command_of(&caller, &request.command_id).await?;
+        let limit = limit(request.limit, 100)?;
+        let after = cursor(&request.cursor)?.unwrap_or(0);
+        let mut rows = commands::recorded(&self.conductor.store, command.id, after, true, limit + 1)
+            .await
+            .map_err(turnpike_store::fault)?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next_cursor = next(more, rows.last().map(|row| row.position));
+        let responses =
+            rows.into_iter().filter_map(|row| to_pb_response(Event::from_bytes(row.event.into()))).collect();
+        Ok(Response::new(pb::ListResponsesResponse { responses, next_cursor }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        let caller = caller(&request)?.clone();
+        let request = request.into_inner();
+        let command = self.command_of(&caller, &request.command_id).await?;
+        let limit = limit(request.limit, 1000)?;
+        let store = &self.conductor.store;
+        let after = match request.after.as_str() {
+            "" => 0,
+            text => {
+                let offset: Offset = text.parse().map_err(|_| invalid("after", "must be an offset"))?;
+                let missing = || Fault::new(Kind::NotFound, "Nothing was recorded at this offset");
+                commands::position_of(store, command.id, offset)
+                    .await
+                    .map_err(turnpike_store::fault)?
+                    .ok_or_else(missing)?
+            }
+        };
+        let rows = commands::recorded(store, command.id, after, false, limit).await.map_err(turnpike_store::fault)?;
+        let to_pb = |row: commands::Recorded| pb::RecordedEvent {
+            offset: row.offset.to_string(),
+            r#final: row.is_final,
+            event: row.event,
+        };
+        Ok(Response::new(pb::ListEventsResponse { events: rows.into_iter().map(to_pb).collect() }))
+    }
+
+    async fn cancel_command(
+        &self,
+        request: Request<pb::CancelCommandRequest>,
+    ) -> Result<Response<pb::Command>, Status> {
+        let caller = caller(&request)?.clone();
+        let command = self.command_of(&caller, &request.into_inner().command_id).await?;
+        let now = self.conductor.clock.now();
+        let ended = cancel::cancel(&self.conductor, &command, now).await.map_err(Fault::from)?;
+        Ok(Response::new(to_pb_command(ended)))
+    }
+}
+
+fn parse_submission(caller: &Caller, request: pb::SubmitCommandRequest) -> Result<New, Fault> {
+    let timeout_seconds = match request.timeout_seconds {
+        0 => DEFAULT_TIMEOUT,
+        seconds @ 1..=MAX_TIMEOUT => seconds,
+        _ => return Err(invalid("timeout_seconds", format!("must be from 1 to {MAX_TIMEOUT}"))),
+    };
+    if request.params_json.len() > MAX_PARAMS_BYTES {
+        return Err(invalid("command_params", format!("must be at most {MAX_PARAMS_BYTES} bytes")));
+    }
+    let params: Map<String, Value> = match request.params_json.as_str() {
+        "" => Map::new(),
+        text => serde_json::from_str(text).map_err(|_| invalid("command_params", "must be a JSON object"))?,
+    };
+    let vehicle_id = request.vehicle_id.parse().map_err(|_| unknown_vehicle())?;
+    let request_ = catalogue::judge(&request.name, params)?;
+    if request_.effect == Effect::Unsafe && caller.claims.role < Role::Engineer {
+        return Err(Fault::new(Kind::Forbidden, "This command needs the role engineer"));
+    }
+    let key = match request.idempotency_key {
+        key if key.is_empty() => None,
+        key if key.len() <= 255 => {
+            // The map is sorted: the same request has the same text.
+            let params = Value::Object(request_.params.clone());
+            let text = format!("{vehicle_id}\n{}\n{params}\n{timeout_seconds}", request_.name);
+            Some((key, Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()))
+        }
+        _ => return Err(invalid("Idempotency-Key", "must be at most 255 characters")),
+    };
+    Ok(New { user_id: caller.claims.user_id, vehicle_id, request: request_, timeout_seconds, key })
+}
+
+impl From<SubmitError> for Fault {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::UnknownVehicle => unknown_vehicle(),
+            SubmitError::Busy => Self::new(
+                Kind::Conflict,
+                "Another command that must not run twice is running on this control unit; wait for its end",
+            )
+            .code_is("BUSY"),
+            SubmitError::KeyReused => Self::new(Kind::Conflict, "This Idempotency-Key was used for another request")
+                .code_is("IDEMPOTENCY_KEY_REUSED"),
+            SubmitError::Database(error) => turnpike_store::fault(error),
+        }
+    }
+}
+
+fn unknown_vehicle() -> Fault {
+    Fault::new(Kind::Invalid, "There is no such vehicle")
+        .code_is("UNKNOWN_VEHICLE")
+        .field("vehicle_id", "names no vehicle")
+}
+
+fn invalid(field: &str, message: impl Into<String>) -> Fault {
+    Fault::new(Kind::Validation, "The request is not valid").field(field, message)
+}
+
+fn limit(asked: u32, most: u32) -> Result<u32, Fault> {
+    match asked {
+        0 => Ok(50),
+        asked if asked <= most => Ok(asked),
+        _ => Err(invalid("limit", format!("must be from 1 to {most}"))),
+    }
+}
+
+fn cursor<T: std::str::FromStr>(text: &str) -> Result<Option<T>, Fault> {
+    match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| invalid("cursor", "must be the one from the page before")),
+    }
+}
+
+fn next(more: bool, last: Option<impl ToString>) -> String {
+    last.filter(|_| more).map(|last| last.to_string()).unwrap_or_default()
+}
+
+fn time(field: &str, at: prost_types::Timestamp) -> Result<Timestamp, Fault> {
+    Timestamp::new(at.seconds, at.nanos).map_err(|_| invalid(field, "must be a time"))
+}
+
+fn to_pb_vehicle(vehicle: Vehicle) -> pb::Vehicle {
+    let status = match vehicle.connection_status {
+        ConnectionStatus::Connected => pb::ConnectionStatus::Connected,
+        ConnectionStatus::Disconnected => pb::ConnectionStatus::Disconnected,
+        ConnectionStatus::Error => pb::ConnectionStatus::Error,
+    };
+    pb::Vehicle {
+        id: vehicle.id.to_string(),
+        vin: vehicle.vin,
+        make: vehicle.make,
+        model: vehicle.model,
+        year: vehicle.year,
+        connection_status: status.into(),
+        last_seen_at: Some(timestamp(vehicle.last_seen_at)),
+        connector: vehicle.connector,
+    }
+}
+
+fn to_pb_command(command: Command) -> pb::Command {
+    let state = match command.state {
+        State::Pending => pb::CommandState::Pending,
+        State::Dispatched => pb::CommandState::Dispatched,
+        State::InProgress => pb::CommandState::InProgress,
+        State::Completed => pb::CommandState::Completed,
+        State::Failed => pb::CommandState::Failed,
+        State::Rejected => pb::CommandState::Rejected,
+        State::Cancelled => pb::CommandState::Cancelled,
+        State::TimedOut => pb::CommandState::TimedOut,
+        State::Unknown => pb::CommandState::Unknown,
+    };
+    let effect = match command.effect {
+        Effect::Read => pb::Effect::Read,
+        Effect::Idempotent => pb::Effect::Idempotent,
+        Effect::Unsafe => pb::Effect::Unsafe,
+    };
+    let (error_code, error_message) = command.error.unwrap_or_default();
+    pb::Command {
+        id: command.id.to_string(),
+        user_id: command.user_id.to_string(),
+        vehicle_id: command.vehicle_id.to_string(),
+        name: command.name,
+        params_json: command.params,
+        state: state.into(),
+        effect: effect.into(),
+        submitted_at: Some(timestamp(command.submitted_at)),
+        completed_at: command.completed_at.map(timestamp),
+        timeout_seconds: command.timeout_seconds,
+        error_code,
+        error_message,
+    }
+}
+
+fn to_pb_response(event: Event) -> Option<pb::Response> {
+    let Body::CommandResponse { sequence_number, is_final, response, .. } = event.body else {
+        return None;
+    };
+    Some(pb::Response {
+        sequence_number,
+        is_final,
+        response_json: response.as_str().to_owned(),
+        at: Some(timestamp(event.at)),
+    })
+}

@@ -1,0 +1,112 @@
+//! The service: what it is made of, and the tasks that keep commands going.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::migrate::Migrator;
+use tonic::service::{Routes, RoutesBuilder};
+use tracing::{info, warn};
+use turnpike_bus::Bus;
+use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
+use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
+use turnpike_store::{Migrations, Store};
+
+use crate::{Config, commands, conductor::Conductor, fleet::Fleet, rpc};
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// What the service talks to.
+pub struct Deps {
+    /// Where commands are told and followed.
+    pub bus: Bus,
+    /// Who is calling.
+    pub verifier: Verifier,
+    /// The connectors by name.
+    pub connectors: Vec<(String, Transport)>,
+}
+
+/// Registry, commands, history.
+pub struct Service {
+    routes: Routes,
+}
+
+/// How often this instance looks for commands that nobody conducts.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many are taken over at one look.
+const AT_ONCE: u32 = 500;
+
+impl Service {
+    /// Opens the database, connects to the connectors, takes over what an earlier run left open.
+    pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
+        process.outbound.permit(&config.database_url)?;
+        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES }).await?;
+        let asked = store.clone();
+        turnpike_kit::probe(process, "database", "the database does not answer", move || {
+            let store = asked.clone();
+            async move { store.answers().await }
+        });
+        let fleet = Fleet::watch(process, deps.connectors, &store, &deps.bus);
+        let conductor = Conductor {
+            store: store.clone(),
+            bus: deps.bus,
+            fleet,
+            clock: process.clock.clone(),
+            tasks: process.tasks.clone(),
+            conducting: Arc::default(),
+        };
+        take_over(process, conductor.clone());
+        forget(process, store);
+        let mut services = RoutesBuilder::default();
+        services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor }));
+        Ok(Self { routes: grpc::behind_door(process, services, rpc::POLICY, deps.verifier) })
+    }
+
+    /// What clients call.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+}
+
+/// Commands that another instance left, or an earlier run of this one.
+fn take_over(process: &Process, conductor: Conductor) {
+    let stopping = process.tasks.stopping().clone();
+    process.tasks.spawn("take over", Death::Fatal, async move {
+        while !stopping.is_cancelled() {
+            match commands::claim(&conductor.store, conductor.clock.now(), AT_ONCE).await {
+                Ok(claimed) => {
+                    for open in claimed {
+                        info!(command_id = %open.command.id, state = open.command.state.as_str(), "taken over");
+                        conductor.begin(open);
+                    }
+                }
+                Err(error) => warn!(%error, "open commands could not be looked for"),
+            }
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = conductor.clock.sleep(LOOK) => {}
+            }
+        }
+    });
+}
+
+/// Old idempotency keys.
+fn forget(process: &Process, store: Store) {
+    let (clock, stopping) = (process.clock.clone(), process.tasks.stopping().clone());
+    process.tasks.spawn("forget keys", Death::Ends, async move {
+        loop {
+            // Full batches follow one another; then once in a while is enough.
+            let pause = match commands::forget_keys(&store, clock.now()).await {
+                Ok(1000..) => Duration::from_secs(1),
+                Ok(_) => Duration::from_secs(600),
+                Err(error) => {
+                    warn!(%error, "old idempotency keys could not be removed");
+                    Duration::from_secs(600)
+                }
+            };
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = clock.sleep(pause) => {}
+            }
+        }
+    });
+}
