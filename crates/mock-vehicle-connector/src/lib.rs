@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod command;
+mod config;
+mod execution;
+mod fleet;
+mod link;
+mod physics;
+mod rpc;
+mod running;
+mod service;
+mod trouble;
+mod uds;
+mod vehicle;
+mod vin;
+
+pub use config::Config;
+pub use rpc::POLICY;
+pub use service::Service;

@@ -1,0 +1,33 @@
+//! What the connector is told.
+
+use std::net::SocketAddr;
+
+use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+
+/// The configuration of the mock.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC`.
+    pub grpc: SocketAddr,
+    /// `TURNPIKE_MOCK_SEED`: same seed, same vehicles.
+    pub seed: u64,
+    /// `TURNPIKE_MOCK_VEHICLES`.
+    pub vehicles: u32,
+    /// `TURNPIKE_MOCK_DELAY_MS`: mean milliseconds between the pieces of an answer; 0 is none at all.
+    pub delay_ms: u32,
+    /// The bus.
+    pub bus: BusConfig,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn new(env: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            grpc: listen::address(env, "TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", "127.0.0.1:50054")?,
+            seed: env.parse("TURNPIKE_MOCK_SEED", 1, "a whole number", |_| true)?,
+            vehicles: env.parse("TURNPIKE_MOCK_VEHICLES", 3, "a number from 0 to 10000", |n| *n <= 10_000)?,
+            delay_ms: env.parse("TURNPIKE_MOCK_DELAY_MS", 400, "milliseconds from 0 to 60000", |ms| *ms <= 60_000)?,
+            bus: BusConfig::new(env)?,
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! The vehicles of a running connector: shared, connected or not, with what was done to them.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use turnpike_kit::{Clock, Death, Tasks};
+
+use crate::{
+    command::Command,
+    link::{Arrival, Faults, transmit},
+    vehicle::{Answer, Vehicle},
+};
+
+/// Every vehicle by its VIN.
+#[derive(Clone)]
+pub(crate) struct Fleet(Arc<Inner>);
+
+struct Inner {
+    vehicles: BTreeMap<String, Mutex<Slot>>,
+    runs: Mutex<Runs>,
+    /// Counts changes that watchers are told of.
+    changes: watch::Sender<u64>,
+    delay_ms: u32,
+    clock: Clock,
+    tasks: Tasks,
+}
+
+struct Slot {
+    vehicle: Vehicle,
+    faults: Faults,
+    connected: bool,
+    /// Control units that are restarting, until when.
+    silent: HashMap<u8, Timestamp>,
+}
+
+/// How often each command was really run.
+#[derive(Default)]
+struct Runs {
+    order: VecDeque<String>,
+    of: HashMap<String, Run>,
+}
+
+/// One command that reached a control unit.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) command_id: String,
+    pub(crate) vin: String,
+    pub(crate) name: String,
+    pub(crate) times: u32,
+}
+
+/// A vehicle as watchers see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) vin: String,
+    pub(crate) make: &'static str,
+    pub(crate) model: &'static str,
+    pub(crate) year: u32,
+    pub(crate) connected: bool,
+}
+
+/// Why a vehicle can't be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotAsked {
+    Unknown,
+    Disconnected,
+}
+
+/// Runs that are remembered.
+const REMEMBERED: usize = 100_000;
+/// A vehicle that lost its connection finds it again.
+const RECONNECT: Duration = Duration::from_secs(5);
+/// For a vehicle, asking takes so much of its time.
+const TICK: u64 = 100;
+
+impl Fleet {
+    pub(crate) fn new(seed: u64, vehicles: u32, delay_ms: u32, clock: Clock, tasks: Tasks) -> Self {
+        let slot = |index| {
+            let vehicle = Vehicle::new(seed, index);
+            let slot = Slot { faults: Faults::default(), connected: true, silent: HashMap::new(), vehicle };
+            (slot.vehicle.vin.clone(), Mutex::new(slot))
+        };
+        Self(Arc::new(Inner {
+            vehicles: (0..vehicles).map(slot).collect(),
+            runs: Mutex::default(),
+            changes: watch::Sender::new(0),
+            delay_ms,
+            clock,
+            tasks,
+        }))
+    }
+
+    /// Wakes at each change.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        let look = |slot: &Mutex<Slot>| {
+            let slot = lock(slot);
+            let Vehicle { vin, make, model, year, .. } = &slot.vehicle;
+            Seen { vin: vin.clone(), make, model, year: *year, connected: slot.connected }
+        };
+        self.0.vehicles.values().map(look).collect()
+    }
+
+    /// Whether a vehicle could be asked now.
+    pub(crate) fn check(&self, vin: &str) -> Result<(), NotAsked> {
+        let slot = self.0.vehicles.get(vin).ok_or(NotAsked::Unknown)?;
+        if lock(slot).connected { Ok(()) } else { Err(NotAsked::Disconnected) }
+    }
+
+    /// Asks a control unit; what arrives, and when. Nothing at all from one that is restarting.
+    pub(crate) fn ask(&self, vin: &str, command: &Command) -> Result<Vec<(u64, Arrival)>, NotAsked> {
+        let slot = self.0.vehicles.get(vin).ok_or(NotAsked::Unknown)?;
+        let mut slot = lock(slot);
+        let slot = &mut *slot;
+        if !slot.connected {
+            return Err(NotAsked::Disconnected);
+        }
+        let now = self.0.clock.now();
+        slot.silent.retain(|_, until| *until > now);
+        slot.vehicle.pass(TICK);
+        if slot.silent.contains_key(&command.ecu) {
+            return Ok(Vec::new());
+        }
+        let Answer { messages, silent_for } = slot.vehicle.answer(command.ecu, &command.request);
+        let service = command.request[0];
+        let arrivals = transmit(service, messages, &slot.faults, self.0.delay_ms, &mut slot.vehicle.dice);
+        slot.vehicle.pass(arrivals.iter().map(|(delay, _)| delay).sum());
+        if let Some(silent_for) = silent_for {
+            slot.silent.insert(command.ecu, now + Duration::from_millis(silent_for));
+        }
+        Ok(arrivals)
+    }
+
+    /// Notes that a command was run.
+    pub(crate) fn count(&self, command_id: &str, vin: &str, name: &str) {
+        let mut runs = lock(&self.0.runs);
+        if let Some(run) = runs.of.get_mut(command_id) {
+            run.times += 1;
+            return;
+        }
+        if runs.order.len() >= REMEMBERED
+            && let Some(oldest) = runs.order.pop_front()
+        {
+            runs.of.remove(&oldest);
+        }
+        runs.order.push_back(command_id.to_owned());
+        let run = Run { command_id: command_id.to_owned(), vin: vin.to_owned(), name: name.to_owned(), times: 1 };
+        runs.of.insert(command_id.to_owned(), run);
+    }
+
+    /// What was run on a vehicle, or on all.
+    pub(crate) fn runs(&self, vin: &str) -> Vec<Run> {
+        let runs = lock(&self.0.runs);
+        let all = runs.order.iter().filter_map(|id| runs.of.get(id));
+        all.filter(|run| vin.is_empty() || run.vin == vin).cloned().collect()
+    }
+
+    pub(crate) fn set_faults(&self, vin: &str, faults: Faults) -> Result<(), NotAsked> {
+        lock(self.0.vehicles.get(vin).ok_or(NotAsked::Unknown)?).faults = faults;
+        Ok(())
+    }
+
+    /// Sets where the speed goes. The vehicle is given the time to get there.
+    pub(crate) fn drive(&self, vin: &str, speed_kmh: Option<f64>, connected: Option<bool>) -> Result<(), NotAsked> {
+        let mut slot = lock(self.0.vehicles.get(vin).ok_or(NotAsked::Unknown)?);
+        if let Some(speed) = speed_kmh {
+            slot.vehicle.physics.target_kmh = speed;
+            slot.vehicle.pass(30_000);
+        }
+        if let Some(connected) = connected.filter(|connected| *connected != slot.connected) {
+            slot.connected = connected;
+            drop(slot);
+            self.changed();
+        }
+        Ok(())
+    }
+
+    /// The vehicle is gone for a while.
+    pub(crate) fn lose(&self, vin: &str) {
+        if self.drive(vin, None, Some(false)).is_err() {
+            return;
+        }
+        let (fleet, vin, back) = (self.clone(), vin.to_owned(), self.0.clock.sleep(RECONNECT));
+        let stopping = self.0.tasks.stopping().clone();
+        self.0.tasks.spawn("reconnect", Death::Ends, async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = back => {
+                    // It is of this fleet: checked above.
+                    let _ = fleet.drive(&vin, None, Some(true));
+                }
+            }
+        });
+    }
+
+    fn changed(&self) {
+        self.0.changes.send_modify(|count| *count += 1);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no panic while it is held")
+}

@@ -1,0 +1,91 @@
+//! Which commands are running, and which were seen before.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use tokio_util::sync::CancellationToken;
+use turnpike_event::CommandId;
+
+use crate::command::Kind;
+
+/// The commands of this life of the connector.
+#[derive(Clone, Default)]
+pub(crate) struct Running(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    running: HashMap<CommandId, (Kind, CancellationToken)>,
+    seen: HashSet<CommandId>,
+    order: VecDeque<CommandId>,
+}
+
+/// What to do with a command.
+pub(crate) enum Entry {
+    /// It is new.
+    Begin(Place, CancellationToken),
+    /// It was accepted before, and runs or has run.
+    Known,
+    /// There are too many at once.
+    Full,
+}
+
+/// A running command's place, given back however it ends.
+pub(crate) struct Place {
+    running: Running,
+    id: CommandId,
+}
+
+/// What becomes of a wish to stop.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Asked,
+    Refused,
+    NotRunning,
+}
+
+/// At once.
+const MOST: usize = 10_000;
+/// Ids that are known again.
+const SEEN: usize = 100_000;
+
+impl Running {
+    pub(crate) fn enter(&self, id: CommandId, kind: Kind) -> Entry {
+        let mut table = self.0.lock().expect("no panic while it is held");
+        if table.seen.contains(&id) {
+            return Entry::Known;
+        }
+        if table.running.len() >= MOST {
+            return Entry::Full;
+        }
+        if table.order.len() >= SEEN
+            && let Some(oldest) = table.order.pop_front()
+        {
+            table.seen.remove(&oldest);
+        }
+        table.seen.insert(id);
+        table.order.push_back(id);
+        let cancelled = CancellationToken::new();
+        table.running.insert(id, (kind, cancelled.clone()));
+        Entry::Begin(Place { running: self.clone(), id }, cancelled)
+    }
+
+    pub(crate) fn stop(&self, id: CommandId) -> Stop {
+        let table = self.0.lock().expect("no panic while it is held");
+        match table.running.get(&id) {
+            None => Stop::NotRunning,
+            Some((kind, _)) if !kind.can_be_cancelled() => Stop::Refused,
+            Some((_, cancelled)) => {
+                cancelled.cancel();
+                Stop::Asked
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.running.0.lock().expect("no panic while it is held").running.remove(&self.id);
+    }
+}

@@ -1,0 +1,42 @@
+//! The connector as a service.
+
+use tonic::service::{Routes, RoutesBuilder};
+use turnpike_bus::Bus;
+use turnpike_kit::{Process, Verifier, grpc};
+use turnpike_proto::vehicle::v1::{
+    mock_vehicle_control_server::MockVehicleControlServer, vehicle_connector_server::VehicleConnectorServer,
+};
+use turnpike_token::KeySet;
+use uuid::Uuid;
+
+use crate::{
+    Config,
+    fleet::Fleet,
+    rpc::{self, Rpc},
+    running::Running,
+};
+
+/// A fleet that is not there.
+pub struct Service {
+    routes: Routes,
+}
+
+impl Service {
+    /// Makes the vehicles of the seed.
+    pub fn new(config: &Config, process: &Process, bus: Bus) -> Self {
+        let (clock, tasks) = (process.clock.clone(), process.tasks.clone());
+        let fleet = Fleet::new(config.seed, config.vehicles, config.delay_ms, clock.clone(), tasks.clone());
+        let instance_id = Uuid::now_v7().to_string();
+        let rpc = Rpc { instance_id, fleet, running: Running::default(), bus, clock, tasks };
+        let mut services = RoutesBuilder::default();
+        services.add_service(VehicleConnectorServer::new(rpc.clone())).add_service(MockVehicleControlServer::new(rpc));
+        // No method here asks for a token, so there is no key to know one by.
+        let routes = grpc::behind_door(process, services, rpc::POLICY, Verifier::local(KeySet::default()));
+        Self { routes }
+    }
+
+    /// What clients call.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+}
