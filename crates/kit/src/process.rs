@@ -141,3 +141,11 @@ impl Signals {
 fn complain(name: &str, error: &anyhow::Error) {
     eprintln!("{name}: {error:#}");
 }
+
+/// How this program was started, for telling people what to type.
+pub fn executable() -> String {
+    let path = std::env::current_exe().ok();
+    let here = std::env::current_dir().ok();
+    let near = path.as_ref().and_then(|path| path.strip_prefix(here?).ok().map(|path| format!("./{}", path.display())));
+    near.or(path.map(|path| path.display().to_string())).unwrap_or_else(|| "turnpike".to_owned())
+}

@@ -19,6 +19,7 @@ use crate::{
 /// A fleet that is not there.
 pub struct Service {
     routes: Routes,
+    vins: Vec<String>,
 }
 
 impl Service {
@@ -26,13 +27,19 @@ impl Service {
     pub fn new(config: &Config, process: &Process, bus: Bus) -> Self {
         let (clock, tasks) = (process.clock.clone(), process.tasks.clone());
         let fleet = Fleet::new(config.seed, config.vehicles, config.delay_ms, clock.clone(), tasks.clone());
+        let vins = fleet.seen().into_iter().map(|seen| seen.vin).collect();
         let instance_id = Uuid::now_v7().to_string();
         let rpc = Rpc { instance_id, fleet, running: Running::default(), bus, clock, tasks };
         let mut services = RoutesBuilder::default();
         services.add_service(VehicleConnectorServer::new(rpc.clone())).add_service(MockVehicleControlServer::new(rpc));
         // No method here asks for a token, so there is no key to know one by.
         let routes = grpc::behind_door(process, services, rpc::POLICY, Verifier::local(KeySet::default()));
-        Self { routes }
+        Self { routes, vins }
+    }
+
+    /// The vehicles there are.
+    pub fn vins(&self) -> &[String] {
+        &self.vins
     }
 
     /// What clients call.

@@ -60,8 +60,6 @@ pub struct Open {
     pub accept_by: Timestamp,
     /// Until then it must have ended.
     pub run_by: Timestamp,
-    /// Somebody wants it stopped.
-    pub cancel_asked: bool,
     /// Which life of the connector accepted it.
     pub instance_id: Option<String>,
     /// How far its topic is recorded.
@@ -114,7 +112,7 @@ pub enum SubmitError {
 const COLUMNS: &str = "c.id, c.user_id, c.vehicle_id, c.name, c.params, c.effect, c.state, c.timeout_seconds, \
                        c.submitted_at, c.completed_at, c.error_code, c.error_message";
 const OPEN_COLUMNS: &str =
-    "c.accept_by, c.run_by, c.cancel_asked_at, c.instance_id, c.epoch, c.reached, c.fence, v.vin, v.connector";
+    "c.accept_by, c.run_by, c.instance_id, c.epoch, c.reached, c.fence, v.vin, v.connector";
 
 /// Writes a command down, to be conducted by this instance.
 pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitted, SubmitError> {
@@ -202,7 +200,6 @@ pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitte
         connector: vehicle.try_get("connector")?,
         accept_by,
         run_by,
-        cancel_asked: false,
         instance_id: None,
         reached: None,
         fence: 1,
@@ -520,7 +517,6 @@ fn open(row: &AnyRow) -> Result<Open, sqlx::Error> {
         connector: row.try_get("connector")?,
         accept_by: from_micros(row.try_get("accept_by")?),
         run_by: from_micros(row.try_get("run_by")?),
-        cancel_asked: row.try_get::<Option<i64>, _>("cancel_asked_at")?.is_some(),
         instance_id: row.try_get("instance_id")?,
         reached,
         fence: row.try_get("fence")?,

@@ -344,7 +344,7 @@ impl HandOver {
             // Marked by a conductor that died. Only what may run twice is handed over again; a connector that has seen
             // it answers like the first time.
             State::Dispatched if self.open.instance_id.is_none() && command.effect == Effect::Read => {}
-            _ => return self.as_before(),
+            _ => return self.left_by_another(),
         }
         let Some(client) = self.here.fleet.client(&self.open.connector) else {
             return refused(State::Rejected, "NO_CONNECTOR", "No connector of this deployment reaches the vehicle");
@@ -379,16 +379,17 @@ impl HandOver {
             }
             // What a connector says is for the caller: it speaks of his command and his vehicle.
             return match status.code() {
-                Code::Unavailable => {
+                Code::Unavailable if std::error::Error::source(&status).is_some() => {
                     refused(State::Rejected, "CONNECTOR_UNAVAILABLE", "The vehicle's connector cannot be reached")
                 }
+                Code::Unavailable => refused(State::Rejected, "VEHICLE_UNAVAILABLE", &said(&status)),
                 _ => refused(State::Rejected, "REJECTED", &said(&status)),
             };
         }
         HandedOver::NobodyKnows
     }
 
-    fn as_before(self) -> HandedOver {
+    fn left_by_another(self) -> HandedOver {
         match self.open.instance_id {
             Some(instance_id) => HandedOver::Accepted { instance_id },
             None => HandedOver::NobodyKnows,

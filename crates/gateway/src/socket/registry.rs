@@ -113,7 +113,7 @@ impl Sockets {
                             Ok(()) => {}
                             Err(Refusal::Inactive) => handle.end(INACTIVE),
                             Err(_) => handle.end(SESSION_ENDED),
-                        })
+                        });
                     }
                     Err(RecvError::Closed) => return,
                 }

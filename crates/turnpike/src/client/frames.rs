@@ -1,0 +1,134 @@
+//! The frames of a topic, however often the connection breaks: it is opened again after the last offset.
+
+use std::{collections::VecDeque, time::Duration};
+
+use anyhow::{Context, bail};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue},
+};
+
+use super::api::Api;
+
+/// What is followed.
+pub(crate) enum Place {
+    /// `/ws/responses/{id}`.
+    Command(String),
+    /// A topic on `/ws`.
+    Topic { topic: String, since: String },
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The frames of a place, in order, each once.
+pub(crate) struct Frames {
+    api: Api,
+    place: Place,
+    socket: Option<Socket>,
+    last: Option<String>,
+    ready: VecDeque<Value>,
+    failures: u32,
+    ended: bool,
+}
+
+/// Attempts in a row; with pauses of up to five seconds it is given up after about a minute.
+const ATTEMPTS: u32 = 15;
+
+impl Frames {
+    pub(crate) fn open(api: Api, place: Place) -> Self {
+        Self { api, place, socket: None, last: None, ready: VecDeque::new(), failures: 0, ended: false }
+    }
+
+    /// The next frame; `None` after the topic's end.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Ok(Some(frame));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let Some(socket) = &mut self.socket else {
+                self.connect().await?;
+                continue;
+            };
+            // The gateway pings: a connection that is silent for longer than that is dead.
+            match tokio::time::timeout(Duration::from_secs(90), socket.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => self.take(&text)?,
+                Ok(Some(Ok(Message::Close(Some(close))))) => self.closed(close.code.into(), &close.reason)?,
+                Ok(Some(Ok(_))) => {}
+                Ok(Some(Err(_)) | None) | Err(_) => self.socket = None,
+            }
+        }
+    }
+
+    fn take(&mut self, text: &str) -> anyhow::Result<()> {
+        let frame: Value = serde_json::from_str(text).context("a frame that is not JSON")?;
+        self.failures = 0;
+        if let Some(offset) = frame["offset"].as_str() {
+            self.last = Some(offset.to_owned());
+        }
+        match frame["event"].as_str().unwrap_or_default() {
+            "hello" | "subscribed" | "caught_up" | "pong" => {}
+            "closed" => self.ended = true,
+            "error" if frame["offset"].is_null() && frame["topic"].is_string() => {
+                bail!(
+                    "{} ({})",
+                    frame["detail"].as_str().unwrap_or_default(),
+                    frame["code"].as_str().unwrap_or_default()
+                );
+            }
+            _ => self.ready.push_back(frame),
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, code: u16, reason: &str) -> anyhow::Result<()> {
+        self.socket = None;
+        match code {
+            1000 => self.ended = true,
+            1008 | 4429 => bail!("the gateway refused: {reason}"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> anyhow::Result<()> {
+        if self.failures > 0 {
+            tokio::time::sleep(Duration::from_millis(250 * u64::from(self.failures)).min(Duration::from_secs(5))).await;
+        }
+        self.failures += 1;
+        let path = match (&self.place, &self.last) {
+            (Place::Command(id), None) => format!("/ws/responses/{id}"),
+            (Place::Command(id), Some(offset)) => format!("/ws/responses/{id}?since={offset}"),
+            (Place::Topic { .. }, _) => "/ws".to_owned(),
+        };
+        let (url, authorization) = self.api.socket(&path);
+        let mut request = url.into_client_request()?;
+        let mut authorization = HeaderValue::try_from(authorization)?;
+        authorization.set_sensitive(true);
+        request.headers_mut().insert("authorization", authorization);
+        let opened = tokio::time::timeout(Duration::from_secs(10), connect_async(request)).await;
+        let mut socket = match opened {
+            Ok(Ok((socket, _))) => socket,
+            Ok(Err(tungstenite::Error::Http(answer))) if answer.status() == 401 && self.failures < ATTEMPTS => {
+                return self.api.renew().await; // the token's fifteen minutes are over
+            }
+            Ok(Err(error)) if self.failures >= ATTEMPTS => return Err(error).context("the gateway cannot be reached"),
+            Err(_) if self.failures >= ATTEMPTS => bail!("the gateway does not answer"),
+            _ => return Ok(()),
+        };
+        if let Place::Topic { topic, since } = &self.place {
+            let since = self.last.as_ref().unwrap_or(since);
+            let ask = json!({ "action": "subscribe", "id": 1, "topic": topic, "since": since });
+            if socket.send(Message::text(ask.to_string())).await.is_err() {
+                return Ok(());
+            }
+        }
+        self.socket = Some(socket);
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! The command-line client: signs in, sends, and prints frames as they arrive.
+
+mod api;
+mod frames;
+mod show;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::Value;
+use turnpike_kit::{Environment, Outbound};
+
+use crate::cli;
+use api::Api;
+use frames::{Frames, Place};
+use show::Show;
+
+/// What the client does.
+pub(crate) enum Job {
+    Command(cli::Command),
+    Follow(cli::Follow),
+}
+
+/// Does it; the exit code is 0 if the command was completed, or the topic followed to its end.
+#[expect(clippy::print_stderr, reason = "the last word of a command")]
+pub(crate) fn run(job: Job) -> ExitCode {
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime")
+        .and_then(|runtime| runtime.block_on(work(job)));
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("turnpike: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn work(job: Job) -> anyhow::Result<bool> {
+    let env = Environment::of_process()?;
+    let outbound = Outbound::new(&env)?;
+    match job {
+        Job::Command(command) => {
+            let api = Api::sign_in(&env, &outbound, &command.server).await?;
+            send(&api, command).await
+        }
+        Job::Follow(follow) => {
+            let api = Api::sign_in(&env, &outbound, &follow.server).await?;
+            let place = Place::Topic { topic: follow.topic, since: follow.since };
+            let mut frames = Frames::open(api, place);
+            let mut show = Show::new();
+            while let Some(frame) = frames.next().await? {
+                show.frame(&frame)?;
+            }
+            Ok(true)
+        }
+    }
+}
+
+async fn send(api: &Api, command: cli::Command) -> anyhow::Result<bool> {
+    let vehicle_id = api.vehicle(&command.vehicle).await?;
+    let params: serde_json::Map<String, Value> =
+        command.params.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+    let id = api.submit(&vehicle_id, &command.name, params, command.timeout).await?;
+    let mut show = Show::new();
+    let mut frames = Frames::open(api.clone(), Place::Command(id));
+    let mut status = String::new();
+    while let Some(frame) = frames.next().await? {
+        if frame["event"] == "status" {
+            frame["status"].as_str().unwrap_or_default().clone_into(&mut status);
+        }
+        show.frame(&frame)?;
+    }
+    Ok(status == "completed")
+}

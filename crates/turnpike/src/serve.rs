@@ -1,0 +1,93 @@
+//! Every service in one process: clients sit directly on the services' servers, events stay in memory, data in SQLite files. With
+//! `TURNPIKE_REDIS_URL` or a `…_DATABASE_URL` set, those are used instead; with a `…_GRPC` set, that service listens there, too.
+
+use std::net::SocketAddr;
+
+use secrecy::ExposeSecret;
+use tonic::service::Routes;
+use turnpike_kit::{Process, Revocations, Transport, Verifier, grpc, listen, ops};
+
+/// Starts everything, and says what to do next.
+pub(crate) async fn start(process: &Process) -> anyhow::Result<()> {
+    let env = &process.env;
+    let auth_config = turnpike_auth::Config::new(env)?;
+    let mock_config = turnpike_mock_vehicle_connector::Config::new(env)?;
+    let vehicles_config = turnpike_vehicles::Config::new(env)?;
+    let gateway_config = turnpike_gateway::Config::new(env)?;
+
+    let public = listen::bind(gateway_config.http).await?;
+    let address = public.local_addr()?;
+    ops::serve(process, listen::bind(listen::private_address(gateway_config.http)?).await?);
+
+    let bus = turnpike_kit::own_bus(process, &gateway_config.bus)?;
+    let grpc = [
+        ("TURNPIKE_AUTH_GRPC", auth_config.grpc),
+        ("TURNPIKE_VEHICLES_GRPC", vehicles_config.grpc),
+        ("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", mock_config.grpc),
+    ];
+
+    let auth = turnpike_auth::Service::bind(auth_config, process, &bus).await?;
+    let to_auth = Transport::direct(auth.routes());
+    let revocations = Revocations::watch(process, &bus, to_auth.clone());
+
+    let mock = turnpike_mock_vehicle_connector::Service::new(&mock_config, process, bus.clone());
+    let verifier = Verifier::remote(to_auth.clone(), revocations.clone());
+    let connectors = connectors(process, &vehicles_config, mock.routes())?;
+    let deps = turnpike_vehicles::Deps { bus: bus.clone(), verifier, connectors };
+    let vehicles = turnpike_vehicles::Service::bind(vehicles_config, process, deps).await?;
+    let to_vehicles = Transport::direct(vehicles.routes());
+
+    for ((name, address), routes) in grpc.into_iter().zip([auth.routes(), vehicles.routes(), mock.routes()]) {
+        if env.get(name)?.is_some() {
+            grpc::serve(process, listen::bind(address).await?, routes);
+        }
+    }
+    let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, revocations };
+    turnpike_gateway::Service::new(gateway_config, process, deps).serve(process, public)?;
+    process.health.ready().await;
+    greet(process, address, &auth, mock.vins().first().map_or("<VIN>", String::as_str));
+    Ok(())
+}
+
+/// The configured connectors, and the mock of this process unless one of them has its name.
+fn connectors(
+    process: &Process,
+    config: &turnpike_vehicles::Config,
+    mock: Routes,
+) -> anyhow::Result<Vec<(String, Transport)>> {
+    let mut connectors = Vec::new();
+    if process.env.get("TURNPIKE_CONNECTORS")?.is_some() {
+        for (name, url) in &config.connectors {
+            connectors.push((name.clone(), Transport::connect(url, &process.outbound)?));
+        }
+    }
+    if !connectors.iter().any(|(name, _)| name == "mock") {
+        connectors.push(("mock".to_owned(), Transport::direct(mock)));
+    }
+    Ok(connectors)
+}
+
+#[expect(clippy::print_stdout, reason = "what a person who has just started it wants to know")]
+fn greet(process: &Process, address: SocketAddr, auth: &turnpike_auth::Service, vin: &str) {
+    let here =
+        if address.ip().is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), address.port()) } else { address };
+    let program = turnpike_kit::executable();
+    println!("\nTurnpike is ready: http://{here}  (API: http://{here}/docs)");
+    let generated = auth.first_admin().and_then(|admin| Some((&admin.email, admin.generated.as_ref()?)));
+    let password = match &generated {
+        Some((email, password)) => {
+            println!("First admin: {email}, password: {} (shown only now)", password.expose_secret());
+            password.expose_secret()
+        }
+        None => "<the admin's password>",
+    };
+    // The client reads the same variables; only what differs from its defaults is said.
+    let mut variables = format!("TURNPIKE_ADMIN_PASSWORD='{password}'");
+    if process.env.get("TURNPIKE_ADMIN_PASSWORD").is_ok_and(|set| set.is_some()) {
+        variables = "TURNPIKE_ADMIN_PASSWORD=\"$TURNPIKE_ADMIN_PASSWORD\"".to_owned();
+    }
+    println!("\nWatch a vehicle answer (copy this line into another terminal):\n");
+    println!(
+        "  {variables} {program} command --server http://{here} --vehicle {vin} ReadDTC --param ecuAddress=0x10\n"
+    );
+}
