@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+#![expect(clippy::disallowed_methods, reason = "tests ask the environment where their servers are, and spawn freely")]
+
+mod database;
+mod person;
+mod process;
+mod servers;
+mod stack;
+mod wait;
+mod watch;
+
+pub use database::Database;
+pub use person::{Answer, Person};
+pub use process::{Running, binary};
+pub use servers::{RedisServer, free_port, postgres_url, redis_url};
+pub use stack::{ADMIN_PASSWORD, One, Stack};
+pub use wait::{eventually, within};
+pub use watch::{Closed, Watch};

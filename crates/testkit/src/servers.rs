@@ -1,0 +1,97 @@
+//! The servers that tests use.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::eventually;
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with ./scripts/test"))
+}
+
+/// The Redis that all tests share; whoever uses it keeps to keys of its own.
+pub fn redis_url() -> String {
+    variable("TURNPIKE_TEST_REDIS_URL")
+}
+
+/// A Postgres on which databases may be made.
+pub fn postgres_url() -> String {
+    variable("TURNPIKE_TEST_POSTGRES_URL")
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// A Redis process of one's own, to do to it what one does not do to others.
+pub struct RedisServer {
+    directory: TempDir,
+    port: u16,
+    process: Option<Child>,
+    keeps_data: bool,
+}
+
+impl RedisServer {
+    /// One whose restart begins with nothing, or, with `keeps_data`, where it ended.
+    pub async fn start(keeps_data: bool) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let mut redis = Self { directory, port: free_port(), process: None, keeps_data };
+        redis.restart().await;
+        redis
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts the process again on the same port, and waits until it answers.
+    pub async fn restart(&mut self) {
+        self.kill();
+        let append_only = if self.keeps_data { "yes" } else { "no" };
+        let process = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", append_only])
+            .arg("--dir")
+            .arg(self.directory.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is on the PATH");
+        self.process = Some(process);
+        let port = self.port;
+        eventually("a Redis that answers", 20, || async move { answers(port).await.then_some(()) }).await;
+    }
+
+    /// Ends the process at once, as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("a process of ours");
+            process.wait().expect("a process of ours");
+        }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn answers(port: u16) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(b"PING\r\n").await?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, std::io::Error>(&answer == b"+PONG")
+    };
+    asked.await.unwrap_or(false)
+}
