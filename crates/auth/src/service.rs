@@ -38,7 +38,7 @@ impl Service {
         let secret = ServerSecret::obtain(config.secret.as_ref(), Path::new(&config.data_dir))?;
         let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES }).await?;
         let asked = store.clone();
-        turnpike_kit::probe(process, "database", "the database does not answer", move || {
+        turnpike_kit::probe(process, "auth database", "the database does not answer", move || {
             let store = asked.clone();
             async move { store.answers().await }
         });

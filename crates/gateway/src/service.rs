@@ -83,7 +83,6 @@ impl App {
 /// The one public door.
 pub struct Service {
     router: Router,
-    app: App,
 }
 
 /// Connections at once, upgraded ones included; the system's limit on open files comes first on most machines.
@@ -111,12 +110,7 @@ impl Service {
             vehicles: deps.vehicles,
             config,
         }));
-        Self { router: router(app.clone()), app }
-    }
-
-    /// How many topics are followed for clients at this moment.
-    pub fn topics(&self) -> usize {
-        self.app.hub.topics()
+        Self { router: router(app) }
     }
 
     /// Serves until the process stops; requests that have begun are answered.

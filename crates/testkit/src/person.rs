@@ -94,6 +94,11 @@ impl Person {
         self.send(self.request(Method::DELETE, path)).await
     }
 
+    /// A request by any method, without a body.
+    pub async fn request_text(&self, method: &str, path: &str) -> Answer {
+        self.send(self.request(method.parse().expect("a method"), path)).await
+    }
+
     /// A request to be completed, with the person's token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));

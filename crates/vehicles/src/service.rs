@@ -41,7 +41,7 @@ impl Service {
         process.outbound.permit(&config.database_url)?;
         let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES }).await?;
         let asked = store.clone();
-        turnpike_kit::probe(process, "database", "the database does not answer", move || {
+        turnpike_kit::probe(process, "vehicles database", "the database does not answer", move || {
             let store = asked.clone();
             async move { store.answers().await }
         });

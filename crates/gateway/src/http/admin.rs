@@ -159,6 +159,9 @@ pub(super) struct ServiceHealth {
     /// Of this gateway: what is not ready, and why.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     missing: BTreeMap<&'static str, String>,
+    /// Of this gateway: how many topics it follows for its clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topics: Option<usize>,
 }
 
 /// How every service is.
@@ -169,8 +172,12 @@ pub(super) async fn services(State(app): State<App>, SignedIn(caller): SignedIn)
         return Err(Fault::new(Kind::Forbidden, "This needs the role admin").into());
     }
     let missing = app.health.missing();
-    let here =
-        ServiceHealth { name: "gateway", status: if missing.is_empty() { "serving" } else { "not_serving" }, missing };
+    let here = ServiceHealth {
+        name: "gateway",
+        status: if missing.is_empty() { "serving" } else { "not_serving" },
+        missing,
+        topics: Some(app.hub.topics()),
+    };
     let (auth, vehicles) = tokio::join!(ask("auth", &app.auth), ask("vehicles", &app.vehicles));
     Ok(Json(vec![here, auth, vehicles]))
 }
@@ -183,7 +190,7 @@ async fn ask(name: &'static str, transport: &Transport) -> ServiceHealth {
         Ok(_) => "not_serving",
         Err(_) => "unreachable",
     };
-    ServiceHealth { name, status, missing: BTreeMap::new() }
+    ServiceHealth { name, status, missing: BTreeMap::new(), topics: None }
 }
 
 fn parse_role(word: &str) -> Result<pb::Role, Fault> {

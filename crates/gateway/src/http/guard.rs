@@ -67,9 +67,6 @@ pub(super) async fn not_found() -> Problem {
 
 /// Something here, but not that way.
 pub(super) async fn method_not_allowed() -> Response {
-    let mut response =
-        Problem(Fault::new(Kind::Invalid, "This method is not for this address").code_is("METHOD_NOT_ALLOWED"))
-            .into_response();
-    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
-    response
+    let fault = Fault::new(Kind::Invalid, "This method is not for this address").code_is("METHOD_NOT_ALLOWED");
+    Problem(fault).with_status(http::StatusCode::METHOD_NOT_ALLOWED)
 }

@@ -4,7 +4,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::Context;
@@ -46,8 +46,15 @@ impl<T: Into<Fault>> From<T> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let status = self.0.kind().http_status();
+        self.with_status(status)
+    }
+}
+
+impl Problem {
+    /// With a status that only HTTP has.
+    pub(crate) fn with_status(self, status: StatusCode) -> Response {
         let fault = self.0;
-        let status = fault.kind().http_status();
         let retry_after = fault.retry_in().map(|after| after.as_secs());
         let fields = fault.fields().iter();
         let body = ProblemBody {

@@ -1,0 +1,164 @@
+//! The road of one command.
+
+use rand::RngExt;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use serde_json::{Value, json};
+use turnpike_testkit::{Closed, One, Person, Stack};
+
+const READ_DTC: &str = "ReadDTC";
+
+fn ecu() -> Value {
+    json!({ "ecuAddress": "0x10" })
+}
+
+/// What must hold of every whole command.
+#[track_caller]
+fn assert_whole(frames: &[Value], command_id: &str) {
+    assert_eq!(frames[0]["event"], "status");
+    assert_eq!(frames[0]["status"], "pending", "the first event is always pending");
+    let last = frames.last().expect("frames");
+    assert_eq!((&last["event"], &last["status"]), (&json!("status"), &json!("completed")));
+    let responses: Vec<_> = frames.iter().filter(|frame| frame["event"] == "response").collect();
+    for (n, response) in (1..).zip(&responses) {
+        assert_eq!(response["sequence_number"], n);
+        assert_eq!(response["is_final"], n == responses.len());
+    }
+    for (n, frame) in (1..).zip(frames) {
+        assert_eq!(frame["command_id"], command_id, "no frame of another command");
+        assert_eq!(frame["topic"], format!("response:{command_id}"));
+        let offset = frame["offset"].as_str().expect("an offset");
+        assert_eq!(offset.split('-').nth(1), Some(n.to_string().as_str()), "no hole, no repetition");
+    }
+}
+
+async fn done(watch: turnpike_testkit::Watch) -> Vec<Value> {
+    let (frames, closed) = watch.to_the_end().await;
+    assert_eq!(closed, Closed { code: 1000, reason: String::new() });
+    frames
+}
+
+#[tokio::test]
+async fn early_during_and_late_watchers_see_the_same() {
+    let one = One::start(&[("TURNPIKE_MOCK_DELAY_MS", "60")]).await;
+    same_for_all(&one.admin().await, &one.admin().await).await;
+}
+
+#[tokio::test]
+async fn early_during_and_late_watchers_see_the_same_on_two_gateways() {
+    let stack = Stack::start(2, &[("TURNPIKE_MOCK_DELAY_MS", "60")]).await;
+    let here = stack.admin(0).await;
+    let there = here.at(stack.url(1));
+    same_for_all(&here, &there).await;
+}
+
+async fn same_for_all(here: &Person, there: &Person) {
+    let vehicle = &here.vehicles().await[0];
+    let id = here.send_command(vehicle, READ_DTC, ecu()).await;
+    let early = there.watch(&id).await;
+    let mut during = here.watch(&id).await;
+    let mut seen = vec![during.frame_of(&["response"]).await];
+    let second = there.watch(&id).await; // begins in the middle, sees the start
+    let (rest, closed) = during.to_the_end().await;
+    assert_eq!(closed.code, 1000);
+    seen.extend(rest);
+    let early = done(early).await;
+    assert_whole(&early, &id);
+    assert_eq!(done(second).await, early);
+    assert_eq!(done(there.watch(&id).await).await, early, "after the end");
+    assert_eq!(seen, early[early.len() - seen.len()..]);
+
+    let recorded = there.get(&format!("/api/commands/{id}/responses")).await.json;
+    let responses = early.iter().filter(|frame| frame["event"] == "response");
+    let shown: Vec<_> = responses.map(|frame| frame["response"].clone()).collect();
+    let kept: Vec<_> = recorded.as_array().expect("a list").iter().map(|row| row["response"].clone()).collect();
+    assert_eq!(kept, shown);
+    assert_eq!(here.get(&format!("/api/commands/{id}")).await.json["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_watcher_that_is_cut_at_random_points_misses_nothing() {
+    let one = One::start(&[("TURNPIKE_MOCK_DELAY_MS", "3")]).await;
+    let admin = one.admin().await;
+    let vehicles = admin.vehicles().await;
+    let runs: u64 = 300;
+    for seed in 0..runs {
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let vehicle = &vehicles[dice.random_range(0..vehicles.len())];
+        let id = admin.send_command(vehicle, READ_DTC, ecu()).await;
+        let steady = admin.watch(&id).await;
+        let cut = with_cuts(&admin, &id, &mut dice).await;
+        let whole = done(steady).await;
+        assert_whole(&whole, &id);
+        assert_eq!(cut, whole, "seed {seed}");
+    }
+}
+
+/// Reads a few frames, goes without a word, comes back after the last offset.
+async fn with_cuts(person: &Person, id: &str, dice: &mut ChaCha8Rng) -> Vec<Value> {
+    let mut frames: Vec<Value> = Vec::new();
+    loop {
+        let mut watch = match frames.last() {
+            None => person.watch(id).await,
+            Some(last) => person.watch_since(id, last["offset"].as_str().expect("an offset")).await,
+        };
+        for _ in 0..dice.random_range(0..3) {
+            match watch.next().await {
+                Ok(frame) => frames.push(frame),
+                Err(closed) => {
+                    assert_eq!(closed.code, 1000);
+                    return frames;
+                }
+            }
+        }
+        watch.cut();
+    }
+}
+
+#[tokio::test]
+async fn every_command_of_the_catalogue_is_answered() {
+    let one = One::start(&[]).await;
+    let admin = one.admin().await;
+    let vehicle = &admin.vehicles().await[0];
+    for (name, params) in [
+        ("ReadDTC", json!({ "ecuAddress": "0x11" })),
+        ("ClearDTC", json!({ "ecuAddress": "0x10", "dtcCode": "P0420" })),
+        ("ReadDataByID", json!({ "ecuAddress": "0x10", "dataId": "0xF190" })),
+        ("RoutineControl", json!({ "ecuAddress": "0x11", "routineId": "0x0203", "action": "start" })),
+        ("ECUReset", json!({ "ecuAddress": "0x13" })),
+    ] {
+        let id = admin.send_command(vehicle, name, params).await;
+        let frames = done(admin.watch(&id).await).await;
+        assert_whole(&frames, &id);
+        if name == "ReadDataByID" {
+            assert_eq!(frames[2]["response"]["value"], vehicle["vin"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_key_is_one_command() {
+    let one = One::start(&[]).await;
+    let admin = one.admin().await;
+    let vehicle = &admin.vehicles().await[0];
+    let body = json!({ "vehicle_id": vehicle["id"], "command_name": READ_DTC, "command_params": ecu() });
+    let post = |body: Value| {
+        let request = admin.request(reqwest::Method::POST, "/api/commands").json(&body);
+        let admin = admin.clone();
+        async move { admin.send(request.header("Idempotency-Key", "the same")).await }
+    };
+    let mut twins = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        twins.spawn(post(body.clone()));
+    }
+    let answers = twins.join_all().await;
+    let first =
+        answers.iter().find(|answer| !answer.headers.contains_key("idempotency-replayed")).expect("one is first");
+    assert_eq!(answers.iter().filter(|a| a.headers.contains_key("idempotency-replayed")).count(), 99);
+    for answer in &answers {
+        assert_eq!((answer.status, &answer.json), (201, &first.json));
+    }
+    let other =
+        json!({ "vehicle_id": vehicle["id"], "command_name": READ_DTC, "command_params": { "ecuAddress": "0x11" } });
+    assert_eq!(post(other).await.status, 409);
+    assert_eq!(admin.get("/api/commands").await.json.as_array().map(Vec::len), Some(1));
+}

@@ -1,0 +1,230 @@
+//! The multiplexed socket, server-sent events, limits.
+
+use serde_json::{Value, json};
+use turnpike_testkit::{One, Person, Watch, eventually};
+
+async fn completed(person: &Person) -> (String, Vec<Value>) {
+    let vehicle = &person.vehicles().await[0];
+    let id = person.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
+    let (frames, _) = person.watch(&id).await.to_the_end().await;
+    (id, frames)
+}
+
+#[tokio::test]
+async fn one_socket_for_everything() {
+    let one = One::start(&[]).await;
+    let admin = one.admin().await;
+    let (id, frames) = completed(&admin).await;
+    let topic = format!("response:{id}");
+    let mut socket = admin.socket().await;
+    let hello = socket.frame().await;
+    assert_eq!((&hello["event"], &hello["heartbeat_interval"]), (&json!("hello"), &json!(30)));
+
+    socket.say(json!({ "action": "subscribe", "id": 1, "topic": topic })).await;
+    let head = frames.last().expect("frames")["offset"].clone();
+    let subscribed = socket.frame().await;
+    assert_eq!(subscribed, json!({ "event": "subscribed", "id": 1, "topic": topic, "head": head }));
+    for frame in &frames {
+        assert_eq!(&socket.frame().await, frame, "the same frames as on the command's own socket");
+    }
+    assert_eq!(socket.frame().await, json!({ "event": "caught_up", "topic": topic, "head": head }));
+    assert_eq!(socket.frame().await, json!({ "event": "closed", "topic": topic }));
+
+    socket.say(json!({ "action": "subscribe", "id": 2, "topic": topic, "since": frames[2]["offset"] })).await;
+    assert_eq!(socket.frame().await["event"], "subscribed");
+    assert_eq!(socket.frame().await, frames[3], "after the offset");
+
+    // mistakes are answered, and the socket stays
+    for (frame, code) in [
+        (json!({ "action": "subscribe", "id": 3, "topic": "response:nonsense" }), "VALIDATION"),
+        (json!({ "action": "subscribe", "id": 3, "topic": "sessions" }), "NOT_FOUND"),
+        (json!({ "action": "subscribe", "id": 3, "topic": "user:01a1fcbc-ee37-76ae-a15d-624a758a99f6" }), "NOT_FOUND"),
+        (
+            json!({ "action": "subscribe", "id": 3, "topic": "response:01a1fcbc-ee37-76ae-a15d-624a758a99f6" }),
+            "NOT_FOUND",
+        ),
+        (
+            json!({ "action": "unsubscribe", "id": 3, "topic": "response:01a1fcbc-ee37-76ae-a15d-624a758a99f6" }),
+            "NOT_SUBSCRIBED",
+        ),
+        (json!({ "action": "fly", "id": 3 }), "UNKNOWN_MESSAGE_TYPE"),
+        (json!({ "action": "auth", "id": 3, "token": "nonsense" }), "INVALID_TOKEN"),
+    ] {
+        socket.say(frame.clone()).await;
+        let error = socket.frame_of(&["error"]).await;
+        assert_eq!((&error["code"], &error["id"]), (&json!(code), &json!(3)), "{frame}");
+        assert!(error["offset"].is_null());
+    }
+    socket.say_text("{").await;
+    assert_eq!(socket.frame_of(&["error"]).await["code"], "INVALID_JSON");
+    socket.say_text(&format!("{{\"pad\":\"{}\"}}", "x".repeat(70_000))).await;
+    assert_eq!(socket.frame_of(&["error"]).await["code"], "MESSAGE_TOO_LARGE");
+    socket.say(json!({ "action": "auth", "id": 4, "token": admin.token })).await;
+    assert_eq!(socket.frame_of(&["authenticated"]).await["id"], 4);
+
+    // only a frame beyond all measure closes it
+    socket.say_text(&"x".repeat(1_100_000)).await;
+    let (_, closed) = socket.to_the_end().await;
+    assert!([1009, 1006].contains(&closed.code), "{closed:?}");
+}
+
+#[tokio::test]
+async fn a_gateway_stops_following_when_the_last_watcher_leaves() {
+    let one = One::start(&[("TURNPIKE_MOCK_DELAY_MS", "60000")]).await;
+    let admin = one.admin().await;
+    let vehicle = &admin.vehicles().await[0];
+    let id = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
+    let (mut first, mut second) = (admin.watch(&id).await, admin.watch(&id).await);
+    first.frame().await;
+    second.frame().await;
+    let followed = || async {
+        let log = admin.get("/api/admin/services").await.json;
+        log[0]["topics"].as_u64()
+    };
+    assert_eq!(followed().await, Some(1), "two watchers, one following");
+    first.cut();
+    second.cut();
+    eventually("the following to end", 10, || async { (followed().await == Some(0)).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn server_sent_events_are_the_same_frames() {
+    let one = One::start(&[]).await;
+    let admin = one.admin().await;
+    let (id, frames) = completed(&admin).await;
+    let path = format!("/api/topics/response:{id}/events");
+    let events = |text: &str| -> Vec<(Option<String>, Value)> {
+        let blocks = text.split("\n\n").filter(|block| block.contains("data: "));
+        let parse = |block: &str| {
+            let line = |prefix: &str| block.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+            (line("id: "), serde_json::from_str(&line("data: ").expect("data")).expect("JSON"))
+        };
+        blocks.map(parse).collect()
+    };
+    let answer = admin.get(&path).await;
+    assert_eq!(answer.headers["content-type"], "text/event-stream");
+    let all = events(&answer.text);
+    let with_ids: Vec<_> = all.iter().filter(|(id, _)| id.is_some()).collect();
+    assert_eq!(with_ids.len(), frames.len());
+    for ((id, frame), expected) in with_ids.iter().zip(&frames) {
+        assert_eq!(frame, expected);
+        assert_eq!(id.as_deref(), expected["offset"].as_str());
+    }
+    let resumed = admin
+        .send(
+            admin
+                .request(reqwest::Method::GET, &path)
+                .header("Last-Event-ID", frames[1]["offset"].as_str().expect("an offset")),
+        )
+        .await;
+    assert_eq!(events(&resumed.text)[0].1, frames[2]);
+    assert_eq!(admin.get(&format!("{path}?since=nonsense")).await.status, 422);
+    assert_eq!(admin.get("/api/topics/sessions/events").await.status, 404);
+    assert_eq!(Person::stranger(one.url()).get(&path).await.status, 401);
+}
+
+#[tokio::test]
+async fn limits_are_told_and_keep_the_socket() {
+    let one = One::start(&[
+        ("TURNPIKE_LIMIT_SOCKETS_PER_USER", "2"),
+        ("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "3"),
+        ("TURNPIKE_LIMIT_COMMANDS_PER_MINUTE", "1"),
+        ("TURNPIKE_HEARTBEAT_SECONDS", "1"),
+    ])
+    .await;
+    let admin = one.admin().await;
+    let mut first = admin.socket().await;
+    assert_eq!(first.frame().await["event"], "hello");
+    let _second = admin.socket().await;
+    let (_, closed) = admin.socket().await.to_the_end().await;
+    assert_eq!((closed.code, closed.reason.as_str()), (4429, "Too many connections"));
+
+    for _ in 0..3 {
+        first.say(json!({ "action": "ping" })).await;
+        assert_eq!(first.frame().await["event"], "pong");
+    }
+    first.say(json!({ "action": "ping", "id": 9 })).await;
+    let error = first.frame().await;
+    assert_eq!((&error["code"], &error["id"]), (&json!("RATE_LIMITED"), &json!(9)));
+    assert!(error["retry_after"].as_u64().is_some_and(|seconds| seconds > 0));
+
+    let vehicle = &admin.vehicles().await[0];
+    admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
+    let answer = admin.command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
+    assert_eq!((answer.status, &answer.json["code"]), (429, &json!("RATE_LIMITED")));
+    assert!(answer.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn who_does_not_answer_pings_is_let_go() {
+    let one = One::start(&[("TURNPIKE_HEARTBEAT_SECONDS", "1")]).await;
+    let admin = one.admin().await;
+    // A client that never reads never answers: raw bytes, no library.
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = one.url().strip_prefix("http://").expect("a URL");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let request = format!(
+        "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {}\r\n\r\n",
+        admin.token
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut said = Vec::new();
+    turnpike_testkit::within("the gateway to hang up", 15, stream.read_to_end(&mut said)).await.expect("read");
+    // the close frame: 0x88, its length, 4408
+    let close = said.windows(4).any(|bytes| bytes[0] == 0x88 && bytes[2..] == 4408_u16.to_be_bytes());
+    assert!(close, "it says why");
+}
+
+#[tokio::test]
+async fn a_slow_reader_loses_nothing_and_holds_up_nobody() {
+    let one = One::start(&[("TURNPIKE_MOCK_VEHICLES", "1")]).await;
+    let admin = one.admin().await;
+    let vehicle = &admin.vehicles().await[0];
+    let mut slow = admin.socket().await;
+    assert_eq!(slow.frame().await["event"], "hello");
+    slow.say(json!({ "action": "subscribe", "id": 1, "topic": format!("vehicle:{}", vehicle["id"].as_str().expect("an id")), "since": "live" })).await;
+    assert_eq!(slow.frame_of(&["caught_up"]).await["event"], "caught_up");
+    // Many commands, whose topics the slow socket follows without reading a word until they are all over.
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        let id = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
+        slow.say(json!({ "action": "subscribe", "topic": format!("response:{id}") })).await;
+        let (frames, _) = admin.watch(&id).await.to_the_end().await;
+        ids.push((format!("response:{id}"), frames));
+    }
+    let mut got: std::collections::HashMap<String, Vec<Value>> = std::collections::HashMap::new();
+    let mut open = ids.len();
+    while open > 0 {
+        let frame = slow.frame().await;
+        let topic = frame["topic"].as_str().unwrap_or_default().to_owned();
+        match frame["event"].as_str().expect("an event") {
+            "closed" => open -= 1,
+            "status" | "response" => got.entry(topic).or_default().push(frame),
+            _ => {}
+        }
+    }
+    for (topic, frames) in &ids {
+        assert_eq!(got.get(topic), Some(frames));
+    }
+}
+
+#[tokio::test]
+async fn stopping_says_goodbye_and_ends_well() {
+    let mut one = One::start(&[]).await;
+    let admin = one.admin().await;
+    let mut socket = admin.socket().await;
+    assert_eq!(socket.frame().await["event"], "hello");
+    let (status, (_, closed)) = tokio::join!(one.process.stop(), socket.to_the_end());
+    assert_eq!(closed.code, 1001);
+    assert!(closed.reason.contains("retry_after"), "{closed:?}");
+    assert_eq!(status.code(), Some(0), "{}", one.process.log());
+}
+
+#[tokio::test]
+async fn a_get_that_is_no_upgrade_is_told_so() {
+    let one = One::start(&[]).await;
+    let answer = one.admin().await.get("/ws").await;
+    assert_eq!((answer.status, &answer.json["code"]), (400, &json!("NOT_A_WEBSOCKET")));
+    assert_eq!(Watch::open_with(one.url(), "/nowhere", &[]).await.map(|_| ()), Err(404));
+}
