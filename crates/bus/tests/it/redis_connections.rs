@@ -35,6 +35,23 @@ async fn one_connection_for_commands_and_one_for_messages() {
     assert_eq!(connections(&redis, "name=turnpike-bus-messages").await, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_caught_up_is_subscribed() {
+    let redis = TestRedis::start(Persistence::None).await;
+    let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
+    let asking = redis::Client::open(redis.url()).expect("a URL");
+    let mut asking = asking.get_multiplexed_async_connection().await.expect("a connection");
+    for _ in 0..200 {
+        let topic = topic();
+        let mut follower = bus.follow(topic, From::Live);
+        caught_up(&mut follower).await;
+        let mut ask = redis::cmd("PUBSUB");
+        let (_, subscribers): (String, u64) =
+            ask.arg("NUMSUB").arg(topic.to_string()).query_async(&mut asking).await.expect("an answer");
+        assert_eq!(subscribers, 1);
+    }
+}
+
 #[tokio::test]
 async fn the_last_follower_unsubscribes() {
     let redis = TestRedis::start(Persistence::None).await;
