@@ -9,6 +9,9 @@ use crate::{
     vehicle::{ECUS, code_of},
 };
 
+/// The sub-function of RoutineControl that only asks.
+const RESULTS: u8 = 0x03;
+
 /// A command that this connector can do.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Command {
@@ -27,12 +30,18 @@ pub(crate) enum Kind {
     Reset,
 }
 
-impl Kind {
-    /// It may have changed something, and nobody can tell whether it did.
-    pub(crate) fn is_unsafe(self) -> bool {
-        matches!(self, Self::Routine | Self::Reset)
+impl Command {
+    /// It may have changed something, and nobody can tell whether it did. Asking a routine for its results changes nothing.
+    pub(crate) fn is_unsafe(&self) -> bool {
+        match self.kind {
+            Kind::Routine => self.request[1] != RESULTS,
+            Kind::Reset => true,
+            Kind::ReadDtc | Kind::ClearDtc | Kind::ReadData => false,
+        }
     }
+}
 
+impl Kind {
     /// A restart can't be stopped.
     pub(crate) fn can_be_cancelled(self) -> bool {
         self != Self::Reset
@@ -76,7 +85,7 @@ pub(crate) fn parse(name: &str, params: &str) -> Result<Command, String> {
             let action = match text("action") {
                 Some("start") => 0x01,
                 Some("stop") => 0x02,
-                Some("results") => 0x03,
+                Some("results") => RESULTS,
                 _ => return Err("action must be start, stop or results".to_owned()),
             };
             let [a, b] = hex("routineId", 4)?.to_be_bytes();

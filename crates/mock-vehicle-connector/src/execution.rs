@@ -136,7 +136,7 @@ impl Execution {
     /// What was asked for may have been done, or not.
     fn broken(&self, code: &'static str, message: &str) -> End {
         let message = message.to_owned();
-        match self.command.kind.is_unsafe() {
+        match self.command.is_unsafe() {
             true => End::Unknown { code, message },
             false => End::Failed { code, message },
         }

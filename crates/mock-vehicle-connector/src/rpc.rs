@@ -66,6 +66,9 @@ impl VehicleConnector for Rpc {
         let deadline = deadline.ok_or_else(|| invalid("deadline", "must be a time"))?;
         let accepted = Ok(Response::new(pb::ExecuteResponse { instance_id: self.instance_id.clone() }));
         let kind = command.kind;
+        if self.running.knows(id) {
+            return accepted;
+        }
         self.fleet.check(&request.vin).map_err(Fault::from)?;
         let (place, cancelled) = match self.running.enter(id, kind) {
             Entry::Begin(place, cancelled) => (place, cancelled),

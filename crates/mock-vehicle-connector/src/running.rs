@@ -51,6 +51,11 @@ const MOST: usize = 10_000;
 const SEEN: usize = 100_000;
 
 impl Running {
+    /// Whether a command was accepted before; it answers like the first time, whatever has become of its vehicle.
+    pub(crate) fn knows(&self, id: CommandId) -> bool {
+        self.0.lock().expect("no panic while it is held").seen.contains(&id)
+    }
+
     pub(crate) fn enter(&self, id: CommandId, kind: Kind) -> Entry {
         let mut table = self.0.lock().expect("no panic while it is held");
         if table.seen.contains(&id) {

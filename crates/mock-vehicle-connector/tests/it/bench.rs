@@ -1,0 +1,168 @@
+//! A connector on a bench: its clients, its bus, and the hand of its clock.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tonic::Status;
+use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
+use turnpike_event::{Body, CommandId, Event, Record, Topic};
+use turnpike_kit::{Clock, ClockHand, Environment, Process, Transport};
+use turnpike_mock_vehicle_connector::{Config, Service};
+use turnpike_proto::vehicle::v1::{
+    self as pb, mock_vehicle_control_client::MockVehicleControlClient, vehicle_connector_client::VehicleConnectorClient,
+};
+use turnpike_testkit::{eventually, within};
+use uuid::Uuid;
+
+pub struct Bench {
+    pub connector: VehicleConnectorClient<Transport>,
+    pub control: MockVehicleControlClient<Transport>,
+    pub bus: Bus,
+    pub clock: Clock,
+    pub hand: ClockHand,
+    pub vins: Vec<String>,
+    process: Process,
+    tasks_at_rest: usize,
+}
+
+/// Every command here may take so long.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Bench {
+    /// Answers come without a delay.
+    pub fn new() -> Self {
+        Self::of(1, 0)
+    }
+
+    pub fn of(seed: u64, delay_ms: u32) -> Self {
+        let (clock, hand) = Clock::pushed(Timestamp::from_second(1_763_700_000).expect("in range"));
+        let pairs = [("TURNPIKE_MOCK_SEED", seed.to_string()), ("TURNPIKE_MOCK_DELAY_MS", delay_ms.to_string())];
+        let env = Environment::new(pairs).expect("known names");
+        let config = Config::new(&env).expect("valid");
+        let process = Process::new(env, clock.clone()).expect("a process");
+        let shown = clock.clone();
+        let bus = Bus::memory_at(Limits::default(), move || shown.now());
+        let service = Service::new(&config, &process, bus.clone());
+        let transport = Transport::direct(service.routes());
+        Self {
+            connector: VehicleConnectorClient::new(transport.clone()),
+            control: MockVehicleControlClient::new(transport),
+            bus,
+            clock,
+            hand,
+            vins: service.vins().to_vec(),
+            tasks_at_rest: process.tasks.len(),
+            process,
+        }
+    }
+
+    pub fn request(&self, id: CommandId, name: &str, params: &str) -> pb::ExecuteRequest {
+        let deadline = self.clock.now() + TIMEOUT;
+        pb::ExecuteRequest {
+            command_id: id.to_string(),
+            vin: self.vins[0].clone(),
+            name: name.to_owned(),
+            params_json: params.to_owned(),
+            deadline: Some(prost_types::Timestamp { seconds: deadline.as_second(), nanos: 0 }),
+        }
+    }
+
+    /// Hands a command to the first vehicle, as number `n`.
+    pub async fn execute(&self, n: u128, name: &str, params: &str) -> Result<CommandId, Status> {
+        let id = CommandId::from(Uuid::from_u128(n));
+        self.connector.clone().execute(self.request(id, name, params)).await.map(|_| id)
+    }
+
+    /// Hands a command over and follows it to its end.
+    pub async fn outcome(&self, n: u128, name: &str, params: &str) -> Vec<String> {
+        let id = self.execute(n, name, params).await.expect("accepted");
+        told(&self.to_the_end(id).await)
+    }
+
+    /// Everything on a command's topic, which must be closed.
+    pub async fn to_the_end(&self, id: CommandId) -> Vec<Record> {
+        let mut follower = self.follow(id);
+        let mut records = Vec::new();
+        within("the end of a command", 10, async {
+            loop {
+                match follower.next().await {
+                    Delivery::Record(record) => records.push(record),
+                    Delivery::Closed => return,
+                    Delivery::CaughtUp { .. } => {}
+                    Delivery::Reset { .. } => panic!("nothing was lost"),
+                }
+            }
+        })
+        .await;
+        records
+    }
+
+    /// Waits until so much has been told and follows no further.
+    pub async fn so_far(&self, id: CommandId, count: usize) -> Vec<String> {
+        let records = eventually("events", 10, || async {
+            let records = self.records(id).await;
+            (records.len() >= count).then_some(records)
+        })
+        .await;
+        told(&records)
+    }
+
+    pub async fn records(&self, id: CommandId) -> Vec<Record> {
+        self.bus.read(&Topic::Response(id), None, 1000).await.expect("a bus in memory").records
+    }
+
+    pub fn follow(&self, id: CommandId) -> Follower {
+        self.bus.follow(Topic::Response(id), From::Start)
+    }
+
+    pub async fn set(&self, faults: pb::Faults) {
+        let request = pb::SetFaultsRequest { vin: self.vins[0].clone(), faults: Some(faults) };
+        self.control.clone().set_faults(request).await.expect("valid faults");
+    }
+
+    pub async fn drive(&self, speed_kmh: Option<f64>, connected: Option<bool>) {
+        let request = pb::DriveRequest { vin: self.vins[0].clone(), speed_kmh, connected };
+        self.control.clone().drive(request).await.expect("a known vehicle");
+    }
+
+    pub async fn cancel(&self, id: CommandId) -> Result<(), Status> {
+        self.connector.clone().cancel(pb::CancelRequest { command_id: id.to_string() }).await.map(|_| ())
+    }
+
+    /// Waits until nothing runs any longer.
+    pub async fn at_rest(&self) {
+        let rest = || async { (self.process.tasks.len() <= self.tasks_at_rest).then_some(()) };
+        eventually("the connector to give up", 10, rest).await;
+    }
+
+    pub async fn executions(&self) -> Vec<pb::Execution> {
+        let request = pb::ListExecutionsRequest::default();
+        self.control.clone().list_executions(request).await.expect("an answer").into_inner().executions
+    }
+}
+
+/// Events in a few words each.
+pub fn told(records: &[Record]) -> Vec<String> {
+    records.iter().map(|record| words(&record.event, record.is_final)).collect()
+}
+
+fn words(event: &Event, closes: bool) -> String {
+    let end = if closes { "." } else { "" };
+    match &event.body {
+        Body::CommandStatus { state, .. } => format!("{}{end}", state.as_str()),
+        Body::CommandResponse { sequence_number, is_final, .. } => {
+            format!("response {sequence_number}{}", if *is_final { " final" } else { "" })
+        }
+        Body::CommandError { error_code, .. } => format!("error {error_code}"),
+        other => panic!("not of a command: {other:?}"),
+    }
+}
+
+/// What was said of an error.
+pub fn message(records: &[Record]) -> String {
+    let error = records.iter().find_map(|record| match &record.event.body {
+        Body::CommandError { error_message, .. } => Some(error_message.clone()),
+        _ => None,
+    });
+    error.expect("an error")
+}

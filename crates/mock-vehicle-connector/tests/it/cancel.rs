@@ -1,0 +1,95 @@
+//! Stopping, being stopped, and being asked twice.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tonic::Code;
+use turnpike_event::{Body, CommandId, CommandState, Event, Topic};
+use turnpike_proto::vehicle::v1 as pb;
+use uuid::Uuid;
+
+use crate::bench::{Bench, told};
+
+const MOTOR: &str = r#"{"ecuAddress":"0x10"}"#;
+const ISOLATION_TEST: &str = r#"{"ecuAddress":"0x11","routineId":"0x0203","action":"start"}"#;
+
+#[tokio::test]
+async fn a_read_stops() {
+    let bench = Bench::of(1, 400);
+    let id = bench.execute(1, "ReadDTC", MOTOR).await.expect("accepted");
+    bench.so_far(id, 1).await;
+    bench.cancel(id).await.expect("it can be stopped");
+    assert_eq!(told(&bench.to_the_end(id).await), ["in_progress", "cancelled."]);
+    bench.at_rest().await;
+}
+
+#[tokio::test]
+async fn one_that_hears_nothing_stops_too() {
+    let bench = Bench::new();
+    bench.set(pb::Faults { silent: true, ..pb::Faults::default() }).await;
+    let id = bench.execute(1, "RoutineControl", ISOLATION_TEST).await.expect("accepted");
+    bench.so_far(id, 1).await;
+    bench.cancel(id).await.expect("it can be stopped");
+    assert_eq!(told(&bench.to_the_end(id).await), ["in_progress", "cancelled."]);
+}
+
+#[tokio::test]
+async fn a_reset_refuses_and_goes_on() {
+    let bench = Bench::of(1, 400);
+    let id = bench.execute(1, "ECUReset", MOTOR).await.expect("accepted");
+    bench.so_far(id, 1).await;
+    let refused = bench.cancel(id).await.expect_err("a restart cannot be stopped");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    bench.hand.advance(Duration::from_secs(1));
+    assert_eq!(told(&bench.to_the_end(id).await), ["in_progress", "response 1 final", "completed."]);
+}
+
+#[tokio::test]
+async fn nothing_running_is_not_found() {
+    let bench = Bench::new();
+    let id = bench.execute(1, "ClearDTC", MOTOR).await.expect("accepted");
+    bench.to_the_end(id).await;
+    bench.at_rest().await;
+    for text in [Uuid::from_u128(2).to_string(), "garbage".to_owned(), String::new()] {
+        let answer = bench.connector.clone().cancel(pb::CancelRequest { command_id: text.clone() }).await;
+        assert_eq!(answer.expect_err("nothing runs").code(), Code::NotFound, "{text:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_times_the_same_id_runs_once() {
+    let bench = Bench::new();
+    let id = CommandId::from(Uuid::from_u128(1));
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let (mut connector, request) = (bench.connector.clone(), bench.request(id, "ECUReset", MOTOR));
+            #[expect(clippy::disallowed_methods, reason = "a test spawns freely")]
+            tokio::spawn(async move { connector.execute(request).await.expect("accepted").into_inner().instance_id })
+        })
+        .collect();
+    let mut lives = BTreeSet::new();
+    for call in calls {
+        lives.insert(call.await.expect("no panic"));
+    }
+    assert_eq!(lives.len(), 1, "all answer like the first");
+    assert_eq!(told(&bench.to_the_end(id).await), ["in_progress", "response 1 final", "completed."]);
+    let executions = bench.executions().await;
+    assert_eq!(executions.iter().map(|run| run.times_run).collect::<Vec<_>>(), [1]);
+
+    bench.drive(None, Some(false)).await;
+    let again = bench.execute(1, "ECUReset", MOTOR).await;
+    assert!(again.is_ok(), "also when the vehicle has gone since: {again:?}");
+}
+
+#[tokio::test]
+async fn a_command_that_somebody_else_ended_is_left_alone() {
+    let bench = Bench::of(1, 400);
+    let id = bench.execute(1, "RoutineControl", ISOLATION_TEST).await.expect("accepted");
+    bench.so_far(id, 1).await;
+    let body = Body::CommandStatus { command_id: id, state: CommandState::Unknown };
+    let end = Event { at: bench.clock.now(), traceparent: None, body };
+    bench.bus.close(&Topic::Response(id), &end).await.expect("the first end");
+    // Its next word is refused; it does not wait for the deadline.
+    bench.hand.advance(Duration::from_secs(1));
+    bench.at_rest().await;
+    assert_eq!(told(&bench.to_the_end(id).await), ["in_progress", "unknown."]);
+}
