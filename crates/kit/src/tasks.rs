@@ -1,9 +1,10 @@
 //! Tasks that have a name, somebody who waits for them, and a meaning for their death.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     panic::AssertUnwindSafe,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -28,6 +29,32 @@ pub struct Tasks {
     soft: CancellationToken,
     hard: CancellationToken,
     failed: Arc<OnceLock<&'static str>>,
+    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+}
+
+/// A task's entry among the running ones; gone however the task ends.
+struct Entry {
+    name: &'static str,
+    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+}
+
+impl Entry {
+    fn new(name: &'static str, running: Arc<Mutex<BTreeMap<&'static str, usize>>>) -> Self {
+        *running.lock().expect("no panic while it is held").entry(name).or_default() += 1;
+        Self { name, running }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut running = self.running.lock().expect("no panic while it is held");
+        if let Some(count) = running.get_mut(self.name) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(self.name);
+            }
+        }
+    }
 }
 
 impl Tasks {
@@ -39,7 +66,9 @@ impl Tasks {
         future: impl Future<Output = ()> + Send + 'static,
     ) -> AbortHandle {
         let (soft, hard, failed) = (self.soft.clone(), self.hard.clone(), self.failed.clone());
+        let entry = Entry::new(name, self.running.clone());
         let guarded = async move {
+            let _entry = entry;
             let ended = tokio::select! {
                 () = hard.cancelled_owned() => return,
                 ended = AssertUnwindSafe(future).catch_unwind() => ended,
@@ -73,7 +102,8 @@ impl Tasks {
         self.tracker.close();
         let finished = tokio::time::timeout(grace, self.tracker.wait()).await.is_ok();
         if !finished {
-            warn!(tasks = self.tracker.len(), "some tasks did not finish in time and are dropped");
+            let left = self.running.lock().expect("no panic while it is held").clone();
+            warn!(?left, "some tasks did not finish in time and are dropped");
         }
         self.hard.cancel();
         self.tracker.wait().await; // a dropped task is gone at its next poll

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use tonic::Code;
 use tracing::{Instrument, info, info_span, warn};
-use turnpike_bus::{Bus, Delivery, From, PublishError};
+use turnpike_bus::{Bus, Delivery, From, PublishError, Status};
 use turnpike_event::{Body, CommandState, Event, Record, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Clock, Context, Death, Tasks};
@@ -64,10 +64,15 @@ enum Stop {
     Stopping,
 }
 
+/// An end that this service has declared: the state, and the error that explains it.
+type Declared = (State, Option<(String, String)>);
+
 /// How handing over went.
 enum HandedOver {
     Accepted {
         instance_id: String,
+        /// The life that the watch still showed then, if it was another.
+        outlived: Option<String>,
     },
     /// It did not run, and it is known why.
     Refused {
@@ -77,17 +82,18 @@ enum HandedOver {
     },
     /// It may have arrived. Whoever waits will see, or the deadline will.
     NobodyKnows,
-    /// It was stopped before it left.
-    Cancelled,
-    Stop(Stop),
 }
 
 /// How many commands one instance conducts at once.
 const AT_ONCE: usize = 10_000;
 
 impl Conductor {
-    /// Whether another command fits.
+    /// Whether another command fits, and could be told.
     pub fn can_begin(&self) -> Result<(), Fault> {
+        if matches!(*self.bus.status().borrow(), Status::Down { .. }) {
+            let fault = Fault::new(Kind::Unavailable, "Commands cannot be followed just now; try again shortly");
+            return Err(fault.retry_after(Duration::from_secs(1)));
+        }
         if self.conducting.load(Ordering::Relaxed) < AT_ONCE {
             return Ok(());
         }
@@ -111,7 +117,7 @@ impl Conductor {
         let (id, fence) = (open.command.id, open.fence);
         let span = info_span!("command", command_id = %id, name = open.command.name);
         let store = self.store.clone();
-        let stop = Conducting { here: self, open: *open }.run().instrument(span).await;
+        let stop = Conducting { here: self, open: *open, fresh: false, outlived: None }.run().instrument(span).await;
         if stop == Stop::Stopping {
             // The next instance need not wait for the lease to end.
             if let Err(error) = commands::release(&store, id, fence).await {
@@ -124,6 +130,10 @@ impl Conductor {
 struct Conducting {
     here: Conductor,
     open: Open,
+    /// Nothing of it has left yet: no other conductor had it in its hands.
+    fresh: bool,
+    /// The connector's life that was still seen when a later one had accepted the command.
+    outlived: Option<String>,
 }
 
 impl Conducting {
@@ -142,74 +152,99 @@ impl Conducting {
         if let Err(stop) = self.open_topic().await {
             return stop;
         }
+        // Once an end is declared, the topic says which end it is: ours, or one that came first.
+        let (may_leave, mut declared) = match self.dispatch().await {
+            Ok(Dispatch::Go) => (true, None),
+            Ok(Dispatch::Cancelled) => (false, Some((State::Cancelled, None))),
+            Ok(Dispatch::TooLate) => (false, None),
+            Ok(Dispatch::NotOurs) => return Stop::TakenOver,
+            Err(stop) => return stop,
+        };
+        if let Some(end) = &declared {
+            self.declare(end).await;
+        }
         let from = self.open.reached.map_or(From::Start, From::After);
         let mut follower = self.here.bus.follow(self.topic(), from);
-        let hand_over = HandOver { here: self.here.clone(), open: self.open.clone() };
+        let hand_over = HandOver { here: self.here.clone(), open: self.open.clone(), fresh: self.fresh };
         let mut hand_over = std::pin::pin!(hand_over.run());
-        let mut handed_over = false;
-        // Once an end is declared, the topic says which end it is: ours, or one that came first.
-        let mut declared: Option<State> = None;
+        let mut handed_over = !may_leave;
         loop {
             let due = self.here.clock.sleep_until(self.open.run_by);
             let lost = self.connector_lost();
-            tokio::select! {
+            let end: Declared = tokio::select! {
                 biased;
-                delivery = follower.next() => match delivery {
-                    Delivery::Record(record) => match self.record(&record, declared).await {
-                        Ok(()) if self.open.command.state.is_end() => return Stop::Ended,
-                        Ok(()) => {}
-                        Err(stop) => return stop,
-                    },
-                    Delivery::Reset { reason, .. } => {
-                        warn!(?reason, "the command's topic was lost; what came before it is in the record");
+                delivery = follower.next() => {
+                    match delivery {
+                        Delivery::Record(record) => match self.record(&record, declared.as_ref()).await {
+                            Ok(()) if self.open.command.state.is_end() => return Stop::Ended,
+                            Ok(()) => {}
+                            Err(stop) => return stop,
+                        },
+                        Delivery::Reset { reason, .. } => {
+                            warn!(?reason, "the command's topic was lost; what came before it is in the record");
+                            // A declared end that was lost with it is said again: nobody else will.
+                            if let Some(end) = &declared {
+                                self.declare(end).await;
+                            }
+                        }
+                        Delivery::CaughtUp { .. } => {}
+                        // Only after the final event, which was recorded above; or, taken over, before.
+                        Delivery::Closed => return Stop::Ended,
                     }
-                    Delivery::CaughtUp { .. } => {}
-                    // Only after the final event, which was recorded above; or, taken over, before.
-                    Delivery::Closed => return Stop::Ended,
-                },
-                outcome = &mut hand_over, if !handed_over => {
+                    continue;
+                }
+                // Nothing leaves after an end was declared: it would run, and nobody would know.
+                outcome = &mut hand_over, if !handed_over && declared.is_none() => {
                     handed_over = true;
                     match outcome {
-                        HandedOver::Accepted { instance_id } => {
+                        HandedOver::Accepted { instance_id, outlived } => {
                             self.open.instance_id = Some(instance_id);
-                            self.advance(State::Dispatched);
+                            self.outlived = outlived;
+                            continue;
                         }
-                        HandedOver::NobodyKnows => self.advance(State::Dispatched),
-                        HandedOver::Refused { state, code, message } => {
-                            declared = Some(state);
-                            self.declare(state, Some((code, message))).await;
-                        }
-                        HandedOver::Cancelled => {
-                            declared = Some(State::Cancelled);
-                            self.declare(State::Cancelled, None).await;
-                        }
-                        HandedOver::Stop(stop) => return stop,
+                        HandedOver::NobodyKnows => continue,
+                        HandedOver::Refused { state, code, message } => (state, Some((code, message))),
                     }
                 }
                 () = lost, if declared.is_none() => {
-                    let state = self.open.command.effect.when_lost();
-                    declared = Some(state);
                     let message = "The connector was restarted while the command was running".to_owned();
-                    self.declare(state, Some(("CONNECTOR_LOST".to_owned(), message))).await;
+                    (self.open.command.effect.when_lost(), Some(("CONNECTOR_LOST".to_owned(), message)))
                 }
+                // No error event before it: a late answer could come in between, and it would stand there untrue.
                 () = due, if declared.is_none() => {
-                    let state = self.open.command.effect.at_the_deadline(self.open.command.state);
-                    declared = Some(state);
-                    // No error event before it: a late answer could come in between, and it would stand there untrue.
-                    self.declare(state, None).await;
+                    (self.open.command.effect.at_the_deadline(self.open.command.state), None)
                 }
+            };
+            self.declare(&end).await;
+            declared = Some(end);
+        }
+    }
+
+    /// Marks a pending command as dispatched, before anything leaves: from then on it counts as possibly run. One that was
+    /// left by another conductor is where that one left it.
+    async fn dispatch(&mut self) -> Result<Dispatch, Stop> {
+        if self.open.command.state != State::Pending {
+            return Ok(Dispatch::Go);
+        }
+        loop {
+            if self.here.clock.now() >= self.open.run_by {
+                return Ok(Dispatch::TooLate);
             }
+            match commands::mark_dispatched(&self.here.store, self.open.command.id, self.open.fence).await {
+                Ok(Dispatch::Go) => {
+                    self.open.command.state = State::Dispatched;
+                    self.fresh = true;
+                    return Ok(Dispatch::Go);
+                }
+                Ok(other) => return Ok(other),
+                Err(error) => warn!(%error, "a command could not be marked as dispatched yet"),
+            }
+            self.here.clock.sleep(RETRY).await;
         }
     }
 
     fn topic(&self) -> Topic {
         Topic::Response(self.open.command.id)
-    }
-
-    fn advance(&mut self, state: State) {
-        if self.open.command.state == State::Pending {
-            self.open.command.state = state;
-        }
     }
 
     /// The first event of every topic is `pending`, and only the conductor writes it.
@@ -234,16 +269,17 @@ impl Conducting {
 
     async fn connector_lost(&self) {
         match &self.open.instance_id {
-            Some(known) => self.here.fleet.lost(&self.open.connector, known).await,
+            Some(known) => self.here.fleet.lost(&self.open.connector, known, self.outlived.as_deref()).await,
             None => std::future::pending().await,
         }
     }
 
     /// Ends the topic. The first final event wins: if another came first, the follower brings it.
-    async fn declare(&self, state: State, error: Option<(String, String)>) {
+    async fn declare(&self, (state, error): &Declared) {
         info!(state = state.as_str(), error = ?error.as_ref().map(|(code, _)| code), "declared");
         let command_id = self.open.command.id;
         let bodies = error
+            .clone()
             .map(|(error_code, error_message)| Body::CommandError { command_id, error_code, error_message })
             .into_iter()
             .chain([Body::CommandStatus { command_id, state: state.shown() }]);
@@ -266,23 +302,26 @@ impl Conducting {
     }
 
     /// Writes an event of the topic into the record; waits for a database that is away.
-    async fn record(&mut self, record: &Record, declared: Option<State>) -> Result<(), Stop> {
+    async fn record(&mut self, record: &Record, declared: Option<&Declared>) -> Result<(), Stop> {
         let said = match &record.event.body {
             Body::CommandStatus { state, .. } => Some(*state),
-            // A final event is an end, whatever a newer connector calls it.
-            _ if record.is_final => Some(CommandState::Unknown),
             _ => None,
         };
-        let mut state = said.and_then(|said| self.open.command.state.after(said)).unwrap_or(self.open.command.state);
-        // Only this service knows that a failed command was refused before it ran.
-        if declared == Some(State::Rejected) && state == State::Failed {
-            state = State::Rejected;
-        }
-        if state.is_end() && !record.is_final {
-            state = self.open.command.state; // a status that claims an end and leaves the topic open is not believed
+        let mut moved = said.and_then(|said| self.open.command.state.after(said));
+        match moved {
+            // A status that claims an end and leaves the topic open is not believed.
+            Some(state) if state.is_end() && !record.is_final => moved = None,
+            // Only this service knows that a failed command was refused before it ran.
+            Some(State::Failed) if declared.is_some_and(|(state, _)| *state == State::Rejected) => {
+                moved = Some(State::Rejected);
+            }
+            Some(state) if state.is_end() => {}
+            // Nothing follows a final event: it is an end, whatever a newer connector calls it.
+            _ if record.is_final => moved = Some(State::Unknown),
+            _ => {}
         }
         loop {
-            match commands::record(&self.here.store, &self.open, record, state).await {
+            match commands::record(&self.here.store, &self.open, record, moved).await {
                 Ok(true) => break,
                 Ok(false) => return Err(Stop::TakenOver),
                 Err(error) => warn!(%error, "an event could not be recorded yet"),
@@ -290,6 +329,7 @@ impl Conducting {
             self.here.clock.sleep(RETRY).await;
         }
         self.open.reached = Some(record.offset);
+        let Some(state) = moved else { return Ok(()) };
         self.open.command.state = state;
         if state.is_end() {
             let took = self.here.clock.now().duration_since(self.open.command.submitted_at).as_secs_f64();
@@ -322,29 +362,21 @@ async fn keep_lease(here: Arc<Conductor>, id: turnpike_event::CommandId, fence: 
     }
 }
 
-/// Handing a pending command to its connector.
+/// Handing a dispatched command to its connector.
 struct HandOver {
     here: Conductor,
     open: Open,
+    fresh: bool,
 }
 
 impl HandOver {
     async fn run(self) -> HandedOver {
         let command = &self.open.command;
-        match command.state {
-            State::Pending => loop {
-                match commands::mark_dispatched(&self.here.store, command.id, self.open.fence).await {
-                    Ok(Dispatch::Go) => break,
-                    Ok(Dispatch::Cancelled) => return HandedOver::Cancelled,
-                    Ok(Dispatch::NotOurs) => return HandedOver::Stop(Stop::TakenOver),
-                    Err(error) => warn!(%error, "a command could not be marked as dispatched yet"),
-                }
-                self.here.clock.sleep(RETRY).await;
-            },
-            // Marked by a conductor that died. Only what may run twice is handed over again; a connector that has seen
-            // it answers like the first time.
-            State::Dispatched if self.open.instance_id.is_none() && command.effect == Effect::Read => {}
-            _ => return self.left_by_another(),
+        // Of what a conductor that died has left, only what may run twice is handed over again; a connector that has seen it
+        // answers like the first time.
+        let unanswered = command.state == State::Dispatched && self.open.instance_id.is_none();
+        if !(self.fresh || unanswered && command.effect == Effect::Read) {
+            return self.left_by_another();
         }
         let Some(client) = self.here.fleet.client(&self.open.connector) else {
             return refused(State::Rejected, "NO_CONNECTOR", "No connector of this deployment reaches the vehicle");
@@ -391,7 +423,7 @@ impl HandOver {
 
     fn left_by_another(self) -> HandedOver {
         match self.open.instance_id {
-            Some(instance_id) => HandedOver::Accepted { instance_id },
+            Some(instance_id) => HandedOver::Accepted { instance_id, outlived: None },
             None => HandedOver::NobodyKnows,
         }
     }
@@ -403,7 +435,9 @@ impl HandOver {
         {
             warn!(%error, "the connector's acceptance could not be written down");
         }
-        HandedOver::Accepted { instance_id }
+        // A new life may accept a command before the watch of the old one is seen to break.
+        let outlived = self.here.fleet.life(&self.open.connector).filter(|life| *life != instance_id);
+        HandedOver::Accepted { instance_id, outlived }
     }
 
     /// Up to a quarter of a second, different for each command and attempt: commands that failed together do not come back

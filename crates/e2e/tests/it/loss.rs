@@ -1,1 +1,222 @@
 //! Killed processes and lost Redis.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use turnpike_proto::vehicle::v1::ListExecutionsRequest;
+use turnpike_testkit::{Person, Stack, Watch, eventually, within};
+
+fn ecu(address: &str) -> Value {
+    json!({ "ecuAddress": address })
+}
+
+fn isolation_test() -> Value {
+    json!({ "ecuAddress": "0x11", "routineId": "0x0203", "action": "start" })
+}
+
+fn offset(frame: &Value) -> &str {
+    frame["offset"].as_str().expect("an offset")
+}
+
+/// Where a command is in the record, once it has ended.
+async fn ended(person: &Person, id: &str, seconds: u64) -> Value {
+    eventually("the command to end", seconds, || async {
+        let command = person.get(&format!("/api/commands/{id}")).await.json;
+        let open = ["pending", "in_progress"].iter().any(|status| command["status"] == *status);
+        (!open && command["status"].is_string()).then_some(command)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_killed_gateway_loses_nothing() {
+    let mut stack = Stack::start(2, &[("TURNPIKE_MOCK_DELAY_MS", "300")]).await;
+    let here = stack.admin(0).await;
+    let there = here.at(stack.url(1));
+    let vehicle = &here.vehicles().await[0];
+    let id = here.send_command(vehicle, "RoutineControl", isolation_test()).await;
+    let whole = there.watch(&id).await;
+    let mut watch = here.watch(&id).await;
+    let mut frames = vec![watch.frame().await, watch.frame().await, watch.frame().await];
+    stack.gateways[0].kill();
+    let closed = loop {
+        match watch.next().await {
+            Ok(frame) => frames.push(frame),
+            Err(closed) => break closed,
+        }
+    };
+    assert_eq!(closed.code, 1006, "it went without a word");
+    let (rest, closed) = there.watch_since(&id, offset(frames.last().expect("frames"))).await.to_the_end().await;
+    assert_eq!(closed.code, 1000);
+    frames.extend(rest);
+    assert_eq!(frames, whole.to_the_end().await.0);
+    assert_eq!(frames.last().expect("frames")["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_killed_vehicles_service_takes_its_commands_up_again() {
+    let mut stack = Stack::start(1, &[("TURNPIKE_MOCK_DELAY_MS", "250")]).await;
+    let admin = stack.admin(0).await;
+    let vehicles = admin.vehicles().await;
+    let id = admin.send_command(&vehicles[0], "RoutineControl", isolation_test()).await;
+    let mut watch = admin.watch(&id).await;
+    watch.frame_of(&["response"]).await;
+    stack.vehicles.kill();
+    // Meanwhile the vehicle goes on answering, and the watcher goes on reading.
+    watch.frame_of(&["response"]).await;
+    stack.vehicles.start();
+    let (_, closed) = watch.to_the_end().await;
+    assert_eq!(closed.code, 1000);
+    let command = ended(&admin, &id, 15).await;
+    assert_eq!(command["status"], "completed");
+    let responses = admin.get(&format!("/api/commands/{id}/responses")).await.json;
+    let numbers: Vec<_> = responses.as_array().expect("a list").iter().map(|r| r["sequence_number"].clone()).collect();
+    assert_eq!(json!(numbers), json!([1, 2, 3, 4, 5]), "the record has each response once");
+    let runs = stack.mock_control().list_executions(ListExecutionsRequest { vin: String::new() }).await;
+    let runs = runs.expect("an answer").into_inner().executions;
+    assert_eq!(runs.iter().map(|run| run.times_run).collect::<Vec<_>>(), [1], "it was run once");
+}
+
+#[tokio::test]
+async fn commands_of_a_killed_connector_end_and_unsafe_ones_run_once() {
+    let mut stack = Stack::start(1, &[("TURNPIKE_MOCK_DELAY_MS", "400")]).await;
+    let admin = stack.admin(0).await;
+    let vehicles = admin.vehicles().await;
+    let read = admin.send_command(&vehicles[0], "ReadDTC", ecu("0x10")).await;
+    let unsafe_ = admin.send_command(&vehicles[1], "RoutineControl", isolation_test()).await;
+    let (mut one, mut two) = (admin.watch(&read).await, admin.watch(&unsafe_).await);
+    one.frame_of(&["response"]).await;
+    two.frame_of(&["response"]).await;
+    let started = Instant::now();
+    stack.mock.kill();
+    eventually("the vehicles to be away", 15, || async {
+        let away = admin.get("/api/vehicles?status=disconnected").await.json;
+        (away.as_array().map(Vec::len) == Some(3)).then_some(())
+    })
+    .await;
+    stack.mock.start();
+    assert_eq!(ended(&admin, &read, 40).await["status"], "failed");
+    let command = ended(&admin, &unsafe_, 40).await;
+    assert_eq!((&command["status"], &command["error_code"]), (&json!("unknown"), &json!("CONNECTOR_LOST")));
+    assert!(started.elapsed() < Duration::from_secs(40), "within the deadline and ten seconds");
+    let (frames, _) = two.to_the_end().await;
+    assert_eq!(frames.last().expect("frames")["status"], "unknown");
+    let runs = stack.mock_control().list_executions(ListExecutionsRequest { vin: String::new() }).await;
+    assert!(runs.expect("an answer").into_inner().executions.is_empty(), "the new life has run nothing");
+}
+
+#[tokio::test]
+async fn a_connector_that_stays_away_is_waited_for_until_the_deadline() {
+    let mut stack = Stack::start(1, &[("TURNPIKE_MOCK_DELAY_MS", "60000")]).await;
+    let admin = stack.admin(0).await;
+    let vehicle = &admin.vehicles().await[0];
+    let body = json!({ "vehicle_id": vehicle["id"], "command_name": "ReadDTC", "command_params": ecu("0x10"), "timeout_seconds": 3 });
+    let id = admin.post("/api/commands", body).await.json["command_id"].as_str().expect("an id").to_owned();
+    let mut watch = admin.watch(&id).await;
+    assert_eq!(watch.frame_of(&["status"]).await["status"], "pending");
+    stack.mock.kill();
+    let command = ended(&admin, &id, 13).await;
+    assert_eq!(command["status"], "timed_out");
+    let (frames, closed) = watch.to_the_end().await;
+    assert_eq!((&frames.last().expect("frames")["status"], closed.code), (&json!("timed_out"), 1000));
+}
+
+#[tokio::test]
+async fn a_redis_that_loses_everything_is_told_and_the_record_stays_true() {
+    let mut stack = Stack::start(2, &[("TURNPIKE_MOCK_DELAY_MS", "1500")]).await;
+    let (admin, vehicle) = (stack.admin(0).await, stack.admin(0).await.vehicles().await[0].clone());
+    let id = admin.send_command(&vehicle, "RoutineControl", isolation_test()).await;
+    let (mut near, mut far) = (admin.watch(&id).await, admin.at(stack.url(1)).watch(&id).await);
+    let seen = near.frame_of(&["response"]).await;
+    far.frame_of(&["response"]).await;
+    // What the record has by now is what Redis may lose.
+    eventually("the record", 10, || async {
+        let kept = admin.get(&format!("/api/commands/{id}/responses")).await.json;
+        kept.as_array().is_some_and(|all| !all.is_empty()).then_some(())
+    })
+    .await;
+    stack.redis.restart().await; // without data
+
+    for watch in [&mut near, &mut far] {
+        let told = within("to be told", 10, told_or_recovered(watch)).await;
+        assert!(["reset", "response"].contains(&told["event"].as_str().expect("an event")), "{told}");
+    }
+    let (frames, closed) = near.to_the_end().await;
+    assert_eq!(closed.code, 1000);
+    assert_eq!(frames.last().expect("frames")["status"], "completed");
+    let command = ended(&admin, &id, 15).await;
+    assert_eq!(command["status"], "completed");
+    let kept = admin.get(&format!("/api/commands/{id}/responses")).await.json;
+    let numbers: Vec<_> = kept.as_array().expect("a list").iter().map(|r| r["sequence_number"].clone()).collect();
+    assert_eq!(json!(numbers), json!([1, 2, 3, 4, 5]));
+
+    // Who comes late gets the whole command out of the record, and who comes back continues in it.
+    let (late, closed) = admin.watch(&id).await.to_the_end().await;
+    assert_eq!((closed.code, &late[0]["status"]), (1000, &json!("pending")));
+    assert_eq!(late.iter().filter(|frame| frame["event"] == "response").count(), 5);
+    let (back, _) = admin.watch_since(&id, offset(&seen)).await.to_the_end().await;
+    let place = late.iter().position(|frame| frame == &seen).expect("the frame of before is in the record");
+    assert_eq!(back, late[place + 1..]);
+}
+
+/// The next frame that is more than a word about the bus being away.
+async fn told_or_recovered(watch: &mut Watch) -> Value {
+    loop {
+        let frame = watch.frame().await;
+        if frame["event"] != "error" {
+            return frame;
+        }
+        assert_eq!(frame["code"], "UPSTREAM_UNAVAILABLE");
+    }
+}
+
+#[tokio::test]
+async fn without_redis_the_answer_is_prompt_and_honest_and_it_comes_back_by_itself() {
+    let mut stack = Stack::start(1, &[]).await;
+    let admin = stack.admin(0).await;
+    let vehicle = &admin.vehicles().await[0];
+    let mut socket = admin.socket().await;
+    assert_eq!(socket.frame().await["event"], "hello");
+    stack.redis.kill();
+    let error = within("the socket to be told", 10, socket.frame_of(&["error"])).await;
+    assert_eq!(error["code"], "UPSTREAM_UNAVAILABLE");
+    eventually("a prompt refusal", 5, || async {
+        let started = Instant::now();
+        let answer = admin.command(vehicle, "ReadDTC", ecu("0x10")).await;
+        assert!(started.elapsed() < Duration::from_secs(3), "prompt");
+        (answer.status == 503 && answer.headers.contains_key("retry-after")).then_some(())
+    })
+    .await;
+    let ready = Person::stranger(stack.url(0)).get("/health/ready").await;
+    assert_eq!((ready.status, ready.json["missing"]["bus"].is_string()), (503, true), "{}", ready.text);
+    assert_eq!(admin.get("/api/auth/me").await.status, 200, "what needs no bus goes on");
+
+    stack.redis.restart().await;
+    stack.ready().await;
+    let id = admin.send_command(vehicle, "ReadDTC", ecu("0x10")).await;
+    let (frames, closed) = admin.watch(&id).await.to_the_end().await;
+    assert_eq!((&frames.last().expect("frames")["status"], closed.code), (&json!("completed"), 1000));
+}
+
+#[tokio::test]
+async fn an_auth_that_restarts_drops_no_socket_and_forgets_no_end() {
+    let mut stack = Stack::start(2, &[]).await;
+    let admin = stack.admin(0).await;
+    let person = admin.invite("operator").await;
+    let mut socket = person.at(stack.url(1)).socket().await;
+    assert_eq!(socket.frame().await["event"], "hello");
+    stack.auth.kill();
+    socket.say(json!({ "action": "ping" })).await;
+    assert_eq!(socket.frame().await["event"], "pong");
+    assert_eq!(person.get("/api/vehicles").await.status, 200, "tokens are verified without auth");
+    stack.auth.start();
+    stack.ready().await;
+    socket.say(json!({ "action": "ping" })).await;
+    assert_eq!(socket.frame().await["event"], "pong");
+    let user = format!("/api/admin/users/{}", person.id());
+    let started = Instant::now();
+    assert_eq!(admin.patch(&user, json!({ "active": false })).await.status, 200);
+    let (_, closed) = socket.to_the_end().await;
+    assert_eq!((closed.code, closed.reason.as_str()), (1008, "User account is inactive"));
+    assert!(started.elapsed() < Duration::from_secs(2));
+}

@@ -219,6 +219,7 @@ async fn stopping_says_goodbye_and_ends_well() {
     assert_eq!(closed.code, 1001);
     assert!(closed.reason.contains("retry_after"), "{closed:?}");
     assert_eq!(status.code(), Some(0), "{}", one.process.log());
+    assert!(!one.process.log().contains("did not finish in time"), "{}", one.process.log());
 }
 
 #[tokio::test]
