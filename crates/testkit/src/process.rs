@@ -9,13 +9,12 @@ use std::{
 
 use crate::eventually;
 
-/// The path of a binary of this workspace, which `./scripts/test` has built.
+/// The path of a binary of this workspace, built like the running one: `./scripts/test` and `./scripts/bench` see to it.
 pub fn binary(name: &str) -> PathBuf {
-    // target/<profile>/deps/<test> → target/<profile>/<name>
-    let test = std::env::current_exe().expect("a running test");
-    let path = test.parent().and_then(Path::parent).expect("in target/<profile>/deps").join(name);
-    assert!(path.exists(), "{} is not built: run the tests with ./scripts/test", path.display());
-    path
+    // A test is target/<profile>/deps/<test>, a program target/<profile>/<program>.
+    let running = std::env::current_exe().expect("a running program");
+    let near = running.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    near.unwrap_or_else(|| panic!("{name} is not built: run ./scripts/test or ./scripts/bench"))
 }
 
 /// A process, killed when this is dropped.

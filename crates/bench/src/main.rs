@@ -1,0 +1,56 @@
+#![doc = include_str!("../README.md")]
+#![expect(clippy::print_stdout, reason = "a program that prints figures")]
+#![expect(clippy::disallowed_methods, reason = "a load generator spawns freely, and measures with the clock")]
+
+mod publish;
+mod round_trip;
+mod sockets;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "turnpike-bench", about = "Measures what the product promises")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// From POST /api/commands to the first response at the socket, the mock's own delay at 0
+    RoundTrip {
+        /// Commands in all
+        #[arg(long, default_value_t = 2000)]
+        commands: usize,
+        /// Commands at once
+        #[arg(long, default_value_t = 4)]
+        at_once: usize,
+        /// Separate processes with Redis instead of the one process
+        #[arg(long)]
+        separate: bool,
+    },
+    /// Memory of an idle authenticated socket with one topic
+    Sockets {
+        /// How many
+        #[arg(long, default_value_t = 5000)]
+        sockets: usize,
+    },
+    /// Publishes a second on a Redis of its own
+    Publish {
+        /// Publishes in flight
+        #[arg(long, default_value_t = 512)]
+        in_flight: usize,
+        /// For so many seconds
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+}
+
+#[tokio::main]
+async fn main() {
+    match Cli::parse().what {
+        What::RoundTrip { commands, at_once, separate } => round_trip::measure(commands, at_once, separate).await,
+        What::Sockets { sockets } => sockets::measure(sockets).await,
+        What::Publish { in_flight, seconds } => publish::measure(in_flight, seconds).await,
+    }
+}

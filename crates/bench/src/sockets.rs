@@ -1,0 +1,43 @@
+//! The memory of an idle, authenticated socket with one topic.
+
+use serde_json::json;
+use turnpike_testkit::One;
+
+/// Prints the growth of the process by so many sockets, divided by them.
+pub(crate) async fn measure(sockets: usize) {
+    let one = One::start(&[("TURNPIKE_LOG", "warn")]).await;
+    let admin = one.admin().await;
+    let topic = format!("vehicle:{}", admin.vehicles().await[0]["id"].as_str().expect("an id"));
+    let mut open = Vec::with_capacity(sockets + 200);
+    // The first ones warm up what is paid once.
+    let before = {
+        for _ in 0..200 {
+            open.push(subscribed(&admin, &topic).await);
+        }
+        settle().await;
+        one.process.memory()
+    };
+    for _ in 0..sockets {
+        open.push(subscribed(&admin, &topic).await);
+    }
+    settle().await;
+    let after = one.process.memory();
+    println!(
+        "memory: {sockets} idle sockets with one topic: {:.1} KB each ({:.1} MB before, {:.1} MB after)",
+        (after - before) as f64 / sockets as f64 / 1000.0,
+        before as f64 / 1e6,
+        after as f64 / 1e6
+    );
+}
+
+async fn subscribed(admin: &turnpike_testkit::Person, topic: &str) -> turnpike_testkit::Watch {
+    let mut socket = admin.socket().await;
+    socket.say(json!({ "action": "subscribe", "id": 1, "topic": topic, "since": "live" })).await;
+    socket.frame_of(&["caught_up"]).await;
+    socket
+}
+
+/// Connections that were upgraded give their first buffers back a moment later.
+async fn settle() {
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+}
