@@ -52,12 +52,12 @@ impl Store {
         let (backend, url, connections) = match url.split_once(':') {
             Some(("sqlite", path)) => {
                 let path = path.trim_start_matches("//");
-                let in_memory = path.starts_with(":memory:");
-                if !in_memory {
+                if !path.starts_with(":memory:") {
                     create(path.split('?').next().unwrap_or(path))?;
                 }
-                // A memory database lives in its one connection.
-                (Backend::Sqlite, format!("sqlite:{path}"), if in_memory { 1 } else { 4 })
+                // One connection: SQLite has one writer, and several would not wait in turn for its lock but poll for it,
+                // with sleeps of up to 100 ms. Callers wait in the pool's queue instead, which is fair.
+                (Backend::Sqlite, format!("sqlite:{path}"), 1)
             }
             Some(("postgres" | "postgresql", _)) => (Backend::Postgres, url.to_owned(), 16),
             _ => return Err(OpenError::UnknownScheme),
@@ -67,7 +67,8 @@ impl Store {
             Backend::Postgres => STATEMENT,
         };
         let mut options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
-        if connections == 1 {
+        if backend == Backend::Sqlite {
+            // A database in memory lives in its connection, and a file's need not be opened again and again.
             options = options.idle_timeout(None).max_lifetime(None);
         }
         let pool = options

@@ -39,6 +39,8 @@ pub(crate) enum Close {
     Stopping,
     /// Not allowed: 1008 with one of the reasons of the contract.
     Refused(&'static str),
+    /// A frame beyond all measure: 1009.
+    TooBig,
     /// Something that is needed is away: 1013.
     TryAgain,
     /// The session is over, or its token has expired: 4401.
@@ -59,6 +61,7 @@ impl Close {
             Self::Done | Self::Gone => 1000,
             Self::Stopping => 1001,
             Self::Refused(_) | Self::Inactive => 1008,
+            Self::TooBig => 1009,
             Self::TryAgain => 1013,
             Self::SessionEnded => 4401,
             Self::NoHeartbeat => 4408,
@@ -71,6 +74,7 @@ impl Close {
             Self::Done | Self::Gone => "",
             Self::Stopping => "retry_after=1",
             Self::Refused(reason) => reason,
+            Self::TooBig => "Frame too large",
             Self::TryAgain => "Try again shortly",
             Self::SessionEnded => "Session ended",
             Self::Inactive => "User account is inactive",
@@ -174,8 +178,10 @@ fn prepared(upgrade: Upgrade, app: &App) -> Result<WebSocketUpgrade, Problem> {
         .read_buffer_size(1 << 10)
         .write_buffer_size(1 << 10)
         .max_write_buffer_size(MAX_FRAME.max(app.config.limits.frame_bytes) * 2)
-        .max_message_size(MAX_FRAME)
-        .max_frame_size(MAX_FRAME)
+        // What is a little too large is read to its end: a connection that is closed with bytes unread is reset, and the
+        // reset overtakes the close frame that says why.
+        .max_message_size(MAX_FRAME * 4)
+        .max_frame_size(MAX_FRAME * 4)
         .protocols([PROTOCOL]))
 }
 

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     App,
+    config::MAX_FRAME,
     hub::{Batch, Since},
     source::{self, Source},
 };
@@ -84,7 +85,7 @@ pub(crate) async fn run(app: App, socket: WebSocket, place: Place, kind: Kinds) 
     };
     debug!(?close, "socket closed");
     metrics::counter!("turnpike_gateway_sockets_closed_total", "code" => close.code().to_string()).increment(1);
-    session.part(close).await;
+    Box::pin(session.part(close)).await;
 }
 
 type Served = Result<std::convert::Infallible, Close>;
@@ -100,18 +101,19 @@ impl Session {
             }
             Kinds::One(topic, since) => {
                 let caller = self.place.handle.caller();
-                let source = source::open(&self.app, &caller, topic, since, &self.place.handle.wake).await;
+                let source = Box::pin(source::open(&self.app, &caller, topic, since, &self.place.handle.wake)).await;
                 let source = source.map_err(|fault| Close::refused(&fault))?;
                 self.topics.push(Followed { source, unconfirmed: None, done: false });
             }
         }
         loop {
-            self.pump().await?;
+            Box::pin(self.pump()).await?;
             match self.next().await {
                 Happening::Woken => {}
                 Happening::Said(None | Some(Err(_))) => return Err(Close::Gone),
-                Happening::Said(Some(Ok(message))) => self.hear(message).await?,
-                Happening::Beat => self.look_at_the_clock().await?,
+                // Boxed: an idle socket's future holds room for its wait alone, not for everything that may happen to it.
+                Happening::Said(Some(Ok(message))) => Box::pin(self.hear(message)).await?,
+                Happening::Beat => Box::pin(self.look_at_the_clock()).await?,
             }
         }
     }
@@ -201,6 +203,8 @@ impl Session {
     async fn hear(&mut self, message: Message) -> Result<(), Close> {
         self.heard = Instant::now();
         let text = match message {
+            Message::Text(text) if text.len() > MAX_FRAME => return Err(Close::TooBig),
+            Message::Binary(bytes) if bytes.len() > MAX_FRAME => return Err(Close::TooBig),
             Message::Text(text) => text,
             Message::Close(_) => return Err(Close::Gone),
             // tungstenite answers pings by itself
@@ -363,5 +367,20 @@ impl Session {
         };
         // Whatever comes of it, the socket is dropped.
         let _ = tokio::time::timeout(FAREWELL, parting).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F>(_: impl Fn(App, WebSocket, Place, Kinds) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_socket_is_small() {
+        // Ten thousand of them wait at a time: what is rare is boxed.
+        assert!(size(run) <= 2048, "{} bytes", size(run));
     }
 }
