@@ -85,7 +85,7 @@ pub async fn cancel(conductor: &Conductor, command: &Command, now: Timestamp) ->
         loop {
             match commands::get(&conductor.store, command.id).await? {
                 Some(ended) if ended.state.is_end() => return Ok(ended),
-                Some(_) => conductor.clock.sleep(Duration::from_millis(10)).await,
+                Some(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 None => return Err(CancelError::Ended),
             }
         }

@@ -111,8 +111,7 @@ pub enum SubmitError {
 
 const COLUMNS: &str = "c.id, c.user_id, c.vehicle_id, c.name, c.params, c.effect, c.state, c.timeout_seconds, \
                        c.submitted_at, c.completed_at, c.error_code, c.error_message";
-const OPEN_COLUMNS: &str =
-    "c.accept_by, c.run_by, c.instance_id, c.epoch, c.reached, c.fence, v.vin, v.connector";
+const OPEN_COLUMNS: &str = "c.accept_by, c.run_by, c.instance_id, c.epoch, c.reached, c.fence, v.vin, v.connector";
 
 /// Writes a command down, to be conducted by this instance.
 pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitted, SubmitError> {
@@ -268,6 +267,8 @@ pub enum Dispatch {
     Cancelled,
     /// Another instance has it, or it is further on.
     NotOurs,
+    /// Its deadline has passed; it was left as it is.
+    TooLate,
 }
 
 /// Marks a pending command as dispatched, before anything leaves this service: after a crash it counts as possibly run.
@@ -313,8 +314,9 @@ pub async fn ask_to_cancel(store: &Store, id: CommandId, now: Timestamp) -> Resu
     Ok(asked.rows_affected() == 1)
 }
 
-/// Records one event of a command's topic, and moves the command to `state`. `false` if another instance has taken over.
-pub async fn record(store: &Store, open: &Open, record: &Record, state: State) -> Result<bool, sqlx::Error> {
+/// Records one event of a command's topic, and moves the command on if the event does. `false` if another instance has taken
+/// over.
+pub async fn record(store: &Store, open: &Open, record: &Record, moved: Option<State>) -> Result<bool, sqlx::Error> {
     let error = match &record.event.body {
         Body::CommandError { error_code, error_message, .. } => Some((error_code, error_message)),
         _ => None,
@@ -324,25 +326,27 @@ pub async fn record(store: &Store, open: &Open, record: &Record, state: State) -
         _ => None,
     };
     let [epoch, n] = [record.offset.epoch, record.offset.n].map(|part| i64::try_from(part).unwrap_or(i64::MAX));
+    // A clock that is wrong, or an event that cannot be read, ends no command before it began.
+    let at = record.event.at.max(open.command.submitted_at);
     let mut tx = store.begin().await?;
-    let moved = sqlx::query(
-        "UPDATE commands SET recorded = recorded + 1, epoch = $1, reached = $2, state = $3, ended = $4,
+    let row = sqlx::query(
+        "UPDATE commands SET recorded = recorded + 1, epoch = $1, reached = $2, state = COALESCE($3, state), ended = $4,
              completed_at = CASE WHEN $4 = 1 THEN $5 ELSE completed_at END,
              error_code = COALESCE($6, error_code), error_message = COALESCE($7, error_message)
          WHERE id = $8 AND fence = $9 AND ended = 0 RETURNING recorded",
     )
     .bind(epoch)
     .bind(n)
-    .bind(state.as_str())
-    .bind(i64::from(state.is_end()))
-    .bind(micros(record.event.at))
+    .bind(moved.map(State::as_str))
+    .bind(i64::from(moved.is_some_and(State::is_end)))
+    .bind(micros(at))
     .bind(error.map(|(code, _)| code.as_str()))
     .bind(error.map(|(_, message)| message.as_str()))
     .bind(open.command.id.to_string())
     .bind(open.fence)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(moved) = moved else {
+    let Some(row) = row else {
         return Ok(false);
     };
     sqlx::query(
@@ -350,7 +354,7 @@ pub async fn record(store: &Store, open: &Open, record: &Record, state: State) -
          VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (command_id, epoch, n) DO NOTHING",
     )
     .bind(open.command.id.to_string())
-    .bind(moved.try_get::<i64, _>("recorded")?)
+    .bind(row.try_get::<i64, _>("recorded")?)
     .bind(epoch)
     .bind(n)
     .bind(i64::from(record.is_final))

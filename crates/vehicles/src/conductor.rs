@@ -75,11 +75,7 @@ enum HandedOver {
         outlived: Option<String>,
     },
     /// It did not run, and it is known why.
-    Refused {
-        state: State,
-        code: String,
-        message: String,
-    },
+    Refused { state: State, code: String, message: String },
     /// It may have arrived. Whoever waits will see, or the deadline will.
     NobodyKnows,
 }

@@ -62,12 +62,20 @@ impl Fleet {
         self.0.get(name).map(|connector| connector.client.clone())
     }
 
-    /// Waits until a connector lives another life than `known`. One that is merely away may come back as it was.
-    pub async fn lost(&self, name: &str, known: &str) {
+    /// Which life a connector lives, as far as it is seen; `None` while it is away.
+    pub fn life(&self, name: &str) -> Option<String> {
+        self.0.get(name)?.life.borrow().clone()
+    }
+
+    /// Waits until a connector lives another life than `known`, and than `outlived`, which is known to be over. One that is
+    /// merely away may come back as it was.
+    pub async fn lost(&self, name: &str, known: &str, outlived: Option<&str>) {
         let Some(connector) = self.0.get(name) else {
             return std::future::pending().await;
         };
-        let other = |life: &Option<String>| life.as_deref().is_some_and(|life| life != known);
+        let other = |life: &Option<String>| {
+            life.as_deref().is_some_and(|life| life != known && outlived.is_none_or(|outlived| life != outlived))
+        };
         // Cannot fail: the sender lives as long as the fleet.
         let _ = connector.life.subscribe().wait_for(other).await;
     }

@@ -1,0 +1,131 @@
+//! Somebody who calls the service, in verbs.
+
+use tonic::Status;
+use turnpike_event::{CommandId, Event, Record};
+use turnpike_fault::Fault;
+use turnpike_kit::Transport;
+use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient};
+use turnpike_testkit::eventually;
+
+use crate::world::{Person, World, told};
+
+pub use pb::CommandState as State;
+
+pub const MOTOR: &str = r#"{"ecuAddress":"0x10"}"#;
+
+#[derive(Clone)]
+pub struct Caller {
+    pub person: Person,
+    client: VehicleServiceClient<Transport>,
+}
+
+impl Caller {
+    pub fn new(person: Person, transport: Transport) -> Self {
+        Self { person, client: VehicleServiceClient::new(transport) }
+    }
+
+    /// The first vehicle there is.
+    pub async fn vehicle(&self) -> String {
+        self.vehicles().await.remove(0).id
+    }
+
+    pub async fn vehicles(&self) -> Vec<pb::Vehicle> {
+        self.list_vehicles(pb::ListVehiclesRequest::default()).await.expect("a list").vehicles
+    }
+
+    pub async fn list_vehicles(&self, request: pb::ListVehiclesRequest) -> Result<pb::ListVehiclesResponse, Status> {
+        Ok(self.client.clone().list_vehicles(self.person.token.request(request)).await?.into_inner())
+    }
+
+    pub async fn get_vehicle(&self, id: &str) -> Result<pb::Vehicle, Status> {
+        let request = pb::GetVehicleRequest { vehicle_id: id.to_owned() };
+        Ok(self.client.clone().get_vehicle(self.person.token.request(request)).await?.into_inner())
+    }
+
+    /// Sends a command to the first vehicle.
+    pub async fn send(&self, name: &str, params: &str) -> CommandId {
+        let command = self.try_send(name, params).await.expect("accepted");
+        command.id.parse().expect("an id")
+    }
+
+    pub async fn try_send(&self, name: &str, params: &str) -> Result<pb::Command, Fault> {
+        let request = self.request(name, params).await;
+        Ok(self.submit(request).await?.command.expect("a command"))
+    }
+
+    /// A submission for the first vehicle.
+    pub async fn request(&self, name: &str, params: &str) -> pb::SubmitCommandRequest {
+        pb::SubmitCommandRequest {
+            vehicle_id: self.vehicle().await,
+            name: name.to_owned(),
+            params_json: params.to_owned(),
+            ..pb::SubmitCommandRequest::default()
+        }
+    }
+
+    pub async fn submit(&self, request: pb::SubmitCommandRequest) -> Result<pb::SubmitCommandResponse, Fault> {
+        Ok(self.client.clone().submit_command(self.person.token.request(request)).await?.into_inner())
+    }
+
+    pub async fn get(&self, id: CommandId) -> pb::Command {
+        self.try_get(&id.to_string()).await.expect("the caller's own")
+    }
+
+    pub async fn try_get(&self, id: &str) -> Result<pb::Command, Fault> {
+        let request = pb::GetCommandRequest { command_id: id.to_owned() };
+        Ok(self.client.clone().get_command(self.person.token.request(request)).await?.into_inner())
+    }
+
+    pub async fn list(&self, request: pb::ListCommandsRequest) -> Result<pb::ListCommandsResponse, Fault> {
+        Ok(self.client.clone().list_commands(self.person.token.request(request)).await?.into_inner())
+    }
+
+    pub async fn responses(&self, request: pb::ListResponsesRequest) -> Result<pb::ListResponsesResponse, Fault> {
+        Ok(self.client.clone().list_responses(self.person.token.request(request)).await?.into_inner())
+    }
+
+    pub async fn events(&self, request: pb::ListEventsRequest) -> Result<Vec<pb::RecordedEvent>, Fault> {
+        Ok(self.client.clone().list_events(self.person.token.request(request)).await?.into_inner().events)
+    }
+
+    pub async fn cancel(&self, id: CommandId) -> Result<pb::Command, Fault> {
+        let request = pb::CancelCommandRequest { command_id: id.to_string() };
+        Ok(self.client.clone().cancel_command(self.person.token.request(request)).await?.into_inner())
+    }
+
+    /// Waits until a command is in this state.
+    pub async fn until(&self, id: CommandId, state: State) -> pb::Command {
+        eventually(state.as_str_name(), 20, || async {
+            let command = self.get(id).await;
+            (command.state() == state).then_some(command)
+        })
+        .await
+    }
+
+    /// Waits for a command's end.
+    pub async fn end(&self, id: CommandId) -> pb::Command {
+        eventually("the end of a command", 20, || async {
+            let command = self.get(id).await;
+            command.completed_at.is_some().then_some(command)
+        })
+        .await
+    }
+
+    /// Everything that was recorded of a command.
+    pub async fn record(&self, id: CommandId) -> Vec<Record> {
+        let request = pb::ListEventsRequest { command_id: id.to_string(), after: String::new(), limit: 1000 };
+        let read = |event: pb::RecordedEvent| Record {
+            offset: event.offset.parse().expect("an offset"),
+            is_final: event.r#final,
+            event: Event::from_bytes(event.event.into()),
+        };
+        self.events(request).await.expect("the caller's own").into_iter().map(read).collect()
+    }
+
+    /// What was recorded, in words; it must be what the topic says.
+    pub async fn story(&self, world: &World, id: CommandId) -> Vec<String> {
+        let record = self.record(id).await;
+        assert_eq!(record, world.topic(id).await, "the record is the topic");
+        told(&record)
+    }
+}

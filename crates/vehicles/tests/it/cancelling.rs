@@ -1,0 +1,148 @@
+//! Asking a vehicle to stop, and what it answers.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use turnpike_bus::{Bus, Limits};
+use turnpike_event::CommandState;
+use turnpike_fault::Kind;
+use turnpike_testkit::{Database, RedisServer, eventually, within};
+use turnpike_token::Role;
+
+use crate::{
+    caller::{MOTOR, State},
+    script::OnCancel,
+    world::World,
+};
+
+on_both!(
+    a_running_command_stops,
+    a_vehicle_may_refuse,
+    no_answer_within_five_seconds_is_said_so,
+    an_ended_command_cannot_be_cancelled,
+    a_pending_command_never_leaves,
+    a_cancel_and_an_answer_race,
+);
+
+async fn a_running_command_stops(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::Engineer).at(&instance);
+    for name in ["ReadDTC", "ECUReset"] {
+        let id = caller.send(name, MOTOR).await;
+        world.script.has(id).await;
+        world.say(id, CommandState::InProgress).await.expect("open");
+        let ended = within("the end", 10, caller.cancel(id)).await.expect("it stops");
+        assert_eq!(ended.state(), State::Cancelled);
+        assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "cancelled."]);
+    }
+}
+
+async fn a_vehicle_may_refuse(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::Engineer).at(&instance);
+    world.script.on_cancel(OnCancel::Refuse);
+    let id = caller.send("ECUReset", MOTOR).await;
+    world.script.has(id).await;
+    let fault = caller.cancel(id).await.expect_err("it goes on");
+    assert_eq!((fault.kind(), fault.code(), fault.detail()), (Kind::Conflict, "CANCEL_REFUSED", "it goes on"));
+    world.say(id, CommandState::Completed).await.expect("open");
+    assert_eq!(caller.end(id).await.state(), State::Completed);
+}
+
+async fn no_answer_within_five_seconds_is_said_so(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::Operator).at(&instance);
+    world.script.on_cancel(OnCancel::Ignore);
+    let id = caller.send("ReadDTC", MOTOR).await;
+    world.script.has(id).await;
+    let fault = world.pushing(caller.cancel(id)).await.expect_err("nothing was heard");
+    assert_eq!(fault.kind(), Kind::Timeout);
+    assert_eq!(caller.get(id).await.state(), State::Dispatched, "it may still stop");
+    world.say(id, CommandState::Cancelled).await.expect("open");
+    assert_eq!(caller.end(id).await.state(), State::Cancelled);
+}
+
+async fn an_ended_command_cannot_be_cancelled(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::Operator).at(&instance);
+    let id = caller.send("ReadDTC", MOTOR).await;
+    world.script.has(id).await;
+    world.say(id, CommandState::Completed).await.expect("open");
+    caller.end(id).await;
+    let fault = caller.cancel(id).await.expect_err("too late");
+    assert_eq!((fault.kind(), fault.code()), (Kind::Conflict, "ALREADY_ENDED"));
+}
+
+/// While the bus does not answer, a command stays where it is: nothing leaves before its topic is open.
+async fn a_pending_command_never_leaves(database: Database) {
+    let mut redis = RedisServer::start(false).await;
+    let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
+    let world = World::on(database, bus);
+    let instance = world.start().await;
+    let caller = world.person(Role::Engineer).at(&instance);
+    freeze(&redis).await;
+    let id = caller.send("ECUReset", MOTOR).await;
+    let asking = tokio::spawn({
+        let caller = caller.clone();
+        async move { caller.cancel(id).await }
+    });
+    // The second wish is like the first.
+    let fault = world.pushing(caller.cancel(id)).await.expect_err("nothing can be said yet");
+    assert_eq!(fault.kind(), Kind::Timeout);
+    assert_eq!(asking.await.expect("no panic").expect_err("nor to the first").kind(), Kind::Timeout);
+    assert_eq!(caller.get(id).await.state(), State::Pending);
+    redis.restart().await;
+    let end = world.pushing(caller.end(id)).await;
+    assert_eq!(end.state(), State::Cancelled);
+    assert_eq!(world.script.total(), 0);
+    assert_eq!(caller.story(&world, id).await, ["pending", "cancelled."]);
+}
+
+/// Every command to it waits from now on, as on a machine that stalls.
+async fn freeze(redis: &RedisServer) {
+    let address = redis.url().trim_start_matches("redis://").to_owned();
+    let mut stream = TcpStream::connect(address).await.expect("a Redis of ours");
+    stream.write_all(b"CLIENT PAUSE 600000 ALL\r\n").await.expect("a Redis of ours");
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"+OK\r\n");
+}
+
+async fn a_cancel_and_an_answer_race(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::Operator).at(&instance);
+    for round in 0..20 {
+        let id = caller.send("ReadDTC", MOTOR).await;
+        if round % 2 == 0 {
+            world.script.has(id).await;
+        }
+        let asking = tokio::spawn({
+            let caller = caller.clone();
+            async move { caller.cancel(id).await }
+        });
+        for _ in 0..round * 3 {
+            tokio::task::yield_now().await;
+        }
+        let completed = world.say(id, CommandState::Completed).await.is_ok();
+        let answer = asking.await.expect("no panic");
+        let end = eventually("an end", 10, || async {
+            world.hand.advance(Duration::from_millis(10));
+            Some(caller.get(id).await).filter(|command| command.completed_at.is_some())
+        })
+        .await;
+        assert_eq!(end.state(), if completed { State::Completed } else { State::Cancelled });
+        if let Ok(answer) = answer {
+            assert_eq!(answer, end, "whoever asked is told the end that it was");
+        }
+        let story = caller.story(&world, id).await;
+        assert_eq!(story.iter().filter(|word| word.ends_with('.')).count(), 1, "{story:?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Vehicles come, go and come back; each change is told once, however many services see it.
+
+use turnpike_event::{Body, Topic, VehicleId};
+use turnpike_fault::{Fault, Kind};
+use turnpike_proto::vehicle::v1 as pb;
+use turnpike_testkit::{Database, eventually};
+use turnpike_token::Role;
+
+use crate::{caller::Caller, script::VINS, world::World};
+
+on_both!(vehicles_appear_go_and_come_back, each_change_is_told_once, a_connector_that_dies_loses_its_vehicles);
+
+async fn until(caller: &Caller, vin: &str, connected: bool) -> pb::Vehicle {
+    eventually("a change", 10, || async {
+        let vehicle = caller.vehicles().await.into_iter().find(|vehicle| vehicle.vin == vin)?;
+        ((vehicle.connection_status() == pb::ConnectionStatus::Connected) == connected).then_some(vehicle)
+    })
+    .await
+}
+
+/// What was told of a vehicle.
+async fn told(world: &World, vehicle: &pb::Vehicle) -> Vec<&'static str> {
+    let id: VehicleId = vehicle.id.parse().expect("an id");
+    let records = world.bus.read(&Topic::Vehicle(id), None, 1000).await.expect("a bus in memory").records;
+    let word = |body: &Body| match body {
+        Body::VehicleChanged { vehicle_id, connection_status } => {
+            assert_eq!(*vehicle_id, id);
+            connection_status.as_str()
+        }
+        other => panic!("not of a vehicle: {other:?}"),
+    };
+    records.iter().map(|record| word(&record.event.body)).collect()
+}
+
+async fn vehicles_appear_go_and_come_back(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::User).at(&instance);
+    let seen = until(&caller, VINS[0], true).await;
+    assert_eq!((seen.make.as_str(), seen.year, seen.connector.as_str()), ("Volta", 2024, "fleet"));
+    assert_eq!(caller.get_vehicle(&seen.id).await.expect("it is there"), seen);
+    for id in ["car", "", "00000000-0000-7000-8000-000000000000"] {
+        let fault = Fault::from(caller.get_vehicle(id).await.expect_err("there is none"));
+        assert_eq!(fault.kind(), Kind::NotFound);
+    }
+
+    world.script.connect(VINS[0], false);
+    assert_eq!(until(&caller, VINS[0], false).await.id, seen.id);
+    world.script.connect(VINS[0], true);
+    assert_eq!(until(&caller, VINS[0], true).await.id, seen.id, "it keeps its id");
+    world.script.remove(VINS[0]);
+    until(&caller, VINS[0], false).await;
+    world.script.add(VINS[0]);
+    assert_eq!(until(&caller, VINS[0], true).await.id, seen.id);
+    let story = ["connected", "disconnected", "connected", "disconnected", "connected"];
+    assert_eq!(told(&world, &seen).await, story);
+    assert_eq!(caller.vehicles().await.len(), 3);
+}
+
+async fn each_change_is_told_once(database: Database) {
+    let world = World::new(database);
+    let (first, second) = (world.start().await, world.start().await);
+    let callers = [world.person(Role::User).at(&first), world.person(Role::User).at(&second)];
+    let vehicle = until(&callers[0], VINS[1], true).await;
+    let mut story = vec!["connected"];
+    for round in 0..10 {
+        let connected = round % 2 == 1;
+        world.script.connect(VINS[1], connected);
+        story.push(if connected { "connected" } else { "disconnected" });
+        for caller in &callers {
+            until(caller, VINS[1], connected).await;
+        }
+        eventually("the news", 10, || async { (told(&world, &vehicle).await.len() >= story.len()).then_some(()) })
+            .await;
+    }
+    // Both have seen every change by now, and a new one would be seen by both.
+    assert_eq!(told(&world, &vehicle).await, story);
+}
+
+async fn a_connector_that_dies_loses_its_vehicles(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::User).at(&instance);
+    world.script.die();
+    for vin in VINS {
+        until(&caller, vin, false).await;
+    }
+    instance.stop().await;
+    // A service that starts while it is away believes nothing of what an earlier run believed.
+    world.script.revive("life 2");
+    let second = world.start().await;
+    second.stop().await;
+    world.script.die();
+    let third = world.start_alone().await;
+    let caller = world.person(Role::User).at(&third);
+    for vin in VINS {
+        until(&caller, vin, false).await;
+    }
+    assert_eq!(third.failed(), None);
+}

@@ -1,0 +1,202 @@
+//! Services that stop, are killed, stall, and stand beside each other: every command is conducted by one, to one end.
+
+use std::time::Duration;
+
+use turnpike_event::CommandState;
+use turnpike_proto::vehicle::v1 as pb;
+use turnpike_testkit::{Database, eventually};
+use turnpike_token::Role;
+
+use crate::{
+    caller::{MOTOR, State},
+    script::OnExecute,
+    world::World,
+};
+
+on_both!(
+    a_stopped_service_hands_over_at_once,
+    a_killed_service_is_succeeded_when_its_lease_ends,
+    what_happened_in_between_is_recorded_once,
+    a_deadline_that_passed_in_between_is_kept,
+    what_was_handed_over_unheard_is_asked_again_only_if_it_is_a_read,
+    a_connector_that_died_in_between_is_noticed,
+    two_services_share_the_work,
+    one_that_loses_its_lease_writes_nothing_more,
+);
+
+/// How long a silent conductor is waited for.
+const LEASE: Duration = Duration::from_secs(5);
+
+async fn a_stopped_service_hands_over_at_once(database: Database) {
+    let world = World::new(database);
+    let first = world.start().await;
+    let person = world.person(Role::Engineer);
+    let id = person.at(&first).send("ECUReset", MOTOR).await;
+    world.script.has(id).await;
+    world.say(id, CommandState::InProgress).await.expect("open");
+    person.at(&first).until(id, State::InProgress).await;
+    first.stop().await;
+    world.answer(id, 1).await.expect("open");
+
+    let second = world.start().await;
+    let caller = person.at(&second);
+    world.say(id, CommandState::Completed).await.expect("open");
+    // Not a second has passed by the clock.
+    assert_eq!(caller.end(id).await.state(), State::Completed);
+    assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "response 1", "completed."]);
+    assert_eq!(world.script.times(id), 1, "and nothing ran twice");
+}
+
+async fn a_killed_service_is_succeeded_when_its_lease_ends(database: Database) {
+    let world = World::new(database);
+    let first = world.start().await;
+    let second = world.start().await;
+    let person = world.person(Role::Engineer);
+    let id = person.at(&first).send("ECUReset", MOTOR).await;
+    world.script.has(id).await;
+    person.at(&first).until(id, State::Dispatched).await;
+    first.kill();
+    world.say(id, CommandState::Completed).await.expect("open");
+    let caller = person.at(&second);
+    world.hand.advance(LEASE - Duration::from_secs(1));
+    tokio::time::sleep(Duration::from_millis(50)).await; // nothing to wait for: nothing may happen
+    assert_eq!(caller.get(id).await.state(), State::Dispatched, "it may be alive still");
+    assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
+    assert_eq!(caller.story(&world, id).await, ["pending", "completed."]);
+    assert_eq!(world.script.times(id), 1);
+}
+
+async fn what_happened_in_between_is_recorded_once(database: Database) {
+    let world = World::new(database);
+    let person = world.person(Role::Operator);
+    let mut instance = world.start().await;
+    let id = person.at(&instance).send("ReadDTC", MOTOR).await;
+    world.script.has(id).await;
+    world.say(id, CommandState::InProgress).await.expect("open");
+    for n in 1..=12 {
+        world.answer(id, n).await.expect("open");
+        if n % 3 == 0 {
+            // Killed wherever it is with recording what was said.
+            instance.kill();
+            world.hand.advance(LEASE - Duration::from_secs(3));
+            instance = world.start().await;
+        }
+    }
+    world.say(id, CommandState::Completed).await.expect("open");
+    let caller = person.at(&instance);
+    assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
+    assert_eq!(caller.story(&world, id).await.len(), 15);
+    let request = pb::ListResponsesRequest { command_id: id.to_string(), ..Default::default() };
+    let numbers: Vec<_> =
+        caller.responses(request).await.expect("a page").responses.iter().map(|r| r.sequence_number).collect();
+    assert_eq!(numbers, (1..=12).collect::<Vec<_>>());
+}
+
+async fn a_deadline_that_passed_in_between_is_kept(database: Database) {
+    let world = World::new(database);
+    let first = world.start().await;
+    let person = world.person(Role::Engineer);
+    let read = person.at(&first).send("ReadDTC", MOTOR).await;
+    let reset = person.at(&first).send("ECUReset", MOTOR).await;
+    for id in [read, reset] {
+        world.script.has(id).await;
+        person.at(&first).until(id, State::Dispatched).await;
+    }
+    first.kill();
+    world.hand.advance(Duration::from_secs(3600));
+    let second = world.start().await;
+    let caller = person.at(&second);
+    assert_eq!(caller.end(read).await.state(), State::TimedOut);
+    assert_eq!(caller.end(reset).await.state(), State::Unknown);
+    assert_eq!((world.script.times(reset), world.script.times(read)), (1, 1), "nothing is sent after its time");
+}
+
+async fn what_was_handed_over_unheard_is_asked_again_only_if_it_is_a_read(database: Database) {
+    let world = World::new(database);
+    let first = world.start().await;
+    let person = world.person(Role::Engineer);
+    world.script.on_execute(OnExecute::Mute);
+    let mut ids = Vec::new();
+    for name in ["ReadDTC", "ClearDTC", "ECUReset"] {
+        let id = person.at(&first).send(name, MOTOR).await;
+        world.script.has(id).await;
+        ids.push(id);
+    }
+    first.kill();
+    world.script.on_execute(OnExecute::Accept);
+    world.hand.advance(LEASE + Duration::from_secs(1));
+    let second = world.start().await;
+    let caller = person.at(&second);
+    eventually("the read, again", 10, || async { (world.script.times(ids[0]) == 2).then_some(()) }).await;
+    world.say(ids[0], CommandState::Completed).await.expect("open");
+    assert_eq!(caller.end(ids[0]).await.state(), State::Completed);
+    world.hand.advance(Duration::from_secs(30));
+    assert_eq!(caller.end(ids[1]).await.state(), State::TimedOut);
+    assert_eq!(caller.end(ids[2]).await.state(), State::Unknown);
+    assert_eq!((world.script.times(ids[1]), world.script.times(ids[2])), (1, 1));
+}
+
+async fn a_connector_that_died_in_between_is_noticed(database: Database) {
+    let world = World::new(database);
+    let first = world.start().await;
+    let person = world.person(Role::Engineer);
+    let read = person.at(&first).send("ReadDTC", MOTOR).await;
+    let reset = person.at(&first).send("ECUReset", MOTOR).await;
+    for id in [read, reset] {
+        world.script.has(id).await;
+        world.say(id, CommandState::InProgress).await.expect("open");
+        person.at(&first).until(id, State::InProgress).await;
+    }
+    first.stop().await;
+    world.script.die();
+    world.script.revive("life 2");
+    let second = world.start().await;
+    let caller = person.at(&second);
+    let (read, reset) = (caller.end(read).await, caller.end(reset).await);
+    assert_eq!((read.state(), read.error_code.as_str()), (State::Failed, "CONNECTOR_LOST"));
+    assert_eq!((reset.state(), reset.error_code.as_str()), (State::Unknown, "CONNECTOR_LOST"));
+}
+
+async fn two_services_share_the_work(database: Database) {
+    let world = World::new(database);
+    world.script.on_execute(OnExecute::Play);
+    let (first, second) = (world.start().await, world.start().await);
+    let person = world.person(Role::Operator);
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        ids.push(person.at(if n % 2 == 0 { &first } else { &second }).send("ReadDTC", MOTOR).await);
+        world.hand.advance(Duration::from_millis(700)); // both look for commands that nobody conducts
+    }
+    for id in ids {
+        assert_eq!(person.at(&first).end(id).await.state(), State::Completed);
+        assert_eq!(world.script.times(id), 1);
+        let story = ["pending", "in_progress", "response 1", "completed."];
+        assert_eq!(person.at(&second).story(&world, id).await, story);
+    }
+    assert_eq!((first.failed(), second.failed()), (None, None));
+}
+
+/// All leases end at once, again and again, while events come: some conductors are overtaken in the middle of recording.
+async fn one_that_loses_its_lease_writes_nothing_more(database: Database) {
+    let world = World::new(database);
+    let (first, second) = (world.start().await, world.start().await);
+    let person = world.person(Role::Engineer);
+    let caller = person.at(&second);
+    let mut request = caller.request("ECUReset", MOTOR).await;
+    request.timeout_seconds = 3600;
+    let id =
+        person.at(&first).submit(request).await.expect("accepted").command.expect("one").id.parse().expect("an id");
+    world.script.has(id).await;
+    world.say(id, CommandState::InProgress).await.expect("open");
+    for n in 1..=40 {
+        world.answer(id, n).await.expect("open");
+        world.hand.advance(LEASE + Duration::from_secs(1));
+        for _ in 0..n {
+            tokio::task::yield_now().await;
+        }
+    }
+    world.say(id, CommandState::Completed).await.expect("open");
+    assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
+    assert_eq!(caller.story(&world, id).await.len(), 43, "every event once, in order");
+    assert_eq!(world.script.times(id), 1);
+}

@@ -1,0 +1,240 @@
+//! A connector that does what a test tells it, also what no connector should.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::watch;
+use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
+use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
+use turnpike_bus::Bus;
+use turnpike_event::{Body, CommandId, CommandState, Event, Json, Topic};
+use turnpike_kit::{Clock, Transport};
+use turnpike_proto::vehicle::v1::{
+    self as pb,
+    vehicle_connector_server::{VehicleConnector, VehicleConnectorServer},
+};
+use turnpike_testkit::eventually;
+
+/// What it does with a command.
+#[derive(Clone, Debug)]
+pub enum OnExecute {
+    /// Takes it; the test says the rest on the bus.
+    Accept,
+    /// Takes it, and runs it at once to its end.
+    Play,
+    /// Says no before anything runs.
+    Refuse(Code),
+    /// Takes it, and its answer is never heard.
+    Mute,
+}
+
+/// What it does when asked to stop.
+#[derive(Clone, Copy, Debug)]
+pub enum OnCancel {
+    Stop,
+    Refuse,
+    /// Says yes, and nothing happens.
+    Ignore,
+}
+
+#[derive(Clone)]
+pub struct Script(Arc<Inner>);
+
+struct Inner {
+    bus: Bus,
+    clock: Clock,
+    fleet: watch::Sender<Fleet>,
+    on_execute: Mutex<OnExecute>,
+    on_cancel: Mutex<OnCancel>,
+    /// Every command that it took, as often as it took it.
+    taken: Mutex<Vec<String>>,
+    /// Every command that it refused.
+    refused: Mutex<Vec<String>>,
+}
+
+#[derive(Clone)]
+struct Fleet {
+    /// The life that executes.
+    life: String,
+    /// The life that watchers see.
+    shown: String,
+    alive: bool,
+    vehicles: Vec<(String, bool)>,
+}
+
+pub const VINS: [&str; 3] = ["1M8GDM9AXKP042788", "11111111111111111", "5GZCZ43D13S812715"];
+
+impl Script {
+    pub fn new(bus: Bus, clock: Clock) -> Self {
+        let vehicles = VINS.iter().map(|vin| ((*vin).to_owned(), true)).collect();
+        let fleet = Fleet { life: "life 1".to_owned(), shown: "life 1".to_owned(), alive: true, vehicles };
+        Self(Arc::new(Inner {
+            bus,
+            clock,
+            fleet: watch::Sender::new(fleet),
+            on_execute: Mutex::new(OnExecute::Accept),
+            on_cancel: Mutex::new(OnCancel::Stop),
+            taken: Mutex::default(),
+            refused: Mutex::default(),
+        }))
+    }
+
+    pub fn transport(&self) -> Transport {
+        let mut services = RoutesBuilder::default();
+        services.add_service(VehicleConnectorServer::new(self.clone()));
+        Transport::direct(services.routes())
+    }
+
+    pub fn on_execute(&self, what: OnExecute) {
+        *self.0.on_execute.lock().expect("no panic") = what;
+    }
+
+    pub fn on_cancel(&self, what: OnCancel) {
+        *self.0.on_cancel.lock().expect("no panic") = what;
+    }
+
+    /// Ends this life. Watches break; nothing answers until [`Script::revive`].
+    pub fn die(&self) {
+        self.0.fleet.send_modify(|fleet| fleet.alive = false);
+    }
+
+    /// Lives again, as somebody else.
+    pub fn revive(&self, life: &str) {
+        self.0.fleet.send_modify(|fleet| {
+            (fleet.life, fleet.shown, fleet.alive) = (life.to_owned(), life.to_owned(), true);
+        });
+    }
+
+    /// Comes back as it was.
+    pub fn return_unchanged(&self) {
+        self.0.fleet.send_modify(|fleet| fleet.alive = true);
+    }
+
+    /// Is somebody else, and those who watch do not see it yet.
+    pub fn change_unseen(&self, life: &str) {
+        self.0.fleet.send_modify(|fleet| life.clone_into(&mut fleet.life));
+    }
+
+    pub fn connect(&self, vin: &str, connected: bool) {
+        self.0.fleet.send_modify(|fleet| {
+            for vehicle in fleet.vehicles.iter_mut().filter(|vehicle| vehicle.0 == vin) {
+                vehicle.1 = connected;
+            }
+        });
+    }
+
+    pub fn remove(&self, vin: &str) {
+        self.0.fleet.send_modify(|fleet| fleet.vehicles.retain(|vehicle| vehicle.0 != vin));
+    }
+
+    pub fn add(&self, vin: &str) {
+        self.0.fleet.send_modify(|fleet| fleet.vehicles.push((vin.to_owned(), true)));
+    }
+
+    /// How often it took a command.
+    pub fn times(&self, id: CommandId) -> usize {
+        let id = id.to_string();
+        self.0.taken.lock().expect("no panic").iter().filter(|taken| **taken == id).count()
+    }
+
+    /// How many it took, of all commands.
+    pub fn total(&self) -> usize {
+        self.0.taken.lock().expect("no panic").len()
+    }
+
+    /// Waits until it has taken a command.
+    pub async fn has(&self, id: CommandId) {
+        eventually("the connector to have it", 10, || async { (self.times(id) > 0).then_some(()) }).await;
+    }
+
+    /// Waits until it has refused a command.
+    pub async fn has_refused(&self, id: CommandId) {
+        let id = id.to_string();
+        let refused = || async { self.0.refused.lock().expect("no panic").contains(&id).then_some(()) };
+        eventually("the connector to refuse it", 10, refused).await;
+    }
+
+    async fn play(&self, command_id: CommandId) {
+        let topic = Topic::Response(command_id);
+        let event = |body| Event { at: self.0.clock.now(), traceparent: None, body };
+        let response = Json::parse(r#"{"status":"complete"}"#.to_owned()).expect("an object");
+        let begun = Body::CommandStatus { command_id, state: CommandState::InProgress };
+        let answer = Body::CommandResponse { command_id, sequence_number: 1, is_final: true, response };
+        let done = Body::CommandStatus { command_id, state: CommandState::Completed };
+        // Whoever ended it meanwhile has ended it.
+        let _ = self.0.bus.publish(&topic, &event(begun)).await;
+        let _ = self.0.bus.publish(&topic, &event(answer)).await;
+        let _ = self.0.bus.close(&topic, &event(done)).await;
+    }
+}
+
+#[tonic::async_trait]
+impl VehicleConnector for Script {
+    async fn execute(&self, request: Request<pb::ExecuteRequest>) -> Result<Response<pb::ExecuteResponse>, Status> {
+        let id = request.into_inner().command_id;
+        let fleet = self.0.fleet.borrow().clone();
+        if !fleet.alive {
+            return Err(Status::unavailable("nobody is there"));
+        }
+        let on_execute = self.0.on_execute.lock().expect("no panic").clone();
+        if let OnExecute::Refuse(code) = on_execute {
+            self.0.refused.lock().expect("no panic").push(id);
+            return Err(Status::new(code, "not today"));
+        }
+        self.0.taken.lock().expect("no panic").push(id.clone());
+        match on_execute {
+            OnExecute::Mute => std::future::pending().await,
+            OnExecute::Play => self.play(id.parse().expect("an id")).await,
+            OnExecute::Accept | OnExecute::Refuse(_) => {}
+        }
+        Ok(Response::new(pb::ExecuteResponse { instance_id: fleet.life }))
+    }
+
+    async fn cancel(&self, request: Request<pb::CancelRequest>) -> Result<Response<pb::CancelResponse>, Status> {
+        let command_id: CommandId = request.into_inner().command_id.parse().expect("an id");
+        let on_cancel = *self.0.on_cancel.lock().expect("no panic");
+        match on_cancel {
+            OnCancel::Refuse => return Err(Status::failed_precondition("it goes on")),
+            OnCancel::Ignore => {}
+            OnCancel::Stop => {
+                let body = Body::CommandStatus { command_id, state: CommandState::Cancelled };
+                let event = Event { at: self.0.clock.now(), traceparent: None, body };
+                let _ = self.0.bus.close(&Topic::Response(command_id), &event).await;
+            }
+        }
+        Ok(Response::new(pb::CancelResponse {}))
+    }
+
+    type WatchVehiclesStream = Pin<Box<dyn Stream<Item = Result<pb::WatchVehiclesResponse, Status>> + Send>>;
+
+    async fn watch_vehicles(
+        &self,
+        _: Request<pb::WatchVehiclesRequest>,
+    ) -> Result<Response<Self::WatchVehiclesStream>, Status> {
+        let changes = self.0.fleet.subscribe();
+        let shown = changes.borrow().shown.clone();
+        if !changes.borrow().alive {
+            return Err(Status::unavailable("nobody is there"));
+        }
+        let lives = move |fleet: &Fleet| fleet.alive && fleet.shown == shown;
+        let stream = WatchStream::new(changes).take_while(lives).map(|fleet| Ok(snapshot(fleet)));
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+fn snapshot(fleet: Fleet) -> pb::WatchVehiclesResponse {
+    let vehicle = |(vin, connected): (String, bool)| pb::ConnectedVehicle {
+        vin,
+        make: "Volta".to_owned(),
+        model: "100%_real".to_owned(),
+        year: 2024,
+        connection_status: if connected { 1 } else { 2 },
+    };
+    pb::WatchVehiclesResponse {
+        instance_id: fleet.shown,
+        vehicles: fleet.vehicles.into_iter().map(vehicle).collect(),
+        snapshot: true,
+    }
+}

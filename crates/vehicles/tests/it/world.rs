@@ -1,0 +1,202 @@
+//! What a service lives in: a database, a bus, a clock, a connector; and services that can be killed.
+
+use std::{net::SocketAddr, time::Duration};
+
+use jiff::Timestamp;
+use secrecy::SecretBox;
+use tokio::runtime::Runtime;
+use turnpike_bus::{Bus, Limits, PublishError};
+use turnpike_event::{Body, CommandId, CommandState, Event, Json, Offset, Record, Topic, UserId};
+use turnpike_kit::{AccessToken, Clock, ClockHand, Environment, Outbound, Process, Transport, Verifier, grpc};
+use turnpike_testkit::Database;
+use turnpike_token::{Claims, KeySet, Role, SigningKey};
+use turnpike_vehicles::{Config, Deps, Service};
+use uuid::Uuid;
+
+use crate::{caller::Caller, script::Script};
+
+pub struct World {
+    pub bus: Bus,
+    pub clock: Clock,
+    pub hand: ClockHand,
+    pub script: Script,
+    connector: Transport,
+    key: SigningKey,
+    // Last: services let go of it first.
+    database: Database,
+}
+
+/// A running service on a runtime of its own, so that it can be killed like a process.
+pub struct Instance {
+    runtime: Option<Runtime>,
+    process: Process,
+    transport: Transport,
+}
+
+impl World {
+    pub fn new(database: Database) -> Self {
+        Self::on(database, Bus::memory(Limits::default()))
+    }
+
+    pub fn on(database: Database, bus: Bus) -> Self {
+        let (clock, hand) = Clock::pushed(Timestamp::from_second(1_763_700_000).expect("in range"));
+        let script = Script::new(bus.clone(), clock.clone());
+        let connector = script.transport();
+        let key = SigningKey::from_secret(&SecretBox::new(Box::new([7; 32])));
+        Self { bus, clock, hand, script, connector, key, database }
+    }
+
+    /// Another connector than the scripted one.
+    pub fn with_connector(self, connector: Transport) -> Self {
+        Self { connector, ..self }
+    }
+
+    /// Starts a service, and waits until it sees the fleet.
+    pub async fn start(&self) -> Instance {
+        let instance = self.start_alone().await;
+        let caller = self.person(Role::User).at(&instance);
+        turnpike_testkit::eventually("the fleet", 10, || async {
+            let vehicles = caller.vehicles().await;
+            // Every connector here begins with three.
+            (vehicles.iter().filter(|vehicle| vehicle.connection_status == 1).count() == 3).then_some(())
+        })
+        .await;
+        instance
+    }
+
+    /// Starts a service.
+    pub async fn start_alone(&self) -> Instance {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let env = Environment::new([("TURNPIKE_VEHICLES_DATABASE_URL", self.database.url())]).expect("a known name");
+        let process = Process::new(env.clone(), self.clock.clone()).expect("a process");
+        let deps = Deps {
+            bus: self.bus.clone(),
+            verifier: Verifier::local(KeySet::new([self.key.public()])),
+            connectors: vec![("fleet".to_owned(), self.connector.clone())],
+        };
+        let starting = process.clone();
+        let address: SocketAddr = runtime
+            .spawn(async move {
+                let config = Config::new(&starting.env).expect("valid");
+                let service = Service::bind(config, &starting, deps).await.expect("it starts");
+                let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+                let address = listener.local_addr().expect("bound");
+                grpc::serve(&starting, listener, service.routes());
+                address
+            })
+            .await
+            .expect("no panic");
+        let transport = Transport::connect(&format!("http://{address}"), &Outbound::default()).expect("a URL");
+        // Calls that wait for a vehicle to stop end by the service's clock, not by ours.
+        Instance { runtime: Some(runtime), process, transport: transport.deadline(Duration::from_secs(30)) }
+    }
+
+    /// Somebody new with this role.
+    pub fn person(&self, role: Role) -> Person {
+        let now = self.clock.now();
+        let user_id = UserId::from(Uuid::now_v7());
+        let claims = Claims {
+            user_id,
+            session_id: Uuid::now_v7().into(),
+            token_id: Uuid::now_v7(),
+            role,
+            issued_at: now,
+            expires_at: now + Duration::from_secs(30 * 24 * 3600),
+            auth_time: now,
+        };
+        Person { user_id, token: AccessToken::new(self.key.sign(&claims)) }
+    }
+
+    /// Moves the clock on while something is awaited.
+    pub async fn pushing<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(Duration::from_millis(5)) => self.hand.advance(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    /// As a connector: a status, the final one if it is an end.
+    pub async fn say(&self, id: CommandId, state: CommandState) -> Result<Offset, PublishError> {
+        let event = self.event(Body::CommandStatus { command_id: id, state });
+        match state.is_end() {
+            true => self.bus.close(&Topic::Response(id), &event).await,
+            false => self.bus.publish(&Topic::Response(id), &event).await,
+        }
+    }
+
+    /// As a connector: a piece of an answer.
+    pub async fn answer(&self, id: CommandId, sequence_number: u32) -> Result<Offset, PublishError> {
+        let response = Json::parse(format!(r#"{{"piece":{sequence_number}}}"#)).expect("an object");
+        let body = Body::CommandResponse { command_id: id, sequence_number, is_final: false, response };
+        self.bus.publish(&Topic::Response(id), &self.event(body)).await
+    }
+
+    pub fn event(&self, body: Body) -> Event {
+        Event { at: self.clock.now(), traceparent: None, body }
+    }
+
+    /// Everything on a command's topic.
+    pub async fn topic(&self, id: CommandId) -> Vec<Record> {
+        self.bus.read(&Topic::Response(id), None, 1000).await.expect("a bus").records
+    }
+}
+
+/// Somebody with a token.
+#[derive(Clone)]
+pub struct Person {
+    pub user_id: UserId,
+    pub token: AccessToken,
+}
+
+impl Person {
+    /// At a service.
+    pub fn at(&self, instance: &Instance) -> Caller {
+        Caller::new(self.clone(), instance.transport.clone())
+    }
+}
+
+impl Instance {
+    /// Ends it as SIGTERM does.
+    pub async fn stop(mut self) {
+        let (process, runtime) = (self.process.clone(), self.runtime.take().expect("running"));
+        let stopping = runtime.spawn(async move { process.stop(Duration::from_secs(10)).await });
+        assert!(stopping.await.expect("no panic"), "everything finished by itself");
+        runtime.shutdown_background();
+    }
+
+    /// Ends it as SIGKILL does: nothing is released, nothing is said.
+    pub fn kill(mut self) {
+        self.runtime.take().expect("running").shutdown_background();
+    }
+
+    /// What died that must not.
+    pub fn failed(&self) -> Option<&'static str> {
+        self.process.tasks.failed()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Status, response and error events of a command in a word each; a final one ends with a full stop.
+pub fn told(records: &[Record]) -> Vec<String> {
+    let words = |record: &Record| {
+        let word = match &record.event.body {
+            Body::CommandStatus { state, .. } => state.as_str().to_owned(),
+            Body::CommandResponse { sequence_number, .. } => format!("response {sequence_number}"),
+            Body::CommandError { error_code, .. } => format!("error {error_code}"),
+            other => other.name().to_owned(),
+        };
+        if record.is_final { word + "." } else { word }
+    };
+    records.iter().map(words).collect()
+}
