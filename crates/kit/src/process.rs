@@ -85,7 +85,7 @@ pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Resu
             Err(error) => return failed(error.into()),
         };
         if let Err(error) = start(&process).await {
-            process.stop(Duration::from_secs(1)).await;
+            process.tasks.finish(Duration::from_secs(1)).await;
             return failed(error);
         }
         info!(process = name, version = env!("CARGO_PKG_VERSION"), "started");

@@ -74,7 +74,8 @@ impl Frames {
         match frame["event"].as_str().unwrap_or_default() {
             "hello" | "subscribed" | "caught_up" | "pong" => {}
             "closed" => self.ended = true,
-            "error" if frame["offset"].is_null() && frame["topic"].is_string() => {
+            // About the subscription, which has the id 1; other errors without an offset are about the weather.
+            "error" if frame["offset"].is_null() && frame["id"] == 1 => {
                 bail!(
                     "{} ({})",
                     frame["detail"].as_str().unwrap_or_default(),
