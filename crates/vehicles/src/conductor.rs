@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::{sync::oneshot, task::AbortHandle};
 use tonic::Code;
 use tracing::{Instrument, info, info_span, warn};
 use turnpike_bus::{Bus, Delivery, From, PublishError, Status};
@@ -161,9 +162,7 @@ impl Conducting {
         }
         let from = self.open.reached.map_or(From::Start, From::After);
         let mut follower = self.here.bus.follow(self.topic(), from);
-        let hand_over = HandOver { here: self.here.clone(), open: self.open.clone(), fresh: self.fresh };
-        let mut hand_over = std::pin::pin!(hand_over.run());
-        let mut handed_over = !may_leave;
+        let mut leaving = may_leave.then(|| Leaving::begin(&self.here, &self.open, self.fresh));
         loop {
             let due = self.here.clock.sleep_until(self.open.run_by);
             let lost = self.connector_lost();
@@ -189,9 +188,8 @@ impl Conducting {
                     }
                     continue;
                 }
-                // Nothing leaves after an end was declared: it would run, and nobody would know.
-                outcome = &mut hand_over, if !handed_over && declared.is_none() => {
-                    handed_over = true;
+                outcome = Leaving::outcome(&mut leaving), if leaving.is_some() => {
+                    leaving = None;
                     match outcome {
                         HandedOver::Accepted { instance_id, outlived } => {
                             self.open.instance_id = Some(instance_id);
@@ -211,6 +209,8 @@ impl Conducting {
                     (self.open.command.effect.at_the_deadline(self.open.command.state), None)
                 }
             };
+            // Nothing leaves after an end was declared: it would run, and nobody would know.
+            leaving = None;
             self.declare(&end).await;
             declared = Some(end);
         }
@@ -355,6 +355,39 @@ async fn keep_lease(here: Arc<Conductor>, id: turnpike_event::CommandId, fence: 
             // Another instance can't take over either, and writes are fenced.
             Err(error) => warn!(%error, "a lease could not be renewed"),
         }
+    }
+}
+
+/// A hand-over on its way, in a task of its own: its conductor waits for the database while it records, and one that waited
+/// for both at once could hold the very connection that it waits for. Dropped, it goes no further.
+struct Leaving {
+    task: AbortHandle,
+    outcome: oneshot::Receiver<HandedOver>,
+}
+
+impl Leaving {
+    fn begin(here: &Conductor, open: &Open, fresh: bool) -> Self {
+        let hand_over = HandOver { here: here.clone(), open: open.clone(), fresh };
+        let (told, outcome) = oneshot::channel();
+        let work = async move {
+            // Nobody listens once an end was declared.
+            let _ = told.send(hand_over.run().await);
+        };
+        Self { task: here.tasks.spawn("hand over", Death::Ends, Context::current().scope(work)), outcome }
+    }
+
+    async fn outcome(leaving: &mut Option<Self>) -> HandedOver {
+        match leaving {
+            // A task that died has told nobody how far it came.
+            Some(leaving) => (&mut leaving.outcome).await.unwrap_or(HandedOver::NobodyKnows),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -116,7 +116,6 @@ async fn whichever_comes_first_is_the_end(database: Database) {
         assert_eq!(story.iter().filter(|word| word.ends_with('.')).count(), 1, "{story:?}");
         ends.push(won);
     }
-    eprintln!("{} of {} were answered in time", ends.iter().filter(|won| **won).count(), ends.len());
 }
 
 async fn not_a_moment_before_the_deadline(database: Database) {
