@@ -30,6 +30,9 @@ pub enum CancelError {
     /// Nothing was heard in time; it may still stop.
     #[error("no answer yet")]
     NoAnswer,
+    /// This process stops; another conducts the command on.
+    #[error("this process stops")]
+    Stopping,
     /// The database.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -45,6 +48,10 @@ impl From<CancelError> for Fault {
             }
             CancelError::NoAnswer => {
                 Self::new(Kind::Timeout, "No answer within 5 seconds; the command may still stop: keep watching")
+            }
+            CancelError::Stopping => {
+                Self::new(Kind::Unavailable, "This service is stopping; the command may still stop: keep watching")
+                    .retry_after(Duration::from_secs(1))
             }
             CancelError::Database(error) => turnpike_store::fault(error),
         }
@@ -98,5 +105,6 @@ pub async fn cancel(conductor: &Conductor, command: &Command, now: Timestamp) ->
     tokio::select! {
         ended = both => ended,
         () = patience => Err(CancelError::NoAnswer),
+        () = conductor.tasks.stopping().cancelled() => Err(CancelError::Stopping),
     }
 }
