@@ -103,8 +103,8 @@ impl AuthService for Rpc {
         let attempt = Attempt {
             identifier: request.identifier,
             password: SecretString::from(request.password),
-            ip: request.client_ip.chars().take(64).collect(),
-            user_agent: request.user_agent.chars().take(256).collect(),
+            ip: printable(&request.client_ip, 64),
+            user_agent: printable(&request.user_agent, 256),
         };
         let (session, cookie) = login::login(&self.store, &self.hasher, &self.limits, attempt, now).await?;
         Ok(Response::new(pb::LoginResponse {
@@ -400,6 +400,11 @@ impl Rpc {
         self.bell.ring();
         Ok(after)
     }
+}
+
+/// A stranger's words, as they are kept and shown.
+fn printable(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 fn parse_user_id(text: &str) -> Result<UserId, Fault> {

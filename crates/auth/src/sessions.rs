@@ -84,16 +84,30 @@ impl From<SessionError> for Fault {
     }
 }
 
-/// Begins a session. Gives it with the cookie's value, of which only a hash is kept.
+/// What a password was compared with.
+pub struct Proof {
+    /// The account's hash then.
+    pub checked: String,
+    /// The hash to keep from now on; mostly the same.
+    pub renewed: String,
+}
+
+/// Begins a session. Gives it with the cookie's value, of which only a hash is kept; `Over` if the account is not any more
+/// what was checked.
 pub async fn begin(
     store: &Store,
     user: &User,
+    proof: &Proof,
     ip: &str,
     user_agent: &str,
     now: Timestamp,
 ) -> Result<(Active, String), SessionError> {
     let (id, cookie) = (SessionId::new(now), dice::token());
     let mut tx = store.begin().await?;
+    // Whoever changes the account locks its row, too: either he finds this session and ends it, or it does not begin.
+    if !users::still(&mut tx, user.id, &proof.checked, &proof.renewed).await? {
+        return Err(SessionError::Over);
+    }
     sqlx::query(
         "INSERT INTO sessions (id, user_id, cookie_hash, cookie_expires_at, refresh_counter, refreshed_at, created_at,
              last_seen_at, expires_at, ip, user_agent)
@@ -255,7 +269,7 @@ pub async fn end_all(
     reason: EndReason,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let rows = sqlx::query("SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND id <> $2")
+    let rows = sqlx::query("SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND id <> $2 ORDER BY id")
         .bind(user.to_string())
         .bind(except.map(|id| id.to_string()).unwrap_or_default())
         .fetch_all(&mut **tx)

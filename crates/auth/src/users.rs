@@ -245,15 +245,20 @@ pub async fn delete(tx: &mut Transaction<'_, Any>, id: UserId, now: Timestamp) -
     keep_an_admin(tx, &before).await
 }
 
-/// Hashes a password anew, unless it was changed meanwhile.
-pub async fn rehash(store: &Store, id: UserId, old: &str, new: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3")
-        .bind(new)
+/// Whether an active account has still this hash; then its row is locked, and has the renewed one.
+pub async fn still(
+    tx: &mut Transaction<'_, Any>,
+    id: UserId,
+    checked: &str,
+    renewed: &str,
+) -> Result<bool, sqlx::Error> {
+    let kept = sqlx::query("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3 AND active = 1")
+        .bind(renewed)
         .bind(id.to_string())
-        .bind(old)
-        .execute(store.pool())
+        .bind(checked)
+        .execute(&mut **tx)
         .await?;
-    Ok(())
+    Ok(kept.rows_affected() == 1)
 }
 
 /// Two admins who demote each other at the same moment: one waits here for the other.
