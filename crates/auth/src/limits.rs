@@ -3,9 +3,10 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
+use turnpike_event::UserId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Death, Process};
 
@@ -58,9 +59,17 @@ impl Logins {
             .check_key(&address.to_owned())
             .and_then(|()| keyed.pair.check_key(&format!("{address} {account}")))
             .and_then(|()| keyed.account.check_key(&account));
-        counted.map_err(|until| {
-            let wait = until.wait_time_from(DefaultClock::default().now());
-            Fault::new(Kind::RateLimited, "Too many attempts to sign in").retry_after(wait)
-        })
+        counted.map_err(|until| too_many(&until))
     }
+
+    /// Counts one try to prove an open session's password again: a stolen token must not be a way to guess it.
+    pub fn count_again(&self, user: UserId) -> Result<(), Fault> {
+        let Some(keyed) = &self.0 else { return Ok(()) };
+        keyed.pair.check_key(&user.to_string()).map_err(|until| too_many(&until))
+    }
+}
+
+fn too_many(until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Fault {
+    let wait = until.wait_time_from(DefaultClock::default().now());
+    Fault::new(Kind::RateLimited, "Too many attempts to sign in").retry_after(wait)
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use sqlx::{Any, Row, Transaction};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use tracing::warn;
 use turnpike_bus::Bus;
 use turnpike_event::{Body, Event, Topic};
@@ -40,16 +40,20 @@ impl Bell {
 /// While the bus is away, and to find what an instance that died has laid out.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A connection that dies without a word is given up after so long. What was told by then stays told.
+const STUCK: Duration = Duration::from_secs(10);
+
 /// Publishes what is laid out, for as long as the process lives.
 pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
     let bell = Bell::default();
     let (rung, store, bus, stopping) = (bell.clone(), store.clone(), bus.clone(), process.tasks.stopping().clone());
     process.tasks.spawn("outbox", Death::Fatal, async move {
         loop {
-            match drain(&store, &bus).await {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => warn!(%error, "ended sessions could not be told yet"),
+            match timeout(STUCK, drain(&store, &bus)).await {
+                Ok(Ok(true)) => continue,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => warn!(%error, "ended sessions could not be told yet"),
+                Err(_) => warn!("the database or the bus has fallen silent; ended sessions could not be told yet"),
             }
             tokio::select! {
                 () = stopping.cancelled() => return,

@@ -209,6 +209,7 @@ impl AuthService for Rpc {
         let (_, session) = self.session(&request, Role::User).await?;
         let request = request.into_inner();
         let user = &session.user;
+        self.limits.count_again(user.id)?;
         let old = users::password_hash(&self.store, user.id).await.map_err(Fault::from)?;
         let verdict = self.hasher.verify(SecretString::from(request.current_password), Some(old)).await?;
         if !verdict.right {

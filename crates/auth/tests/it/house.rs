@@ -45,11 +45,16 @@ impl Plan {
 
     /// Starts the service, or says why it does not start.
     pub(crate) async fn start(self, database: &Database) -> anyhow::Result<House> {
+        self.start_at(database.url()).await
+    }
+
+    /// The same, with a way of its own to the database.
+    pub(crate) async fn start_at(self, url: &str) -> anyhow::Result<House> {
         let data = TempDir::new()?;
         let start = "2025-11-21T09:00:00Z".parse()?;
         let (clock, hand) = Clock::pushed(start);
-        let (process, service) = begin(&self, database.url(), data.path().to_owned(), clock.clone()).await?;
-        Ok(House { plan: self, url: database.url().to_owned(), data, clock, hand, process, service })
+        let (process, service) = begin(&self, url, data.path().to_owned(), clock.clone()).await?;
+        Ok(House { plan: self, url: url.to_owned(), data, clock, hand, process, service })
     }
 }
 

@@ -177,9 +177,6 @@ async fn a_crowd_is_answered_or_sent_away(database: Database) {
             }
         }
     }
-    println!(
-        "{entered} entered, {refused} refused, {sent_away} sent away; slowest {slowest:?}, check {slowest_check:?}"
-    );
     assert!(entered > 0 && refused > 0, "some are let in and some refused whatever the crowd");
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
     assert!(slowest_check < Duration::from_secs(1), "{slowest_check:?}");
@@ -238,4 +235,19 @@ async fn five_tries_a_minute_for_an_account_from_an_address() {
         user_agent: String::new(),
     };
     refused(house.client().login(elsewhere).await, Code::Unauthenticated, "INVALID_CREDENTIALS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_token_is_no_way_to_guess_the_password() {
+    let database = Database::sqlite();
+    let plan = Plan::default().with("TURNPIKE_LIMIT_LOGINS_PER_MINUTE", "5");
+    let house = plan.start(&database).await.expect("a service");
+    let stolen = house.admin().await;
+    for _ in 0..5 {
+        let guess = stolen.change_password("a guess", OTHER_PASSWORD).await;
+        refused(guess, Code::InvalidArgument, "INVALID_PASSWORD");
+    }
+    let right = stolen.change_password(PASSWORD, OTHER_PASSWORD).await;
+    refused(right, Code::ResourceExhausted, "RATE_LIMITED");
+    house.admin().await; // who knows the password is not kept out
 }

@@ -1,7 +1,5 @@
 //! The real service on either database, with a clock that tests push: signing in, staying in, and being put out.
 
-#![expect(clippy::disallowed_methods, reason = "tests spawn freely")]
-
 /// Each test twice: on SQLite and on Postgres.
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
@@ -20,6 +18,13 @@ macro_rules! on_both {
     };
 }
 
+mod accounts;
+mod away;
+mod dump;
+mod foreign;
 mod house;
 mod login;
+mod outbox;
 mod refresh;
+mod sessions;
+mod start;

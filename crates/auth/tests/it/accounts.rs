@@ -1,0 +1,265 @@
+//! What admins do to accounts, and what nobody may do to the last admin.
+
+use std::collections::BTreeSet;
+
+use tokio::task::JoinSet;
+use tonic::Code;
+use turnpike_event::{Body, EndReason};
+use turnpike_fault::{Fault, Kind};
+use turnpike_proto::auth::v1 as pb;
+use turnpike_testkit::Database;
+
+use crate::house::{House, OTHER_PASSWORD, PASSWORD, refused};
+
+on_both!(
+    accounts_are_made_listed_changed_and_deleted,
+    a_name_is_taken_in_any_case,
+    an_account_that_is_not_valid_is_refused_by_field,
+    only_admins_administer,
+    a_demotion_takes_effect_at_once,
+    a_deactivation_ends_everything_and_is_told,
+    the_last_active_admin_stays,
+    of_two_admins_who_put_each_other_out_one_stays,
+    a_password_that_an_admin_sets_ends_the_sessions,
+);
+
+async fn accounts_are_made_listed_changed_and_deleted(database: Database) {
+    let house = House::new(&database).await;
+    let admin = house.admin().await;
+    let mut made = BTreeSet::from([admin.user.id.clone()]);
+    for n in 0..25 {
+        house.pass(1);
+        let user =
+            admin.create(&format!("u{n}"), &format!("u{n}@example.com"), pb::Role::Operator).await.expect("made");
+        assert_eq!((user.role(), user.active, user.display_name.as_str()), (pb::Role::Operator, true, &*user.username));
+        made.insert(user.id);
+    }
+    let (mut seen, mut cursor, mut sizes) = (Vec::new(), String::new(), Vec::new());
+    loop {
+        let request = admin.access.request(pb::ListUsersRequest { limit: 10, cursor });
+        let page = admin.client().list_users(request).await.expect("a page").into_inner();
+        sizes.push(page.users.len());
+        seen.extend(page.users);
+        cursor = page.next_cursor;
+        if cursor.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(sizes, [10, 10, 6]);
+    assert!(seen.is_sorted_by(|a, b| a.id > b.id), "newest first");
+    assert_eq!(seen.iter().map(|user| user.id.clone()).collect::<BTreeSet<_>>(), made);
+    for request in [
+        pb::ListUsersRequest { limit: 101, cursor: String::new() },
+        pb::ListUsersRequest { limit: 1, cursor: "not a cursor".to_owned() },
+    ] {
+        let status = admin.client().list_users(admin.access.request(request)).await.expect_err("not valid");
+        assert_eq!(Fault::from(&status).kind(), Kind::Validation);
+    }
+
+    let ada = &seen[0];
+    let change = pb::UpdateUserRequest {
+        user_id: ada.id.clone(),
+        display_name: Some("Countess".to_owned()),
+        ..Default::default()
+    };
+    let changed = admin.update(change).await.expect("changed");
+    assert_eq!(changed, pb::User { display_name: "Countess".to_owned(), ..ada.clone() }, "and nothing else");
+    let get = pb::GetUserRequest { user_id: ada.id.clone() };
+    let got = admin.client().get_user(admin.access.request(get.clone())).await.expect("there").into_inner();
+    assert_eq!(got, changed);
+
+    admin.delete(ada).await.expect("deleted");
+    refused(admin.client().get_user(admin.access.request(get)).await, Code::NotFound, "NOT_FOUND");
+    refused(admin.delete(ada).await, Code::NotFound, "NOT_FOUND");
+    refused(admin.set_active(ada, true).await, Code::NotFound, "NOT_FOUND");
+    admin.create(&ada.username, &ada.email, pb::Role::User).await.expect("the names are free again");
+}
+
+async fn a_name_is_taken_in_any_case(database: Database) {
+    let house = House::new(&database).await;
+    let admin = house.admin().await;
+    admin.create("Ada", "Ada@Example.com", pb::Role::User).await.expect("made");
+    for (username, email, field, word) in [
+        ("aDA", "other@example.com", "username", "USERNAME_TAKEN"),
+        ("other", "aDA@eXAMPLE.COM", "email", "EMAIL_TAKEN"),
+    ] {
+        let status = admin.create(username, email, pb::Role::User).await.expect_err("taken");
+        let fault = Fault::from(&status);
+        assert_eq!((fault.kind(), fault.code()), (Kind::Conflict, word));
+        assert_eq!(fault.fields()[0].field, field);
+    }
+    // at the same moment, too
+    let mut crowd = JoinSet::new();
+    for n in 0..8 {
+        let (mut client, access) = (admin.client(), admin.access.clone());
+        let username = if n % 2 == 0 { "grace" } else { "GRACE" }.to_owned();
+        crowd.spawn(async move {
+            let email = format!("grace{n}@example.com");
+            let request =
+                pb::CreateUserRequest { email, username, password: PASSWORD.to_owned(), ..Default::default() };
+            client.create_user(access.request(request)).await
+        });
+    }
+    let (made, taken): (Vec<_>, Vec<_>) = crowd.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!(made.len(), 1);
+    for answer in taken {
+        refused(answer, Code::FailedPrecondition, "USERNAME_TAKEN");
+    }
+}
+
+async fn an_account_that_is_not_valid_is_refused_by_field(database: Database) {
+    let house = House::new(&database).await;
+    let admin = house.admin().await;
+    let good = pb::CreateUserRequest {
+        email: "ada@example.com".to_owned(),
+        username: "ada".to_owned(),
+        password: PASSWORD.to_owned(),
+        ..Default::default()
+    };
+    let with = |change: fn(&mut pb::CreateUserRequest)| {
+        let mut request = good.clone();
+        change(&mut request);
+        request
+    };
+    for (request, field) in [
+        (with(|r| r.email = "no address".to_owned()), "email"),
+        (with(|r| r.email = "a\0@example.com".to_owned()), "email"),
+        (with(|r| r.username = "with@sign".to_owned()), "username"),
+        (with(|r| r.username = String::new()), "username"),
+        (with(|r| r.display_name = "two\nlines".to_owned()), "display_name"),
+        (with(|r| r.password = "short".to_owned()), "password"),
+        (with(|r| r.password = "x".repeat(257)), "password"),
+    ] {
+        let status = admin.client().create_user(admin.access.request(request)).await.expect_err(field);
+        let fault = Fault::from(&status);
+        assert_eq!((fault.kind(), fault.fields()[0].field.as_str()), (Kind::Validation, field));
+    }
+    admin.client().create_user(admin.access.request(good.clone())).await.expect("the rest of it was good");
+}
+
+async fn only_admins_administer(database: Database) {
+    let house = House::new(&database).await;
+    for (name, role) in [("u", pb::Role::User), ("o", pb::Role::Operator), ("e", pb::Role::Engineer)] {
+        let user = house.create(name, role).await;
+        let them = house.enter(name).await;
+        refused(them.create("x", "x@example.com", pb::Role::Admin).await, Code::PermissionDenied, "FORBIDDEN");
+        refused(them.set_role(&user, pb::Role::Admin).await, Code::PermissionDenied, "FORBIDDEN");
+        refused(them.delete(&user).await, Code::PermissionDenied, "FORBIDDEN");
+        let list = them.access.request(pb::ListUsersRequest::default());
+        refused(them.client().list_users(list).await, Code::PermissionDenied, "FORBIDDEN");
+        let get = them.access.request(pb::GetUserRequest { user_id: user.id.clone() });
+        refused(them.client().get_user(get).await, Code::PermissionDenied, "FORBIDDEN");
+        let end = them.access.request(pb::EndUserSessionsRequest { user_id: user.id.clone() });
+        refused(them.client().end_user_sessions(end).await, Code::PermissionDenied, "FORBIDDEN");
+    }
+    refused(house.client().list_users(pb::ListUsersRequest::default()).await, Code::Unauthenticated, "UNAUTHENTICATED");
+}
+
+async fn a_demotion_takes_effect_at_once(database: Database) {
+    let house = House::new(&database).await;
+    let (admin, second) = (house.admin().await, house.create("second", pb::Role::Admin).await);
+    let them = house.enter("second").await;
+    let (session, mut ear) = (them.session_id().await, house.listen().await);
+    admin.set_role(&second, pb::Role::Engineer).await.expect("demoted");
+    // the token still says "admin" for a quarter of an hour
+    refused(them.set_role(&second, pb::Role::Admin).await, Code::Unauthenticated, "SESSION_ENDED");
+    assert_eq!(ear.hear_end(session).await, EndReason::Revoked);
+    let again = house.enter("second").await;
+    refused(again.set_role(&second, pb::Role::Admin).await, Code::PermissionDenied, "FORBIDDEN");
+}
+
+async fn a_deactivation_ends_everything_and_is_told(database: Database) {
+    let house = House::new(&database).await;
+    let (admin, ada) = (house.admin().await, house.create("ada", pb::Role::User).await);
+    let them = house.enter("ada").await;
+    let (session, ticket) = (them.session_id().await, them.ticket().await.expect("a ticket"));
+    let mut ear = house.listen().await;
+    admin.set_active(&ada, false).await.expect("switched off");
+    assert_eq!(ear.hear().await, Body::AccountChanged { user_id: them.user_id(), active: false });
+    assert_eq!(ear.hear_end(session).await, EndReason::AccountInactive);
+    let told = house.revocations().await;
+    assert!(told.iter().any(|one| one.inactive_user_id == ada.id && one.session_id.is_empty()));
+    assert!(told.iter().any(|one| one.session_id == session.to_string()));
+
+    for answer in [
+        house.me(them.access.expose()).await.map(|_| ()),
+        house.refresh(&them.refresh).await.map(|_| ()),
+        house.exchange(&them.cookie).await.map(|_| ()),
+        house.redeem(&ticket).await.map(|_| ()),
+    ] {
+        assert_eq!(answer.expect_err("nothing works").code(), Code::Unauthenticated);
+    }
+    admin.set_active(&ada, true).await.expect("switched on");
+    assert_eq!(ear.hear().await, Body::AccountChanged { user_id: them.user_id(), active: true });
+    assert!(!house.revocations().await.iter().any(|one| one.inactive_user_id == ada.id));
+    refused(them.me().await, Code::Unauthenticated, "SESSION_ENDED");
+    house.enter("ada").await;
+
+    house.pass(901); // no token from before is valid any more: nothing needs to be told
+    assert!(house.revocations().await.is_empty());
+}
+
+async fn the_last_active_admin_stays(database: Database) {
+    let house = House::new(&database).await;
+    let admin = house.admin().await;
+    let me = admin.user.clone();
+    house.create("engineer", pb::Role::Engineer).await;
+    let idle = house.create("idle", pb::Role::Admin).await;
+    admin.set_active(&idle, false).await.expect("switched off");
+    refused(admin.set_role(&me, pb::Role::Engineer).await, Code::FailedPrecondition, "LAST_ADMIN");
+    refused(admin.set_active(&me, false).await, Code::FailedPrecondition, "LAST_ADMIN");
+    refused(admin.delete(&me).await, Code::FailedPrecondition, "LAST_ADMIN");
+    assert_eq!(admin.me().await.expect("nothing has happened"), me);
+    admin.delete(&idle).await.expect("one who is inactive may go");
+}
+
+async fn of_two_admins_who_put_each_other_out_one_stays(database: Database) {
+    let house = House::new(&database).await;
+    for round in 0..6 {
+        let first = house.admin().await;
+        let name = format!("second{round}");
+        let other = house.create(&name, pb::Role::Admin).await;
+        let second = house.enter(&name).await;
+        let (a, b) = tokio::join!(
+            async {
+                match round % 3 {
+                    0 => first.set_role(&other, pb::Role::User).await.map(|_| ()),
+                    1 => first.set_active(&other, false).await.map(|_| ()),
+                    _ => first.delete(&other).await,
+                }
+            },
+            async {
+                match round % 2 {
+                    0 => second.set_active(&first.user, false).await.map(|_| ()),
+                    _ => second.set_role(&first.user, pb::Role::User).await.map(|_| ()),
+                }
+            },
+        );
+        assert!(a.is_ok() || b.is_ok(), "one was first: {a:?} {b:?}");
+        assert!(a.is_err() || b.is_err(), "and the other came too late");
+        if let Ok(()) = b {
+            // put the first admin back
+            let fresh = house.enter(&name).await;
+            fresh.set_active(&first.user, true).await.expect("on again");
+            fresh.set_role(&first.user, pb::Role::Admin).await.expect("admin again");
+            house.admin().await.set_role(&other, pb::Role::User).await.expect("demoted");
+        }
+    }
+}
+
+async fn a_password_that_an_admin_sets_ends_the_sessions(database: Database) {
+    let house = House::new(&database).await;
+    let (admin, ada) = (house.admin().await, house.create("ada", pb::Role::User).await);
+    let them = house.enter("ada").await;
+    let (session, mut ear) = (them.session_id().await, house.listen().await);
+    let weak =
+        pb::UpdateUserRequest { user_id: ada.id.clone(), password: Some("short".to_owned()), ..Default::default() };
+    let fault = Fault::from(&admin.update(weak).await.expect_err("weak"));
+    assert_eq!((fault.kind(), fault.fields()[0].field.as_str()), (Kind::Validation, "password"));
+    them.me().await.expect("nothing has happened");
+    let password = Some(OTHER_PASSWORD.to_owned());
+    admin.update(pb::UpdateUserRequest { user_id: ada.id, password, ..Default::default() }).await.expect("set");
+    assert_eq!(ear.hear_end(session).await, EndReason::PasswordChanged);
+    refused(them.me().await, Code::Unauthenticated, "SESSION_ENDED");
+    house.sign_in("ada", OTHER_PASSWORD).await.expect("the new one");
+}

@@ -1,0 +1,72 @@
+//! Whoever gets a copy of the database can do nothing with it.
+
+use sqlx::{AnyPool, Row};
+use turnpike_proto::auth::v1 as pb;
+use turnpike_testkit::Database;
+
+use crate::house::House;
+
+on_both!(nothing_in_a_dump_is_a_credential);
+
+/// Every text and every blob (as text, base64 and hex) of every table.
+async fn dump(url: &str) -> Vec<String> {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    sqlx::any::install_default_drivers();
+    let pool = AnyPool::connect(url).await.expect("the database");
+    let tables = if url.starts_with("sqlite") {
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> '_sqlx_migrations'"
+    } else {
+        "SELECT table_name::text AS name FROM information_schema.tables
+         WHERE table_schema = 'public' AND table_name <> '_sqlx_migrations'"
+    };
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&pool).await.expect("the tables");
+    assert!(tables.len() >= 5, "{tables:?}");
+    let mut values = Vec::new();
+    for table in tables {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT * FROM {table}"));
+        for row in sqlx::query(sql).fetch_all(&pool).await.expect("the rows") {
+            for column in 0..row.len() {
+                if let Ok(Some(text)) = row.try_get::<Option<String>, _>(column) {
+                    values.push(text);
+                } else if let Ok(Some(bytes)) = row.try_get::<Option<Vec<u8>>, _>(column) {
+                    values.push(BASE64_URL_SAFE_NO_PAD.encode(&bytes));
+                    values.push(String::from_utf8_lossy(&bytes).into_owned());
+                }
+            }
+        }
+    }
+    pool.close().await;
+    values.sort();
+    values.dedup();
+    values
+}
+
+async fn nothing_in_a_dump_is_a_credential(database: Database) {
+    let house = House::new(&database).await;
+    let ada = house.create("ada", pb::Role::User).await;
+    let (admin, them) = (house.admin().await, house.enter("ada").await);
+    house.refresh(&them.refresh).await.expect("a successor");
+    let ticket = admin.ticket().await.expect("a ticket");
+    let values = dump(database.url()).await;
+    assert!(values.contains(&ada.email) && values.iter().any(|value| value.starts_with("$argon2id$")), "it is a dump");
+    for secret in [&admin.cookie, &them.cookie, &admin.refresh, &them.refresh, &ticket] {
+        assert!(!values.contains(secret), "{secret} stands there as it is");
+    }
+    for value in &values {
+        assert!(house.me(value).await.is_err(), "{value} is a token");
+        assert!(house.refresh(value).await.is_err(), "{value} is a refresh token");
+        assert!(house.exchange(value).await.is_err(), "{value} is a cookie");
+        assert!(house.redeem(value).await.is_err(), "{value} is a ticket");
+    }
+    // A hash each: only what could be a password.
+    for value in values.iter().filter(|value| value.len() > 8) {
+        for name in ["admin", "ada"] {
+            assert!(house.sign_in(name, value).await.is_err(), "{value} is the password of {name}");
+        }
+    }
+    // What was tried has touched nothing.
+    for session in [&admin, &them] {
+        session.me().await.expect("still in");
+    }
+    house.redeem(&ticket).await.expect("the ticket itself still works");
+}

@@ -1,0 +1,168 @@
+//! Starting: the first admin, the secret, the keys; and starting again.
+
+use std::{
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    sync::{Arc, Mutex},
+};
+
+use turnpike_auth::POLICY;
+use turnpike_proto::auth::v1 as pb;
+use turnpike_testkit::Database;
+
+use crate::house::{House, OTHER_PASSWORD, PASSWORD, Plan};
+
+on_both!(
+    a_restart_keeps_admin_keys_and_sessions,
+    the_first_admin_is_made_once,
+    a_weak_first_password_stops_the_start,
+    two_instances_are_one_service,
+);
+
+#[test]
+fn every_method_says_who_may_call_it() {
+    assert_eq!(turnpike_kit::mismatches(POLICY), Vec::<String>::new());
+}
+
+async fn jwks(house: &House) -> String {
+    house.client().get_jwks(pb::GetJwksRequest {}).await.expect("the keys").into_inner().jwks_json
+}
+
+async fn a_restart_keeps_admin_keys_and_sessions(database: Database) {
+    let mut house = House::new(&database).await;
+    assert!(house.service.first_admin().is_some());
+    let (admin, before) = (house.admin().await, jwks(&house).await);
+    let rotated = house.refresh(&admin.refresh).await.expect("a successor");
+    house.restart().await;
+    assert!(house.service.first_admin().is_none(), "there is one already");
+    assert_eq!(jwks(&house).await, before);
+    assert_eq!(house.me(admin.access.expose()).await.expect("signed in"), admin.user);
+    house.exchange(&admin.cookie).await.expect("the cookie works");
+    let again = house.refresh(&admin.refresh).await.expect("the grace goes on");
+    assert_eq!(again.refresh_token, rotated.refresh_token);
+    house.admin().await;
+}
+
+async fn the_first_admin_is_made_once(database: Database) {
+    let house = House::new(&database).await;
+    let made = house.service.first_admin().expect("made");
+    assert_eq!(made.email, "admin@turnpike.local");
+    assert!(made.generated.is_none(), "what was configured is not told again");
+    // neither another password nor another address makes a second one
+    let again = Plan::default()
+        .with("TURNPIKE_ADMIN_PASSWORD", OTHER_PASSWORD)
+        .with("TURNPIKE_ADMIN_EMAIL", "root@example.com")
+        .start(&database)
+        .await
+        .expect("a service");
+    assert!(again.service.first_admin().is_none());
+    let list = again.admin().await;
+    let request = list.access.request(pb::ListUsersRequest::default());
+    assert_eq!(list.client().list_users(request).await.expect("a list").into_inner().users.len(), 1);
+}
+
+async fn a_weak_first_password_stops_the_start(database: Database) {
+    for weak in ["short", "password1234", "admin@turnpike.local", &"x".repeat(300)] {
+        let started = Plan::default().with("TURNPIKE_ADMIN_PASSWORD", weak).start(&database).await;
+        let said = format!("{:#}", started.err().expect("refused"));
+        assert!(said.contains("TURNPIKE_ADMIN_PASSWORD"), "{said}");
+        assert!(!said.contains(weak), "{said}");
+    }
+    let started = Plan::default().with("TURNPIKE_ADMIN_EMAIL", "nobody").start(&database).await;
+    assert!(format!("{:#}", started.err().expect("refused")).contains("TURNPIKE_ADMIN_EMAIL"));
+    House::new(&database).await; // and nothing was left behind by the failed starts
+}
+
+/// Two that start at once on an empty database: both come up, there is one admin, and each accepts the other's sessions.
+async fn two_instances_are_one_service(database: Database) {
+    let plan = || Plan::default().with("TURNPIKE_AUTH_SECRET", &"of both ".repeat(8));
+    let (one, two) = tokio::join!(plan().start(&database), plan().start(&database));
+    let (one, two) = (one.expect("the one"), two.expect("the other"));
+    let made = [&one, &two].into_iter().filter(|house| house.service.first_admin().is_some()).count();
+    assert_eq!(made, 1, "one of them has made the admin");
+    let admin = one.admin().await;
+    two.me(admin.access.expose()).await.expect("a token of the other");
+    let successor = two.refresh(&admin.refresh).await.expect("a successor");
+    let again = one.refresh(&admin.refresh).await.expect("the same one");
+    assert_eq!(again.refresh_token, successor.refresh_token);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_is_its_owners_alone() {
+    let database = Database::sqlite();
+    let house = House::new(&database).await;
+    let path = house.data.path().join("auth.secret");
+    assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+    let entries: Vec<_> = house.data.path().read_dir().expect("a directory").collect();
+    assert_eq!(entries.len(), 1, "no draft is left: {entries:?}");
+}
+
+/// Two processes that share a directory and start at once have one secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_secret_for_all_who_start_at_once() {
+    let database = Database::sqlite();
+    let house = House::new(&database).await;
+    std::fs::remove_file(house.data.path().join("auth.secret")).expect("a fresh start");
+    let ((_, one), (_, two)) = tokio::join!(house.second_instance(), house.second_instance());
+    let key = async |service: &turnpike_auth::Service| {
+        let transport = turnpike_kit::Transport::direct(service.routes());
+        let mut client = pb::auth_service_client::AuthServiceClient::new(transport);
+        client.get_jwks(pb::GetJwksRequest {}).await.expect("the keys").into_inner().jwks_json
+    };
+    assert_eq!(key(&one).await, key(&two).await);
+}
+
+/// Everything that is logged, down to debug.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("the lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// On one thread, so that the log is this test's own.
+#[tokio::test]
+async fn no_credential_is_ever_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+
+    let database = Database::sqlite();
+    let house = Plan::default().with("TURNPIKE_ADMIN_PASSWORD", "").start(&database).await.expect("a service");
+    let generated = {
+        use secrecy::ExposeSecret;
+        let made = house.service.first_admin().expect("made");
+        made.generated.as_ref().expect("generated").expose_secret().to_owned()
+    };
+    let answer = house.sign_in("admin", &generated).await.expect("the generated password works");
+    let tokens = answer.tokens.expect("tokens");
+    let pair = house.refresh(&tokens.refresh_token).await.expect("a successor");
+    let mut secrets = vec![generated, answer.session_token, tokens.access_token, tokens.refresh_token];
+    secrets.extend([pair.access_token, pair.refresh_token]);
+    house.sign_in("admin", PASSWORD).await.expect_err("wrong");
+    house.exchange(&secrets[1]).await.expect("a token");
+    house
+        .client()
+        .logout(pb::LogoutRequest { session_token: secrets[1].clone(), ..Default::default() })
+        .await
+        .expect("out");
+    secrets.push(PASSWORD.to_owned());
+    secrets.push(std::fs::read_to_string(house.data.path().join("auth.secret")).expect("the secret"));
+
+    let logged = String::from_utf8(log.0.lock().expect("the lock").clone()).expect("text");
+    assert!(logged.contains("the first admin was made"), "{logged}");
+    for secret in secrets {
+        assert!(!logged.contains(secret.trim()), "{secret} is in the log");
+    }
+}
