@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 use turnpike_bus::{Bus, Limits};
 use turnpike_event::CommandState;
 use turnpike_fault::Kind;
@@ -15,7 +11,7 @@ use turnpike_token::Role;
 use crate::{
     caller::{MOTOR, State},
     script::OnCancel,
-    world::World,
+    world::{World, freeze},
 };
 
 on_both!(
@@ -103,16 +99,6 @@ async fn a_pending_command_never_leaves(database: Database) {
     assert_eq!(end.state(), State::Cancelled);
     assert_eq!(world.script.total(), 0);
     assert_eq!(caller.story(&world, id).await, ["pending", "cancelled."]);
-}
-
-/// Every command to it waits from now on, as on a machine that stalls.
-async fn freeze(redis: &RedisServer) {
-    let address = redis.url().trim_start_matches("redis://").to_owned();
-    let mut stream = TcpStream::connect(address).await.expect("a Redis of ours");
-    stream.write_all(b"CLIENT PAUSE 600000 ALL\r\n").await.expect("a Redis of ours");
-    let mut answer = [0; 5];
-    stream.read_exact(&mut answer).await.expect("an answer");
-    assert_eq!(&answer, b"+OK\r\n");
 }
 
 async fn a_cancel_and_an_answer_race(database: Database) {

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use turnpike_bus::{Bus, Limits};
 use turnpike_event::CommandState;
 use turnpike_proto::vehicle::v1 as pb;
-use turnpike_testkit::{Database, eventually};
+use turnpike_testkit::{Database, RedisServer, eventually};
 use turnpike_token::Role;
 
 use crate::{
     caller::{MOTOR, State},
     script::OnExecute,
-    world::World,
+    world::{World, freeze},
 };
 
 on_both!(
@@ -21,7 +22,9 @@ on_both!(
     what_was_handed_over_unheard_is_asked_again_only_if_it_is_a_read,
     a_connector_that_died_in_between_is_noticed,
     two_services_share_the_work,
-    one_that_loses_its_lease_writes_nothing_more,
+    leases_that_end_while_events_come,
+    one_that_lost_its_command_writes_nothing_more,
+    what_never_left_does_not_leave_late,
 );
 
 /// How long a silent conductor is waited for.
@@ -177,7 +180,7 @@ async fn two_services_share_the_work(database: Database) {
 }
 
 /// All leases end at once, again and again, while events come: some conductors are overtaken in the middle of recording.
-async fn one_that_loses_its_lease_writes_nothing_more(database: Database) {
+async fn leases_that_end_while_events_come(database: Database) {
     let world = World::new(database);
     let (first, second) = (world.start().await, world.start().await);
     let person = world.person(Role::Engineer);
@@ -199,4 +202,43 @@ async fn one_that_loses_its_lease_writes_nothing_more(database: Database) {
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
     assert_eq!(caller.story(&world, id).await.len(), 43, "every event once, in order");
     assert_eq!(world.script.times(id), 1);
+}
+
+/// A conductor that stalls and wakes finds that another has its command: the fence is higher, and its own word counts no more.
+async fn one_that_lost_its_command_writes_nothing_more(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let at_rest = instance.tasks();
+    let caller = world.person(Role::Engineer).at(&instance);
+    let id = caller.send("ECUReset", MOTOR).await;
+    world.script.has(id).await;
+    eventually("the first event", 10, || async { (caller.record(id).await.len() == 1).then_some(()) }).await;
+    world.execute("UPDATE commands SET fence = fence + 1, lease_until = 9000000000000000").await;
+    world.say(id, CommandState::InProgress).await.expect("open");
+    world.say(id, CommandState::Completed).await.expect("open");
+    eventually("the conductor to leave it", 10, || async { (instance.tasks() <= at_rest).then_some(()) }).await;
+    assert_eq!(caller.get(id).await.state(), State::Dispatched);
+    assert_eq!(caller.record(id).await.len(), 1, "the other one records the rest");
+    world.execute("UPDATE commands SET lease_until = 0").await;
+    world.hand.advance(Duration::from_secs(1));
+    assert_eq!(caller.end(id).await.state(), State::Completed);
+    assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "completed."]);
+}
+
+async fn what_never_left_does_not_leave_late(database: Database) {
+    let mut redis = RedisServer::start(false).await;
+    let world = World::on(database, Bus::redis(&redis.url(), Limits::default()).expect("a URL"));
+    let first = world.start().await;
+    let person = world.person(Role::Engineer);
+    freeze(&redis).await;
+    let id = person.at(&first).send("ECUReset", MOTOR).await;
+    assert_eq!(person.at(&first).get(id).await.state(), State::Pending);
+    first.kill();
+    world.hand.advance(Duration::from_secs(30));
+    redis.restart().await;
+    let second = world.start().await;
+    let caller = person.at(&second);
+    let end = world.pushing(caller.end(id)).await;
+    assert_eq!((end.state(), world.script.total()), (State::TimedOut, 0));
+    assert_eq!(caller.story(&world, id).await, ["pending", "timed_out."]);
 }

@@ -4,11 +4,16 @@ use std::{net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::SecretBox;
-use tokio::runtime::Runtime;
+use sqlx::{AnyConnection, Connection, Executor};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::Runtime,
+};
 use turnpike_bus::{Bus, Limits, PublishError};
 use turnpike_event::{Body, CommandId, CommandState, Event, Json, Offset, Record, Topic, UserId};
 use turnpike_kit::{AccessToken, Clock, ClockHand, Environment, Outbound, Process, Transport, Verifier, grpc};
-use turnpike_testkit::Database;
+use turnpike_testkit::{Database, RedisServer};
 use turnpike_token::{Claims, KeySet, Role, SigningKey};
 use turnpike_vehicles::{Config, Deps, Service};
 use uuid::Uuid;
@@ -76,8 +81,9 @@ impl World {
             connectors: vec![("fleet".to_owned(), self.connector.clone())],
         };
         let starting = process.clone();
-        let address: SocketAddr = runtime
-            .spawn(async move {
+        let handle = runtime.handle().clone();
+        let started = tokio::task::spawn_blocking(move || {
+            handle.block_on(async move {
                 let config = Config::new(&starting.env).expect("valid");
                 let service = Service::bind(config, &starting, deps).await.expect("it starts");
                 let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
@@ -85,8 +91,8 @@ impl World {
                 grpc::serve(&starting, listener, service.routes());
                 address
             })
-            .await
-            .expect("no panic");
+        });
+        let address: SocketAddr = started.await.expect("no panic");
         let transport = Transport::connect(&format!("http://{address}"), &Outbound::default()).expect("a URL");
         // Calls that wait for a vehicle to stop end by the service's clock, not by ours.
         Instance { runtime: Some(runtime), process, transport: transport.deadline(Duration::from_secs(30)) }
@@ -139,6 +145,12 @@ impl World {
         Event { at: self.clock.now(), traceparent: None, body }
     }
 
+    /// Does to the database what another instance would do.
+    pub async fn execute(&self, sql: &'static str) {
+        let mut connection = AnyConnection::connect(self.database.url()).await.expect("the database");
+        connection.execute(sql).await.expect("good SQL");
+    }
+
     /// Everything on a command's topic.
     pub async fn topic(&self, id: CommandId) -> Vec<Record> {
         self.bus.read(&Topic::Response(id), None, 1000).await.expect("a bus").records
@@ -173,6 +185,11 @@ impl Instance {
         self.runtime.take().expect("running").shutdown_background();
     }
 
+    /// How many tasks it has.
+    pub fn tasks(&self) -> usize {
+        self.process.tasks.len()
+    }
+
     /// What died that must not.
     pub fn failed(&self) -> Option<&'static str> {
         self.process.tasks.failed()
@@ -185,6 +202,16 @@ impl Drop for Instance {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Every command to it waits from now on, as on a machine that stalls.
+pub async fn freeze(redis: &RedisServer) {
+    let address = redis.url().trim_start_matches("redis://").to_owned();
+    let mut stream = TcpStream::connect(address).await.expect("a Redis of ours");
+    stream.write_all(b"CLIENT PAUSE 600000 ALL\r\n").await.expect("a Redis of ours");
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"+OK\r\n");
 }
 
 /// Status, response and error events of a command in a word each; a final one ends with a full stop.
