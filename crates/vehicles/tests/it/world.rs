@@ -69,8 +69,13 @@ impl World {
         instance
     }
 
-    /// Starts a service.
+    /// Starts a service, and waits for nothing.
     pub async fn start_alone(&self) -> Instance {
+        self.start_on(self.connector.clone()).await
+    }
+
+    /// Starts a service that reaches the fleet by a way of its own.
+    pub async fn start_on(&self, connector: Transport) -> Instance {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let env = Environment::new([("TURNPIKE_VEHICLES_DATABASE_URL", self.database.url())]).expect("a known name");
@@ -78,7 +83,7 @@ impl World {
         let deps = Deps {
             bus: self.bus.clone(),
             verifier: Verifier::local(KeySet::new([self.key.public()])),
-            connectors: vec![("fleet".to_owned(), self.connector.clone())],
+            connectors: vec![("fleet".to_owned(), connector)],
         };
         let starting = process.clone();
         let handle = runtime.handle().clone();
