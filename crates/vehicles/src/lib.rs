@@ -6,6 +6,7 @@ mod commands;
 mod conductor;
 mod config;
 mod fleet;
+mod handover;
 mod lifecycle;
 mod registry;
 mod rpc;
