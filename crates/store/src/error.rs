@@ -6,18 +6,25 @@ use sqlx::Error;
 use tracing::{error, warn};
 use turnpike_fault::{Fault, Kind};
 
-/// Whether it is the database that is away, and not the statement that is wrong.
+/// Whether it is the database that is away, and not the statement that is wrong: trying again helps.
 pub fn is_away(error: &Error) -> bool {
     match error {
         Error::PoolTimedOut | Error::PoolClosed | Error::Io(_) | Error::Tls(_) | Error::WorkerCrashed => true,
-        // SQLSTATE classes: connection (08), resources (53), operator intervention (57), system (58), read-only standby;
-        // of SQLite: busy, locked, I/O, full
-        Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "53", "57", "58", "25006"].iter().any(|class| code.len() == 5 && code.starts_with(class))
-                || matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(5 | 6 | 10 | 13)) && code.len() < 5
-        }),
+        // a proxy that accepts and hangs up, because there is nothing behind it
+        Error::Protocol(_) => true,
+        Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
         _ => false,
     }
+}
+
+/// Postgres says five characters, of which the first two are the class; SQLite a number, whose lowest byte is the class.
+fn passes(code: &str) -> bool {
+    if code.len() == 5 {
+        // a rolled-back transaction (two have waited for each other), connection, resources, operator, system; a standby
+        return code == "25006" || ["40", "08", "53", "57", "58"].iter().any(|class| code.starts_with(class));
+    }
+    // busy, locked, an I/O error, a full disk
+    code.parse::<u32>().is_ok_and(|code| [5, 6, 10, 13].contains(&(code & 0xff)))
 }
 
 /// The failure as it may travel. This is where a database error stops travelling, so it is logged here.

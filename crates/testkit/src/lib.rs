@@ -8,6 +8,7 @@ mod servers;
 mod stack;
 mod wait;
 mod watch;
+mod wire;
 
 pub use database::Database;
 pub use person::{Answer, Person};
@@ -16,3 +17,4 @@ pub use servers::{RedisServer, free_port, postgres_url, redis_url};
 pub use stack::{ADMIN_PASSWORD, One, Stack};
 pub use wait::{eventually, within};
 pub use watch::{Closed, Watch};
+pub use wire::Wire;

@@ -1,0 +1,39 @@
+//! A store on real databases: opened by several at once, written by many, left half-way.
+
+/// Each test twice: on SQLite and on Postgres.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(turnpike_testkit::Database::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(turnpike_testkit::Database::postgres().await).await;
+            })*
+        }
+    };
+}
+
+mod away;
+mod bounds;
+mod opening;
+mod writing;
+
+use sqlx::migrate::Migrator;
+use turnpike_store::{Migrations, OpenError, Store};
+
+static SQLITE: Migrator = sqlx::migrate!("tests/it/migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("tests/it/migrations/postgres");
+
+async fn open(url: &str) -> Result<Store, OpenError> {
+    Store::open(url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES }).await
+}
+
+async fn count(store: &Store, table: &'static str) -> i64 {
+    let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+    sqlx::query_scalar(sql).fetch_one(store.pool()).await.expect("a number")
+}
