@@ -96,6 +96,15 @@ impl House {
         begin(&self.plan, &self.url, self.data.path().to_owned(), self.clock.clone()).await.expect("a second instance")
     }
 
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.plan.bus
+    }
+
+    /// Another bus, from the next start on.
+    pub(crate) fn take_bus(&mut self, bus: Bus) {
+        self.plan.bus = bus;
+    }
+
     pub(crate) fn client(&self) -> Client {
         AuthServiceClient::new(Transport::direct(self.service.routes()))
     }

@@ -25,16 +25,19 @@ async fn what_ended_without_a_bus_is_told_when_it_is_back(database: Database) {
 }
 
 async fn what_one_instance_left_behind_the_next_one_tells(database: Database) {
-    let mut redis = RedisServer::start(true).await;
-    let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
-    let mut house = Plan { bus: bus.clone(), ..Plan::default() }.start(&database).await.expect("a service");
+    let redis = RedisServer::start(true).await;
+    let bus = || Bus::redis(&redis.url(), Limits::default()).expect("a URL");
+    let mut house = Plan { bus: bus(), ..Plan::default() }.start(&database).await.expect("a service");
     let admin = house.admin().await;
     let session = admin.session_id().await;
-    let mut ear = Ear::on(&bus).await;
-    redis.kill();
+    house.bus().shutdown().await; // this one never comes back, and says so at once
     admin.log_out().await;
-    house.restart().await; // the bus is still away
-    redis.restart().await;
+    house.restart().await; // an instance tries at its start; this one tries in vain
+    house.restart().await; // and has tried, for it has stopped
+    assert_eq!(outbox(&database).await, 1, "what was not told is kept");
+    house.take_bus(bus());
+    let mut ear = house.listen().await;
+    house.restart().await;
     assert_eq!(ear.hear_end(session).await, EndReason::Logout);
     // it is told and forgotten: a restart has nothing left to say
     eventually("an empty outbox", 10, || async { (outbox(&database).await == 0).then_some(()) }).await;
