@@ -116,18 +116,18 @@ fn health_service(
     process.tasks.spawn("grpc health", Death::Ends, async move {
         let mut changes = health.subscribe();
         loop {
-            let well = health.missing().is_empty() && !stopping.is_cancelled();
+            let stopped = stopping.is_cancelled();
+            let well = !stopped && health.missing().is_empty();
             let status = if well { ServingStatus::Serving } else { ServingStatus::NotServing };
             for name in policy::services(policy).into_iter().chain([""]) {
                 reporter.set_service_status(name, status).await;
             }
-            tokio::select! {
-                changed = changes.changed(), if !stopping.is_cancelled() => if changed.is_err() { return },
-                () = stopping.cancelled(), if well => {}
-                else => return,
-            }
-            if stopping.is_cancelled() && !well {
+            if stopped {
                 return;
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = stopping.cancelled() => {}
             }
         }
     });
