@@ -41,7 +41,7 @@ fn root() -> PathBuf {
 
 fn metadata(arguments: &[&str]) -> Value {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--offline", "--format-version", "1"]).args(arguments);
+    cargo.args(["metadata", "--offline", "--locked", "--format-version", "1"]).args(arguments);
     let output = cargo.current_dir(root()).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
