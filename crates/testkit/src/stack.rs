@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 use turnpike_proto::vehicle::v1::mock_vehicle_control_client::MockVehicleControlClient;
 
-use crate::{Person, RedisServer, Running, eventually, free_port};
+use crate::{Person, RedisServer, Running, eventually};
 
 /// Of the first admin.
 pub const ADMIN_PASSWORD: &str = "a long enough pass phrase";
@@ -37,8 +37,9 @@ impl Stack {
         let mut shared: BTreeMap<String, String> = BTreeMap::new();
         let mut set = |name: &str, value: String| shared.insert(name.to_owned(), value);
         let mut private = Vec::new();
+        let mut ports = ports(3 + gateways).into_iter();
         let mut address = || {
-            let port = eventually_two_ports();
+            let port = ports.next().expect("as many as were asked for");
             private.push(format!("http://127.0.0.1:{}", port + 1000));
             format!("127.0.0.1:{port}")
         };
@@ -134,7 +135,7 @@ impl One {
     /// Starts it with these variables and waits until it says that it is ready.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a directory");
-        let mock = format!("127.0.0.1:{}", eventually_two_ports());
+        let mock = format!("127.0.0.1:{}", ports(1)[0]);
         let mut shared: BTreeMap<String, String> =
             defaults().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         shared.insert("TURNPIKE_HTTP".to_owned(), "127.0.0.1:0".to_owned());
@@ -183,15 +184,22 @@ fn defaults() -> [(&'static str, &'static str); 7] {
     ]
 }
 
-/// A port whose private neighbour, a thousand further up, is free as well.
-fn eventually_two_ports() -> u16 {
-    loop {
-        let port = free_port();
-        let both = port < 64_000 && std::net::TcpListener::bind(("127.0.0.1", port + 1000)).is_ok();
-        if both {
-            return port;
+/// Ports whose private neighbours, a thousand further up, are free as well; all are held until all are found, so that none is
+/// another's neighbour.
+fn ports(count: usize) -> Vec<u16> {
+    let bind = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).ok();
+    let mut held = Vec::new();
+    let mut found = Vec::new();
+    while found.len() < count {
+        let public = bind(0).expect("a free port");
+        let port = public.local_addr().expect("a bound socket").port();
+        let private = if port < 64_000 { bind(port + 1000) } else { None };
+        if private.is_some() {
+            found.push(port);
         }
+        held.push((public, private));
     }
+    found
 }
 
 async fn wait_ready(private: &str) {
