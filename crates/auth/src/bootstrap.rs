@@ -48,9 +48,8 @@ pub async fn first_admin(
         username: USERNAME.to_owned(),
         display_name: "Administrator".to_owned(),
         role: Role::Admin,
-        password_hash,
     };
-    match users::create(store, &new, now).await {
+    match users::create(store, &new, &password_hash, now).await {
         Ok(_) => {
             info!(email, "the first admin was made");
             let generated = config.admin_password.is_none().then_some(password);

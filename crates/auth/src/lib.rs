@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bootstrap;
+mod changes;
 mod config;
 mod dice;
 mod limits;
@@ -8,6 +9,7 @@ mod login;
 mod outbox;
 mod password;
 mod refresh;
+mod revocations;
 mod rpc;
 mod secret;
 mod service;

@@ -1,6 +1,11 @@
 //! How often somebody may try to sign in.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
 use governor::{
     DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
@@ -54,9 +59,10 @@ impl Logins {
         let Some(keyed) = &self.0 else { return Ok(()) };
         // A name may be long, and is somebody's: its hash is neither.
         let account = dice::hash(&users::key(identifier));
+        let address = network(address);
         let counted = keyed
             .address
-            .check_key(&address.to_owned())
+            .check_key(&address)
             .and_then(|()| keyed.pair.check_key(&format!("{address} {account}")))
             .and_then(|()| keyed.account.check_key(&account));
         counted.map_err(|until| too_many(&until))
@@ -69,7 +75,33 @@ impl Logins {
     }
 }
 
+/// What one customer of a network has for himself: an IPv4 address, or 2^64 of IPv6 (RFC 6177).
+fn network(address: &str) -> String {
+    match address.parse().map(|ip: IpAddr| ip.to_canonical()) {
+        Ok(IpAddr::V6(ip)) => {
+            let [a, b, c, d, ..] = ip.segments();
+            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        Ok(IpAddr::V4(ip)) => ip.to_string(),
+        Err(_) => address.to_owned(),
+    }
+}
+
 fn too_many(until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Fault {
     let wait = until.wait_time_from(DefaultClock::default().now());
     Fault::new(Kind::RateLimited, "Too many attempts to sign in").retry_after(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_customer_of_a_network_is_one_address() {
+        assert_eq!(network("203.0.113.7"), "203.0.113.7");
+        assert_eq!(network("::ffff:203.0.113.7"), "203.0.113.7");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2:ffff::1"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("a socket"), "a socket");
+    }
 }

@@ -54,7 +54,7 @@ pub async fn login(
         let verdict = hasher.verify(attempt.password.clone(), known).await?;
         let Some((user, checked)) = found.filter(|(user, _)| verdict.right && user.active) else { break };
         let proof = Proof { renewed: renewed(hasher, &attempt.password, verdict, &checked).await, checked };
-        match sessions::begin(store, &user, &proof, &attempt.ip, &attempt.user_agent, now).await {
+        match sessions::begin(store, user.id, &proof, &attempt.ip, &attempt.user_agent, now).await {
             Err(SessionError::Over) => {}
             begun => {
                 let begun = begun?;

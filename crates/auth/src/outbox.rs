@@ -11,15 +11,12 @@ use turnpike_bus::Bus;
 use turnpike_event::{Body, Event, Topic};
 use turnpike_kit::{Context, Death, Process};
 use turnpike_store::Store;
-use uuid::Uuid;
 
 /// Lays a word out.
 pub async fn put(tx: &mut Transaction<'_, Any>, body: Body, now: Timestamp) -> Result<(), sqlx::Error> {
     let event = Event { at: now, traceparent: Some(Context::current().traceparent()), body };
-    // Ids of one process sort by their making, those of several nearly so; no word depends on another's order but the words
-    // about one account, whose changes take turns.
-    sqlx::query("INSERT INTO outbox (id, event) VALUES ($1, $2)")
-        .bind(Uuid::now_v7().to_string())
+    // The database numbers them. Words about one account are in order: whoever changes it has locked it before.
+    sqlx::query("INSERT INTO outbox (event) VALUES ($1)")
         .bind(event.to_bytes().to_vec())
         .execute(&mut **tx)
         .await
@@ -73,7 +70,7 @@ async fn drain(store: &Store, bus: &Bus) -> Result<bool, anyhow::Error> {
         let event = Event::from_bytes(row.try_get::<Vec<u8>, _>("event")?.into());
         bus.publish(&Topic::Sessions, &event).await?;
         sqlx::query("DELETE FROM outbox WHERE id = $1")
-            .bind(row.try_get::<String, _>("id")?)
+            .bind(row.try_get::<i64, _>("id")?)
             .execute(store.pool())
             .await?;
     }

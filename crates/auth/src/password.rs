@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::Semaphore, time::timeout};
+use tracing::error;
 use turnpike_fault::{Fault, Kind};
 
 use crate::dice;
@@ -56,17 +58,20 @@ const MAX_WAITING: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Hasher {
-    /// Computes the dummy's hash, which takes as long as a login.
-    pub async fn new() -> Self {
+    /// Computes the dummy's hash, which takes as long as a login. Fails where no hash can be made at all.
+    pub async fn new() -> anyhow::Result<Self> {
         let hash = || hash(&SecretString::from(dice::token()));
-        let dummy = tokio::task::spawn_blocking(hash).await.ok().and_then(Result::ok).unwrap_or_default();
+        let dummy = tokio::task::spawn_blocking(hash).await?.context("passwords cannot be hashed")?;
         let inner = Inner { places: Arc::new(Semaphore::new(AT_ONCE)), waiting: AtomicUsize::new(0), dummy };
-        Self(Arc::new(inner))
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The hash of a new password, in PHC format.
     pub async fn hash(&self, password: SecretString) -> Result<String, Fault> {
-        self.run(move || hash(&password)).await?.map_err(|_| Fault::internal())
+        self.run(move || hash(&password)).await?.map_err(|error| {
+            error!(%error, "a password could not be hashed");
+            Fault::internal()
+        })
     }
 
     /// Whether a password is the one of a hash; the same work where there is none. One that is too long is nobody's, and
@@ -156,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_is_verified_and_an_old_one_noticed() {
-        let hasher = Hasher::new().await;
+        let hasher = Hasher::new().await.expect("hashes");
         let password = || SecretString::from("correct horse battery staple");
         let known = hasher.hash(password()).await.expect("hashed");
         assert!(known.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{known}");
@@ -174,7 +179,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_would_wait_too_long_is_told_so() {
-        let hasher = Hasher::new().await;
+        let hasher = Hasher::new().await.expect("hashes");
         let _all =
             hasher.0.places.clone().acquire_many_owned(u32::try_from(AT_ONCE).expect("few")).await.expect("open");
         let fault = hasher.verify(SecretString::from("x"), None).await.expect_err("no place");

@@ -1,17 +1,27 @@
 //! The refresh token: version ‖ session ‖ counter ‖ HMAC. The database knows the session's counter and not the key, so nothing in
 //! it can make or replay a token; and the successor of a token is always the same one, so a lost answer can be asked for again.
 
+use std::time::Duration;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sha2::Sha256;
-use turnpike_event::SessionId;
+use sqlx::Row;
+use turnpike_event::{EndReason, SessionId};
+use turnpike_store::{Store, from_micros, micros};
 use uuid::Uuid;
 
-use crate::secret::ServerSecret;
+use crate::{
+    secret::ServerSecret,
+    sessions::{self, Active, IDLE, SessionError},
+};
 
 const VERSION: u8 = 1;
 const BODY: usize = 1 + 16 + 8;
+/// A token that was just replaced still gets its successor: answers are lost, and tabs race.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// A token whose seal holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +70,43 @@ impl Refresh {
         mac.update(&self.body());
         mac
     }
+}
+
+/// Uses a refresh token up. Of many that present the same one, one advances the counter and all get the same successor; one
+/// who presents it after the grace has a copy that they should not have, and the session ends.
+pub async fn rotate(store: &Store, token: Refresh, now: Timestamp) -> Result<Active, SessionError> {
+    let counter = i64::try_from(token.counter).map_err(|_| SessionError::Over)?;
+    let session = token.session_id.to_string();
+    let advanced = sqlx::query(
+        "UPDATE sessions SET refresh_counter = refresh_counter + 1, refreshed_at = $1, last_seen_at = $1, expires_at = $2
+         WHERE id = $3 AND refresh_counter = $4 AND ended_at IS NULL AND expires_at > $1",
+    )
+    .bind(micros(now))
+    .bind(micros(now + IDLE))
+    .bind(&session)
+    .bind(counter)
+    .execute(store.pool())
+    .await?;
+    if advanced.rows_affected() == 0 {
+        let row = sqlx::query("SELECT refresh_counter, refreshed_at FROM sessions WHERE id = $1 AND ended_at IS NULL")
+            .bind(&session)
+            .fetch_optional(store.pool())
+            .await?
+            .ok_or(SessionError::Over)?;
+        let [current, refreshed_at]: [i64; 2] = [row.try_get("refresh_counter")?, row.try_get("refreshed_at")?];
+        let just_replaced = current == counter + 1 && from_micros(refreshed_at) + GRACE >= now;
+        if !just_replaced {
+            if current > counter {
+                let mut tx = store.begin().await?;
+                sessions::end_one(&mut tx, &session, EndReason::ReuseDetected, now).await?;
+                tx.commit().await?;
+            }
+            return Err(SessionError::Over);
+        }
+    }
+    let session = sessions::of_id(store, token.session_id, now).await?;
+    // The successor of what was presented, whatever has come since.
+    Ok(Active { counter: token.counter + 1, ..session })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tonic::{Request, Response, Status};
-use turnpike_event::{Body, EndReason, UserId};
+use turnpike_event::{EndReason, UserId};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Access, Caller, Clock, Policy, caller};
 use turnpike_proto::auth::v1::{self as pb, auth_service_server::AuthService};
@@ -12,15 +12,17 @@ use turnpike_token::{Claims, LIFETIME, Role, SigningKey};
 use uuid::Uuid;
 
 use crate::{
+    changes::{self, Change},
     limits::Logins,
     login::{self, Attempt},
-    outbox::{self, Bell},
-    password::{self, Hasher},
-    refresh::Refresh,
+    outbox::Bell,
+    password::Hasher,
+    refresh::{self, Refresh},
+    revocations,
     secret::ServerSecret,
     sessions::{self, Active, Session, SessionError},
     tickets,
-    users::{self, Change, New, User, UserError},
+    users::{self, New, User, UserError},
 };
 
 /// Who may call what.
@@ -119,9 +121,9 @@ impl AuthService for Rpc {
         let now = self.clock.now();
         let token = Refresh::open(&request.into_inner().refresh_token, &self.secret)
             .ok_or_else(|| Fault::from(SessionError::Over))?;
-        let rotated = sessions::rotate(&self.store, token, now).await;
+        let rotated = refresh::rotate(&self.store, token, now).await;
         self.bell.ring(); // a reuse has ended the session
-        Ok(Response::new(self.pair(&rotated.map_err(Fault::from)?, now)))
+        Ok(Response::new(self.pair(&rotated?, now)))
     }
 
     async fn logout(&self, request: Request<pb::LogoutRequest>) -> Result<Response<pb::LogoutResponse>, Status> {
@@ -130,26 +132,16 @@ impl AuthService for Rpc {
         let request = request.into_inner();
         let by_cookie = match request.session_token.as_str() {
             "" => None,
-            cookie => match sessions::of_cookie(&self.store, cookie, now).await {
-                Ok(session) => Some((session.user.id, session.id)),
-                Err(SessionError::Database(error)) => return Err(turnpike_store::fault(error).into()),
-                Err(_) => None,
-            },
+            cookie => known(sessions::of_cookie(&self.store, cookie, now).await)?,
         };
         let by_refresh = match Refresh::open(&request.refresh_token, &self.secret) {
             None => None,
-            Some(token) => match sessions::of_id(&self.store, token.session_id, now).await {
-                Ok(session) => Some((session.user.id, session.id)),
-                Err(SessionError::Database(error)) => return Err(turnpike_store::fault(error).into()),
-                Err(_) => None,
-            },
+            Some(token) => known(sessions::of_id(&self.store, token.session_id, now).await)?,
         };
-        for (user, session) in [by_token, by_cookie, by_refresh].into_iter().flatten() {
+        let sessions = [by_cookie, by_refresh].map(|session| session.map(|session| (session.user.id, session.id)));
+        for (user, session) in by_token.into_iter().chain(sessions.into_iter().flatten()) {
             // Over already is what was asked for.
-            let ended = sessions::end(&self.store, user, session, EndReason::Logout, now).await;
-            if let Err(SessionError::Database(error)) = ended {
-                return Err(turnpike_store::fault(error).into());
-            }
+            known(sessions::end(&self.store, user, session, EndReason::Logout, now).await)?;
         }
         self.bell.ring();
         Ok(Response::new(pb::LogoutResponse {}))
@@ -160,8 +152,8 @@ impl AuthService for Rpc {
         request: Request<pb::ExchangeSessionRequest>,
     ) -> Result<Response<pb::AccessToken>, Status> {
         let now = self.clock.now();
-        let session = sessions::of_cookie(&self.store, &request.into_inner().session_token, now).await;
-        Ok(Response::new(self.short(&session.map_err(Fault::from)?, now)))
+        let session = sessions::of_cookie(&self.store, &request.into_inner().session_token, now).await?;
+        Ok(Response::new(self.short(&session, now)))
     }
 
     async fn redeem_ticket(
@@ -169,7 +161,7 @@ impl AuthService for Rpc {
         request: Request<pb::RedeemTicketRequest>,
     ) -> Result<Response<pb::AccessToken>, Status> {
         let now = self.clock.now();
-        let session = tickets::redeem(&self.store, &request.into_inner().ticket, now).await.map_err(Fault::from)?;
+        let session = tickets::redeem(&self.store, &request.into_inner().ticket, now).await?;
         Ok(Response::new(self.short(&session, now)))
     }
 
@@ -182,19 +174,16 @@ impl AuthService for Rpc {
         _: Request<pb::ListRevocationsRequest>,
     ) -> Result<Response<pb::ListRevocationsResponse>, Status> {
         let now = self.clock.now();
-        let sessions_ = sessions::ended_lately(&self.store, now).await.map_err(turnpike_store::fault)?;
-        let users_ = sessions::inactive_lately(&self.store, now).await.map_err(turnpike_store::fault)?;
-        let sessions_ = sessions_.into_iter().map(|(id, at)| pb::Revocation {
-            session_id: id.to_string(),
-            inactive_user_id: String::new(),
+        let sessions = revocations::sessions(&self.store, now).await.map_err(turnpike_store::fault)?;
+        let accounts = revocations::accounts(&self.store, now).await.map_err(turnpike_store::fault)?;
+        let sessions = sessions.into_iter().map(|(id, at)| (id.to_string(), String::new(), at));
+        let accounts = accounts.into_iter().map(|(id, at)| (String::new(), id.to_string(), at));
+        let revocations = sessions.chain(accounts).map(|(session_id, inactive_user_id, at)| pb::Revocation {
+            session_id,
+            inactive_user_id,
             at: Some(timestamp(at)),
         });
-        let users_ = users_.into_iter().map(|(id, at)| pb::Revocation {
-            session_id: String::new(),
-            inactive_user_id: id.to_string(),
-            at: Some(timestamp(at)),
-        });
-        Ok(Response::new(pb::ListRevocationsResponse { revocations: sessions_.chain(users_).collect() }))
+        Ok(Response::new(pb::ListRevocationsResponse { revocations: revocations.collect() }))
     }
 
     async fn get_me(&self, request: Request<pb::GetMeRequest>) -> Result<Response<pb::User>, Status> {
@@ -208,24 +197,9 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
         let (_, session) = self.session(&request, Role::User).await?;
         let request = request.into_inner();
-        let user = &session.user;
-        self.limits.count_again(user.id)?;
-        let old = users::password_hash(&self.store, user.id).await.map_err(Fault::from)?;
-        let verdict = self.hasher.verify(SecretString::from(request.current_password), Some(old)).await?;
-        if !verdict.right {
-            let fault = Fault::new(Kind::Invalid, "The current password is wrong").code_is("INVALID_PASSWORD");
-            return Err(fault.field("current_password", "is wrong").into());
-        }
-        password::judge(&request.new_password, "new_password", &[&user.email, &user.username])?;
-        let hash = self.hasher.hash(SecretString::from(request.new_password)).await?;
-        let now = self.clock.now();
-        let change = Change { password_hash: Some(hash), ..Change::default() };
-        let mut tx = self.store.begin().await.map_err(turnpike_store::fault)?;
-        users::change(&mut tx, user.id, &change, now).await.map_err(Fault::from)?;
-        sessions::end_all(&mut tx, user.id, Some(session.id), EndReason::PasswordChanged, now)
-            .await
-            .map_err(turnpike_store::fault)?;
-        tx.commit().await.map_err(turnpike_store::fault)?;
+        self.limits.count_again(session.user.id)?;
+        let (current, new) = (request.current_password.into(), request.new_password.into());
+        changes::change_password(&self.store, &self.hasher, &session, current, new, self.clock.now()).await?;
         self.bell.ring();
         Ok(Response::new(pb::ChangePasswordResponse {}))
     }
@@ -246,10 +220,8 @@ impl AuthService for Rpc {
         request: Request<pb::EndSessionRequest>,
     ) -> Result<Response<pb::EndSessionResponse>, Status> {
         let (_, session) = self.session(&request, Role::User).await?;
-        let id = request.into_inner().session_id.parse().map_err(|_| Fault::from(SessionError::NotFound))?;
-        sessions::end(&self.store, session.user.id, id, EndReason::Revoked, self.clock.now())
-            .await
-            .map_err(Fault::from)?;
+        let id = request.into_inner().session_id.parse().map_err(|_| SessionError::NotFound)?;
+        sessions::end(&self.store, session.user.id, id, EndReason::Revoked, self.clock.now()).await?;
         self.bell.ring();
         Ok(Response::new(pb::EndSessionResponse {}))
     }
@@ -266,7 +238,6 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::ListUsersResponse>, Status> {
         self.session(&request, Role::Admin).await?;
         let request = request.into_inner();
-        let invalid = |field, message| Fault::new(Kind::Validation, "The request is not valid").field(field, message);
         let limit = match request.limit {
             0 => 50,
             limit @ 1..=100 => limit,
@@ -276,7 +247,7 @@ impl AuthService for Rpc {
             "" => None,
             text => Some(text.parse().map_err(|_| invalid("cursor", "must be the one from the page before"))?),
         };
-        let mut users = users::list(&self.store, before, limit + 1).await.map_err(turnpike_store::fault)?;
+        let mut users = users::list(&self.store, before, limit + 1).await?;
         let more = users.len() > limit as usize;
         users.truncate(limit as usize);
         let next_cursor = users.last().filter(|_| more).map(|user| user.id.to_string()).unwrap_or_default();
@@ -287,22 +258,19 @@ impl AuthService for Rpc {
     async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Result<Response<pb::User>, Status> {
         self.session(&request, Role::Admin).await?;
         let id = parse_user_id(&request.into_inner().user_id)?;
-        Ok(Response::new(to_pb_user(users::get(&self.store, id).await.map_err(Fault::from)?)))
+        Ok(Response::new(to_pb_user(users::get(&self.store, id).await?)))
     }
 
     async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::User>, Status> {
         self.session(&request, Role::Admin).await?;
         let request = request.into_inner();
-        let role = parse_role(request.role())?.unwrap_or(Role::User);
-        let display_name = match request.display_name.trim() {
-            "" => request.username.clone(),
-            name => name.to_owned(),
+        let role = match request.role {
+            0 => Role::User,
+            given => parse_role(given)?,
         };
-        users::judge(&request.email, &request.username, &display_name)?;
-        password::judge(&request.password, "password", &[&request.email, &request.username])?;
-        let password_hash = self.hasher.hash(SecretString::from(request.password)).await?;
-        let new = New { email: request.email, username: request.username, display_name, role, password_hash };
-        let user = users::create(&self.store, &new, self.clock.now()).await.map_err(Fault::from)?;
+        let pb::CreateUserRequest { email, username, display_name, password, .. } = request;
+        let new = New { email, username, display_name, role };
+        let user = users::register(&self.store, &self.hasher, &new, password.into(), self.clock.now()).await?;
         Ok(Response::new(to_pb_user(user)))
     }
 
@@ -310,23 +278,14 @@ impl AuthService for Rpc {
         self.session(&request, Role::Admin).await?;
         let request = request.into_inner();
         let id = parse_user_id(&request.user_id)?;
-        let role = match request.role {
-            None => None,
-            Some(role) => parse_role(pb::Role::try_from(role).unwrap_or(pb::Role::Unspecified))?,
+        let change = Change {
+            role: request.role.map(parse_role).transpose()?,
+            active: request.active,
+            display_name: request.display_name,
+            password: request.password.map(SecretString::from),
         };
-        let current = users::get(&self.store, id).await.map_err(Fault::from)?;
-        if let Some(name) = &request.display_name {
-            users::judge(&current.email, &current.username, name)?;
-        }
-        let password_hash = match request.password {
-            None => None,
-            Some(password) => {
-                password::judge(&password, "password", &[&current.email, &current.username])?;
-                Some(self.hasher.hash(SecretString::from(password)).await?)
-            }
-        };
-        let change = Change { role, active: request.active, display_name: request.display_name, password_hash };
-        let user = self.apply(id, &change).await?;
+        let user = changes::update(&self.store, &self.hasher, id, change, self.clock.now()).await?;
+        self.bell.ring();
         Ok(Response::new(to_pb_user(user)))
     }
 
@@ -336,13 +295,7 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::DeleteUserResponse>, Status> {
         self.session(&request, Role::Admin).await?;
         let id = parse_user_id(&request.into_inner().user_id)?;
-        let now = self.clock.now();
-        let mut tx = self.store.begin().await.map_err(turnpike_store::fault)?;
-        users::delete(&mut tx, id, now).await.map_err(Fault::from)?;
-        sessions::end_all(&mut tx, id, None, EndReason::AccountInactive, now).await.map_err(turnpike_store::fault)?;
-        let word = Body::AccountChanged { user_id: id, active: false };
-        outbox::put(&mut tx, word, now).await.map_err(turnpike_store::fault)?;
-        tx.commit().await.map_err(turnpike_store::fault)?;
+        changes::delete(&self.store, id, self.clock.now()).await?;
         self.bell.ring();
         Ok(Response::new(pb::DeleteUserResponse {}))
     }
@@ -353,7 +306,7 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
         let (_, session) = self.session(&request, Role::Admin).await?;
         let id = parse_user_id(&request.into_inner().user_id)?;
-        users::get(&self.store, id).await.map_err(Fault::from)?;
+        users::get(&self.store, id).await?;
         let all = sessions::list(&self.store, id, self.clock.now()).await.map_err(turnpike_store::fault)?;
         let sessions = all.into_iter().map(|one| to_pb_session(one, Some(&session))).collect();
         Ok(Response::new(pb::ListSessionsResponse { sessions }))
@@ -365,42 +318,23 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::EndSessionResponse>, Status> {
         self.session(&request, Role::Admin).await?;
         let id = parse_user_id(&request.into_inner().user_id)?;
-        users::get(&self.store, id).await.map_err(Fault::from)?;
-        let now = self.clock.now();
-        let mut tx = self.store.begin().await.map_err(turnpike_store::fault)?;
-        sessions::end_all(&mut tx, id, None, EndReason::Revoked, now).await.map_err(turnpike_store::fault)?;
-        tx.commit().await.map_err(turnpike_store::fault)?;
+        changes::end_sessions(&self.store, id, self.clock.now()).await?;
         self.bell.ring();
         Ok(Response::new(pb::EndSessionResponse {}))
     }
 }
 
-impl Rpc {
-    /// Changes an account and ends what the change makes untrue: no token keeps a role that was taken away, and no session a
-    /// password that was replaced.
-    async fn apply(&self, id: UserId, change: &Change) -> Result<User, Fault> {
-        let now = self.clock.now();
-        let away = turnpike_store::fault;
-        let mut tx = self.store.begin().await.map_err(away)?;
-        let (before, after) = users::change(&mut tx, id, change, now).await?;
-        if before.active != after.active {
-            outbox::put(&mut tx, Body::AccountChanged { user_id: id, active: after.active }, now)
-                .await
-                .map_err(away)?;
-        }
-        let reason = match () {
-            () if before.active && !after.active => Some(EndReason::AccountInactive),
-            () if change.password_hash.is_some() => Some(EndReason::PasswordChanged),
-            () if before.role != after.role => Some(EndReason::Revoked),
-            () => None,
-        };
-        if let Some(reason) = reason {
-            sessions::end_all(&mut tx, id, None, reason, now).await.map_err(away)?;
-        }
-        tx.commit().await.map_err(away)?;
-        self.bell.ring();
-        Ok(after)
+/// A credential that proves nothing names no session; a database that is away is another thing.
+fn known<T>(found: Result<T, SessionError>) -> Result<Option<T>, SessionError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error @ SessionError::Database(_)) => Err(error),
+        Err(SessionError::Over | SessionError::Inactive | SessionError::NotFound) => Ok(None),
     }
+}
+
+fn invalid(field: &str, message: &str) -> Fault {
+    Fault::new(Kind::Validation, "The request is not valid").field(field, message)
 }
 
 /// A stranger's words, as they are kept and shown.
@@ -412,14 +346,14 @@ fn parse_user_id(text: &str) -> Result<UserId, Fault> {
     text.parse().map_err(|_| UserError::NotFound.into())
 }
 
-fn parse_role(role: pb::Role) -> Result<Option<Role>, Fault> {
-    Ok(match role {
-        pb::Role::Unspecified => None,
-        pb::Role::User => Some(Role::User),
-        pb::Role::Operator => Some(Role::Operator),
-        pb::Role::Engineer => Some(Role::Engineer),
-        pb::Role::Admin => Some(Role::Admin),
-    })
+fn parse_role(role: i32) -> Result<Role, Fault> {
+    match pb::Role::try_from(role) {
+        Ok(pb::Role::User) => Ok(Role::User),
+        Ok(pb::Role::Operator) => Ok(Role::Operator),
+        Ok(pb::Role::Engineer) => Ok(Role::Engineer),
+        Ok(pb::Role::Admin) => Ok(Role::Admin),
+        Ok(pb::Role::Unspecified) | Err(_) => Err(invalid("role", "must be user, operator, engineer or admin")),
+    }
 }
 
 fn to_pb_user(user: User) -> pb::User {

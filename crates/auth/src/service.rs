@@ -17,9 +17,9 @@ use crate::{
     limits::Logins,
     outbox,
     password::Hasher,
+    revocations,
     rpc::{self, Rpc},
     secret::ServerSecret,
-    sessions,
 };
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -42,7 +42,7 @@ impl Service {
             let store = asked.clone();
             async move { store.answers().await }
         });
-        let hasher = Hasher::new().await;
+        let hasher = Hasher::new().await?;
         let first_admin = bootstrap::first_admin(&store, &hasher, &config, process.clock.now()).await?;
         // The key has a number so that a later one can stand beside it in the set.
         let key = SigningKey::from_secret(&secret.derive(&[b"signing key", b"1"]));
@@ -81,7 +81,7 @@ fn sweep(process: &Process, store: Store) {
     process.tasks.spawn("sweep sessions", Death::Ends, async move {
         loop {
             // Full batches follow one another; then once in a while is enough.
-            let pause = match sessions::sweep(&store, clock.now()).await {
+            let pause = match revocations::sweep(&store, clock.now()).await {
                 Ok(1000..) => Duration::from_secs(1),
                 Ok(_) => Duration::from_secs(600),
                 Err(error) => {

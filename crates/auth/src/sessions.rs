@@ -4,23 +4,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
+use tonic::Status;
 use turnpike_event::{Body, EndReason, SessionId, UserId};
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::{Store, from_micros, micros};
-use turnpike_token::LIFETIME;
 
 use crate::{
     dice, outbox,
-    refresh::Refresh,
     users::{self, User},
 };
 
 /// How long a refresh token can be used; each use starts it anew.
-const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a cookie can be used.
 pub const COOKIE: Duration = Duration::from_secs(24 * 3600);
-/// A token that was just replaced still gets its successor: answers are lost, and tabs race.
-const GRACE: Duration = Duration::from_secs(30);
 /// "Last seen" is no more exact than this.
 const SEEN: Duration = Duration::from_secs(60);
 /// Sessions of one user; beyond it the oldest ends.
@@ -71,6 +68,12 @@ pub enum SessionError {
     Database(#[from] sqlx::Error),
 }
 
+impl From<SessionError> for Status {
+    fn from(error: SessionError) -> Self {
+        Fault::from(error).into()
+    }
+}
+
 impl From<SessionError> for Fault {
     fn from(error: SessionError) -> Self {
         match error {
@@ -96,7 +99,7 @@ pub struct Proof {
 /// what was checked.
 pub async fn begin(
     store: &Store,
-    user: &User,
+    user: UserId,
     proof: &Proof,
     ip: &str,
     user_agent: &str,
@@ -105,9 +108,7 @@ pub async fn begin(
     let (id, cookie) = (SessionId::new(now), dice::token());
     let mut tx = store.begin().await?;
     // Whoever changes the account locks its row, too: either he finds this session and ends it, or it does not begin.
-    if !users::still(&mut tx, user.id, &proof.checked, &proof.renewed).await? {
-        return Err(SessionError::Over);
-    }
+    let user = users::renew(&mut tx, user, &proof.checked, &proof.renewed).await?.ok_or(SessionError::Over)?;
     sqlx::query(
         "INSERT INTO sessions (id, user_id, cookie_hash, cookie_expires_at, refresh_counter, refreshed_at, created_at,
              last_seen_at, expires_at, ip, user_agent)
@@ -136,7 +137,7 @@ pub async fn begin(
         end_one(&mut tx, &row.try_get::<String, _>("id")?, EndReason::Revoked, now).await?;
     }
     tx.commit().await?;
-    Ok((Active { id, user: user.clone(), authenticated_at: now, counter: 0 }, cookie))
+    Ok((Active { id, user, authenticated_at: now, counter: 0 }, cookie))
 }
 
 /// The session of a cookie.
@@ -177,42 +178,6 @@ async fn active(store: &Store, condition: &str, value: &str, now: Timestamp) -> 
         counter: row.try_get::<i64, _>("refresh_counter")?.unsigned_abs(),
         user,
     })
-}
-
-/// Uses a refresh token up. Of many that present the same one, one advances the counter and all get the same successor; one
-/// who presents it after the grace has a copy that he should not have, and the session ends.
-pub async fn rotate(store: &Store, token: Refresh, now: Timestamp) -> Result<Active, SessionError> {
-    let counter = i64::try_from(token.counter).map_err(|_| SessionError::Over)?;
-    let advanced = sqlx::query(
-        "UPDATE sessions SET refresh_counter = refresh_counter + 1, refreshed_at = $1, last_seen_at = $1, expires_at = $2
-         WHERE id = $3 AND refresh_counter = $4 AND ended_at IS NULL AND expires_at > $1",
-    )
-    .bind(micros(now))
-    .bind(micros(now + IDLE))
-    .bind(token.session_id.to_string())
-    .bind(counter)
-    .execute(store.pool())
-    .await?;
-    if advanced.rows_affected() == 0 {
-        let row = sqlx::query("SELECT refresh_counter, refreshed_at FROM sessions WHERE id = $1 AND ended_at IS NULL")
-            .bind(token.session_id.to_string())
-            .fetch_optional(store.pool())
-            .await?
-            .ok_or(SessionError::Over)?;
-        let [current, refreshed_at]: [i64; 2] = [row.try_get("refresh_counter")?, row.try_get("refreshed_at")?];
-        let just_replaced = current == counter + 1 && from_micros(refreshed_at) + GRACE >= now;
-        if !just_replaced {
-            if current > counter {
-                let mut tx = store.begin().await?;
-                end_one(&mut tx, &token.session_id.to_string(), EndReason::ReuseDetected, now).await?;
-                tx.commit().await?;
-            }
-            return Err(SessionError::Over);
-        }
-    }
-    let session = of_id(store, token.session_id, now).await?;
-    // The successor of what was presented, whatever has come since.
-    Ok(Active { counter: token.counter + 1, ..session })
 }
 
 /// A user's sessions in force, newest first.
@@ -281,7 +246,7 @@ pub async fn end_all(
 }
 
 /// The end is written, and the word of it laid out, in the same transaction.
-async fn end_one(
+pub async fn end_one(
     tx: &mut Transaction<'_, Any>,
     id: &str,
     reason: EndReason,
@@ -301,51 +266,8 @@ async fn end_one(
     outbox::put(tx, Body::SessionEnded { session_id: session_id(&row, "id")?, user_id, reason }, now).await
 }
 
-/// What ended within the life of an access token.
-pub async fn ended_lately(store: &Store, now: Timestamp) -> Result<Vec<(SessionId, Timestamp)>, sqlx::Error> {
-    let rows = sqlx::query("SELECT id, ended_at FROM sessions WHERE ended_at > $1 ORDER BY ended_at DESC LIMIT 100000")
-        .bind(micros(now - LIFETIME))
-        .fetch_all(store.pool())
-        .await?;
-    rows.iter().map(|row| Ok((session_id(row, "id")?, from_micros(row.try_get("ended_at")?)))).collect()
-}
-
-/// Accounts that became inactive within the life of an access token.
-pub async fn inactive_lately(store: &Store, now: Timestamp) -> Result<Vec<(UserId, Timestamp)>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT id, deactivated_at FROM users WHERE active = 0 AND deactivated_at > $1
-         ORDER BY deactivated_at DESC LIMIT 100000",
-    )
-    .bind(micros(now - LIFETIME))
-    .fetch_all(store.pool())
-    .await?;
-    let odd = || sqlx::Error::ColumnDecode { index: "id".to_owned(), source: "not an id".into() };
-    let read = |row: &AnyRow| {
-        let id = row.try_get::<String, _>("id")?.parse().map_err(|_| odd())?;
-        Ok((id, from_micros(row.try_get("deactivated_at")?)))
-    };
-    rows.iter().map(read).collect()
-}
-
-/// Removes sessions that are over and of no more use to anyone, and old tickets; at most a thousand of each at once. Says
-/// how many.
-pub async fn sweep(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
-    let sessions = sqlx::query(
-        "DELETE FROM sessions WHERE id IN
-             (SELECT id FROM sessions WHERE ended_at < $1 OR expires_at < $1 LIMIT 1000)",
-    )
-    .bind(micros(now - LIFETIME * 2))
-    .execute(store.pool())
-    .await?;
-    let tickets =
-        sqlx::query("DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expires_at < $1 LIMIT 1000)")
-            .bind(micros(now))
-            .execute(store.pool())
-            .await?;
-    Ok(sessions.rows_affected().max(tickets.rows_affected()))
-}
-
-fn session_id(row: &AnyRow, column: &str) -> Result<SessionId, sqlx::Error> {
+/// A session's id in a row.
+pub fn session_id(row: &AnyRow, column: &str) -> Result<SessionId, sqlx::Error> {
     let odd = |_| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not an id".into() };
     row.try_get::<String, _>(column)?.parse().map_err(odd)
 }

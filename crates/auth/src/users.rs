@@ -1,11 +1,15 @@
 //! Accounts.
 
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
+use tonic::Status;
 use turnpike_event::UserId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::{Store, from_micros, micros};
 use turnpike_token::Role;
+
+use crate::password::{self, Hasher};
 
 /// An account.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,12 +37,10 @@ pub struct New {
     pub email: String,
     /// A name without `@`.
     pub username: String,
-    /// For people.
+    /// For people; the username if it is blank.
     pub display_name: String,
     /// What it may do.
     pub role: Role,
-    /// In PHC format.
-    pub password_hash: String,
 }
 
 /// Why an account can't be made or changed.
@@ -61,6 +63,12 @@ pub enum UserError {
     Database(#[from] sqlx::Error),
 }
 
+impl From<UserError> for Status {
+    fn from(error: UserError) -> Self {
+        Fault::from(error).into()
+    }
+}
+
 impl From<UserError> for Fault {
     fn from(error: UserError) -> Self {
         match error {
@@ -79,7 +87,8 @@ impl From<UserError> for Fault {
     }
 }
 
-const COLUMNS: &str = "id, email, username, display_name, role, active, created_at";
+/// What [`user`] reads.
+pub const COLUMNS: &str = "id, email, username, display_name, role, active, created_at";
 
 /// Names are compared without regard to case.
 pub fn key(name: &str) -> String {
@@ -110,23 +119,41 @@ pub fn judge(email: &str, username: &str, display_name: &str) -> Result<(), Faul
     if fault.fields().is_empty() { Ok(()) } else { Err(fault) }
 }
 
-/// Makes an account.
-pub async fn create(store: &Store, new: &New, now: Timestamp) -> Result<User, UserError> {
+/// The name for people, which nobody need give.
+pub fn display_name<'a>(given: &'a str, username: &'a str) -> &'a str {
+    Some(given.trim()).filter(|name| !name.is_empty()).unwrap_or(username)
+}
+
+/// Judges a new account and its password, and makes it.
+pub async fn register(
+    store: &Store,
+    hasher: &Hasher,
+    new: &New,
+    password: SecretString,
+    now: Timestamp,
+) -> Result<User, Fault> {
+    judge(&new.email, &new.username, &new.display_name)?;
+    password::judge(password.expose_secret(), "password", &[&new.email, &new.username])?;
+    let password_hash = hasher.hash(password).await?;
+    Ok(create(store, new, &password_hash, now).await?)
+}
+
+/// Makes an account with the hash of its password, in PHC format.
+pub async fn create(store: &Store, new: &New, password_hash: &str, now: Timestamp) -> Result<User, UserError> {
     let mut tx = store.begin().await?;
-    let id = UserId::new(now);
     let sql = format!(
         "INSERT INTO users (id, email, email_key, username, username_key, display_name, role, active, password_hash, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9) ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(id.to_string())
+        .bind(UserId::new(now).to_string())
         .bind(&new.email)
         .bind(key(&new.email))
         .bind(&new.username)
         .bind(key(&new.username))
-        .bind(&new.display_name)
+        .bind(display_name(&new.display_name, &new.username))
         .bind(new.role.as_str())
-        .bind(&new.password_hash)
+        .bind(password_hash)
         .bind(micros(now))
         .fetch_optional(&mut *tx)
         .await?;
@@ -167,7 +194,7 @@ pub async fn password_hash(store: &Store, id: UserId) -> Result<String, UserErro
 }
 
 /// At most `limit` accounts, newest first, after `before`.
-pub async fn list(store: &Store, before: Option<UserId>, limit: u32) -> Result<Vec<User>, sqlx::Error> {
+pub async fn list(store: &Store, before: Option<UserId>, limit: u32) -> Result<Vec<User>, UserError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM users WHERE deleted_at IS NULL AND ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2"
     );
@@ -176,7 +203,7 @@ pub async fn list(store: &Store, before: Option<UserId>, limit: u32) -> Result<V
         .bind(i64::from(limit))
         .fetch_all(store.pool())
         .await?;
-    rows.iter().map(user).collect()
+    Ok(rows.iter().map(user).collect::<Result<_, _>>()?)
 }
 
 /// Whether there is an active admin.
@@ -188,102 +215,28 @@ pub async fn has_admin(store: &Store) -> Result<bool, sqlx::Error> {
     Ok(row.is_some())
 }
 
-/// What changes; the rest stays.
-#[derive(Clone, Debug, Default)]
-pub struct Change {
-    /// Another role.
-    pub role: Option<Role>,
-    /// On or off.
-    pub active: Option<bool>,
-    /// Another name for people.
-    pub display_name: Option<String>,
-    /// Another password, hashed.
-    pub password_hash: Option<String>,
-}
-
-/// Changes an account, within a transaction that may have more to do. Gives it as it was and as it is.
-pub async fn change(
-    tx: &mut Transaction<'_, Any>,
-    id: UserId,
-    change: &Change,
-    now: Timestamp,
-) -> Result<(User, User), UserError> {
-    take_turn(tx).await?;
-    let before = locked(tx, id).await?;
-    let sql = format!(
-        "UPDATE users SET role = COALESCE($1, role), active = COALESCE($2, active),
-             display_name = COALESCE($3, display_name), password_hash = COALESCE($4, password_hash),
-             deactivated_at = CASE WHEN $2 = 0 AND active = 1 THEN $5 WHEN $2 = 1 THEN NULL ELSE deactivated_at END
-         WHERE id = $6 RETURNING {COLUMNS}"
-    );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(change.role.map(Role::as_str))
-        .bind(change.active.map(i64::from))
-        .bind(change.display_name.as_deref())
-        .bind(change.password_hash.as_deref())
-        .bind(micros(now))
-        .bind(id.to_string())
-        .fetch_one(&mut **tx)
-        .await?;
-    let after = user(&row)?;
-    keep_an_admin(tx, &before).await?;
-    Ok((before, after))
-}
-
-/// Deletes an account within a transaction: what tells of a person goes, the id stays.
-pub async fn delete(tx: &mut Transaction<'_, Any>, id: UserId, now: Timestamp) -> Result<(), UserError> {
-    take_turn(tx).await?;
-    let before = locked(tx, id).await?;
-    sqlx::query(
-        "UPDATE users SET active = 0, deactivated_at = $1, deleted_at = $1, email = '', email_key = $2, username = '',
-             username_key = $2, display_name = '', password_hash = '' WHERE id = $2",
-    )
-    .bind(micros(now))
-    .bind(id.to_string())
-    .execute(&mut **tx)
-    .await?;
-    keep_an_admin(tx, &before).await
-}
-
-/// Whether an active account has still this hash; then its row is locked, and has the renewed one.
-pub async fn still(
+/// Replaces an active account's hash if it is still the one that was checked, and locks the account until the transaction's
+/// end. Gives the account as it is now; `None` if it is not what was checked any more.
+pub async fn renew(
     tx: &mut Transaction<'_, Any>,
     id: UserId,
     checked: &str,
     renewed: &str,
-) -> Result<bool, sqlx::Error> {
-    let kept = sqlx::query("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3 AND active = 1")
+) -> Result<Option<User>, sqlx::Error> {
+    let sql = format!(
+        "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3 AND active = 1 RETURNING {COLUMNS}"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(renewed)
         .bind(id.to_string())
         .bind(checked)
-        .execute(&mut **tx)
+        .fetch_optional(&mut **tx)
         .await?;
-    Ok(kept.rows_affected() == 1)
+    row.as_ref().map(user).transpose()
 }
 
-/// Two admins who demote each other at the same moment: one waits here for the other.
-async fn take_turn(tx: &mut Transaction<'_, Any>) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE turns SET n = n + 1 WHERE name = 'admins'").execute(&mut **tx).await.map(|_| ())
-}
-
-async fn locked(tx: &mut Transaction<'_, Any>, id: UserId) -> Result<User, UserError> {
-    let sql = format!("SELECT {COLUMNS} FROM users WHERE id = $1 AND deleted_at IS NULL");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(&mut **tx).await?;
-    Ok(user(&row.ok_or(UserError::NotFound)?)?)
-}
-
-async fn keep_an_admin(tx: &mut Transaction<'_, Any>, before: &User) -> Result<(), UserError> {
-    if before.role != Role::Admin || !before.active {
-        return Ok(());
-    }
-    let left =
-        sqlx::query("SELECT 1 AS one FROM users WHERE role = 'admin' AND active = 1 AND deleted_at IS NULL LIMIT 1")
-            .fetch_optional(&mut **tx)
-            .await?;
-    left.map(|_| ()).ok_or(UserError::LastAdmin)
-}
-
-pub(crate) fn user(row: &AnyRow) -> Result<User, sqlx::Error> {
+/// Reads a row that has [`COLUMNS`].
+pub fn user(row: &AnyRow) -> Result<User, sqlx::Error> {
     let role: String = row.try_get("role")?;
     let odd =
         |column: &str| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not a value of ours".into() };

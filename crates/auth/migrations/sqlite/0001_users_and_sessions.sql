@@ -45,12 +45,14 @@ CREATE TABLE tickets (
     expires_at BIGINT NOT NULL
 );
 CREATE INDEX tickets_by_expiry ON tickets (expires_at);
+CREATE INDEX tickets_by_session ON tickets (session_id);
 
 -- What gateways must hear of, written in the transaction of the change and published afterwards, until it is.
 CREATE TABLE outbox (
-    id         TEXT PRIMARY KEY,
+    -- words about one account are told in this order: who changes it has locked it before he gets a number
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
     -- a turnpike.event.v1.Event
-    event      BLOB NOT NULL
+    event BLOB NOT NULL
 );
 
 -- Rows that transactions lock to take turns.

@@ -21,6 +21,8 @@ on_both!(
     the_last_active_admin_stays,
     of_two_admins_who_put_each_other_out_one_stays,
     a_password_that_an_admin_sets_ends_the_sessions,
+    an_admins_password_wins_over_the_users_at_the_same_moment,
+    a_role_that_is_none_is_refused,
 );
 
 async fn accounts_are_made_listed_changed_and_deleted(database: Database) {
@@ -262,4 +264,40 @@ async fn a_password_that_an_admin_sets_ends_the_sessions(database: Database) {
     assert_eq!(ear.hear_end(session).await, EndReason::PasswordChanged);
     refused(them.me().await, Code::Unauthenticated, "SESSION_ENDED");
     house.sign_in("ada", OTHER_PASSWORD).await.expect("the new one");
+}
+
+async fn an_admins_password_wins_over_the_users_at_the_same_moment(database: Database) {
+    const MINE: &str = "quietly paddling otters at dusk";
+    let house = House::new(&database).await;
+    let (admin, ada) = (house.admin().await, house.create("ada", pb::Role::User).await);
+    let reset = async |to: &str| {
+        let password = Some(to.to_owned());
+        admin.update(pb::UpdateUserRequest { user_id: ada.id.clone(), password, ..Default::default() }).await
+    };
+    for _ in 0..8 {
+        let them = house.enter("ada").await;
+        // who comes first does not matter: the user's is either replaced, or compares with a password that is none any more
+        let (_, set) = tokio::join!(them.change_password(PASSWORD, MINE), reset(OTHER_PASSWORD));
+        set.expect("an admin need not know the old one");
+        house.sign_in("ada", OTHER_PASSWORD).await.expect("the admin's");
+        refused(house.sign_in("ada", MINE).await, Code::Unauthenticated, "INVALID_CREDENTIALS");
+        refused(them.me().await, Code::Unauthenticated, "SESSION_ENDED");
+        reset(PASSWORD).await.expect("set");
+    }
+}
+
+async fn a_role_that_is_none_is_refused(database: Database) {
+    let house = House::new(&database).await;
+    let (admin, ada) = (house.admin().await, house.create("ada", pb::Role::Operator).await);
+    for none in [pb::Role::Unspecified as i32, 99, -1] {
+        let change = pb::UpdateUserRequest { user_id: ada.id.clone(), role: Some(none), ..Default::default() };
+        let fault = Fault::from(&admin.update(change).await.expect_err("no role"));
+        assert_eq!((fault.kind(), fault.fields()[0].field.as_str()), (Kind::Validation, "role"), "{none}");
+    }
+    let change =
+        pb::UpdateUserRequest { user_id: ada.id.clone(), display_name: Some("  ".to_owned()), ..Default::default() };
+    assert_eq!(
+        admin.update(change).await.expect("blank is the username"),
+        pb::User { display_name: "ada".to_owned(), ..ada }
+    );
 }

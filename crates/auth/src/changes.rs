@@ -1,0 +1,175 @@
+//! Changes to accounts, and what they end: no token keeps a role that was taken away, and no session a password that was
+//! replaced. Each is one transaction, which locks the account first.
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{Any, Transaction};
+use turnpike_event::{Body, EndReason, UserId};
+use turnpike_fault::{Fault, Kind};
+use turnpike_store::{Store, micros};
+use turnpike_token::Role;
+
+use crate::{
+    outbox,
+    password::{self, Hasher},
+    sessions::{self, Active},
+    users::{self, COLUMNS, User, UserError, user},
+};
+
+/// What an admin changes; the rest stays.
+#[derive(Default)]
+pub struct Change {
+    /// Another role.
+    pub role: Option<Role>,
+    /// On or off.
+    pub active: Option<bool>,
+    /// Another name for people; the username if it is blank.
+    pub display_name: Option<String>,
+    /// Another password.
+    pub password: Option<SecretString>,
+}
+
+/// Changes an account, and ends what the change makes untrue.
+pub async fn update(store: &Store, hasher: &Hasher, id: UserId, change: Change, now: Timestamp) -> Result<User, Fault> {
+    let known = users::get(store, id).await?;
+    if let Some(name) = &change.display_name {
+        users::judge(&known.email, &known.username, name)?;
+    }
+    let password_hash = match &change.password {
+        None => None,
+        Some(password) => {
+            password::judge(password.expose_secret(), "password", &[&known.email, &known.username])?;
+            Some(hasher.hash(password.clone()).await?)
+        }
+    };
+    Ok(apply(store, id, &change, password_hash.as_deref(), now).await?)
+}
+
+async fn apply(
+    store: &Store,
+    id: UserId,
+    change: &Change,
+    password_hash: Option<&str>,
+    now: Timestamp,
+) -> Result<User, UserError> {
+    let mut tx = store.begin().await?;
+    take_turn(&mut tx).await?;
+    let before = lock(&mut tx, id).await?;
+    let display_name = change.display_name.as_deref().map(|name| users::display_name(name, &before.username));
+    let sql = format!(
+        "UPDATE users SET role = COALESCE($1, role), active = COALESCE($2, active),
+             display_name = COALESCE($3, display_name), password_hash = COALESCE($4, password_hash),
+             deactivated_at = CASE WHEN $2 = 0 AND active = 1 THEN $5 WHEN $2 = 1 THEN NULL ELSE deactivated_at END
+         WHERE id = $6 RETURNING {COLUMNS}"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(change.role.map(Role::as_str))
+        .bind(change.active.map(i64::from))
+        .bind(display_name)
+        .bind(password_hash)
+        .bind(micros(now))
+        .bind(id.to_string())
+        .fetch_one(&mut *tx)
+        .await?;
+    let after = user(&row)?;
+    keep_an_admin(&mut tx, &before).await?;
+    if before.active != after.active {
+        outbox::put(&mut tx, Body::AccountChanged { user_id: id, active: after.active }, now).await?;
+    }
+    let ends = match (&before, &after) {
+        (User { active: true, .. }, User { active: false, .. }) => Some(EndReason::AccountInactive),
+        _ if password_hash.is_some() => Some(EndReason::PasswordChanged),
+        (before, after) if before.role != after.role => Some(EndReason::Revoked),
+        _ => None,
+    };
+    if let Some(reason) = ends {
+        sessions::end_all(&mut tx, id, None, reason, now).await?;
+    }
+    tx.commit().await?;
+    Ok(after)
+}
+
+/// Deletes an account: its sessions end, what tells of a person goes, the id stays.
+pub async fn delete(store: &Store, id: UserId, now: Timestamp) -> Result<(), UserError> {
+    let mut tx = store.begin().await?;
+    take_turn(&mut tx).await?;
+    let before = lock(&mut tx, id).await?;
+    sqlx::query(
+        "UPDATE users SET active = 0, deactivated_at = $1, deleted_at = $1, email = '', email_key = $2, username = '',
+             username_key = $2, display_name = '', password_hash = '' WHERE id = $2",
+    )
+    .bind(micros(now))
+    .bind(id.to_string())
+    .execute(&mut *tx)
+    .await?;
+    keep_an_admin(&mut tx, &before).await?;
+    outbox::put(&mut tx, Body::AccountChanged { user_id: id, active: false }, now).await?;
+    sessions::end_all(&mut tx, id, None, EndReason::AccountInactive, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A user gives themselves another password; their other sessions end.
+pub async fn change_password(
+    store: &Store,
+    hasher: &Hasher,
+    session: &Active,
+    current: SecretString,
+    new: SecretString,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let Active { id, user, .. } = session;
+    let wrong = || {
+        let fault = Fault::new(Kind::Invalid, "The current password is wrong").code_is("INVALID_PASSWORD");
+        fault.field("current_password", "is wrong")
+    };
+    let checked = users::password_hash(store, user.id).await?;
+    if !hasher.verify(current, Some(checked.clone())).await?.right {
+        return Err(wrong());
+    }
+    password::judge(new.expose_secret(), "new_password", &[&user.email, &user.username])?;
+    let hash = hasher.hash(new).await?;
+    let replace = async {
+        let mut tx = store.begin().await?;
+        if users::renew(&mut tx, user.id, &checked, &hash).await?.is_none() {
+            return Ok(false); // an admin was quicker: what was checked is not the current password any more
+        }
+        sessions::end_all(&mut tx, user.id, Some(*id), EndReason::PasswordChanged, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    };
+    if replace.await.map_err(turnpike_store::fault)? { Ok(()) } else { Err(wrong()) }
+}
+
+/// Ends every session of a user.
+pub async fn end_sessions(store: &Store, id: UserId, now: Timestamp) -> Result<(), UserError> {
+    let mut tx = store.begin().await?;
+    lock(&mut tx, id).await?;
+    sessions::end_all(&mut tx, id, None, EndReason::Revoked, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Locks an account until the transaction's end: whoever changes it, or begins or ends its sessions, comes one after another.
+async fn lock(tx: &mut Transaction<'_, Any>, id: UserId) -> Result<User, UserError> {
+    // An update that changes nothing is a lock on both databases.
+    let sql = format!("UPDATE users SET active = active WHERE id = $1 AND deleted_at IS NULL RETURNING {COLUMNS}");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(&mut **tx).await?;
+    Ok(user(&row.ok_or(UserError::NotFound)?)?)
+}
+
+/// Two admins who demote each other at the same moment: one waits here for the other.
+async fn take_turn(tx: &mut Transaction<'_, Any>) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE turns SET n = n + 1 WHERE name = 'admins'").execute(&mut **tx).await.map(|_| ())
+}
+
+async fn keep_an_admin(tx: &mut Transaction<'_, Any>, before: &User) -> Result<(), UserError> {
+    if before.role != Role::Admin || !before.active {
+        return Ok(());
+    }
+    let left =
+        sqlx::query("SELECT 1 AS one FROM users WHERE role = 'admin' AND active = 1 AND deleted_at IS NULL LIMIT 1")
+            .fetch_optional(&mut **tx)
+            .await?;
+    left.map(|_| ()).ok_or(UserError::LastAdmin)
+}
