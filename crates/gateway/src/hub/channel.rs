@@ -42,9 +42,11 @@ pub(super) struct Ring {
     bytes: usize,
     /// The last frame was final.
     pub(super) closed: bool,
-    /// How often the topic was reset, and why at last. A reader that has seen fewer resets must be told.
+    /// How often the topic was reset.
     pub(super) resets: u64,
-    pub(super) reason: Option<ResetReason>,
+    /// The epoch that the last reset put an end to. It may be the one of now: a Redis that came back without its last second
+    /// gives the same offsets to other events.
+    pub(super) lost: Option<u64>,
 }
 
 impl Channel {
@@ -52,7 +54,12 @@ impl Channel {
     pub(super) fn open(topic: Topic, bus: &Bus, tasks: &Tasks) -> Arc<Self> {
         let channel =
             Arc::new(Self { topic, ring: Mutex::default(), wakes: Mutex::default(), follower: Mutex::default() });
-        let (followed, mut follower) = (Arc::downgrade(&channel), bus.follow(topic, From::Live));
+        channel.follow(bus, tasks);
+        channel
+    }
+
+    fn follow(self: &Arc<Self>, bus: &Bus, tasks: &Tasks) {
+        let (followed, mut follower) = (Arc::downgrade(self), bus.follow(self.topic, From::Live));
         let handle = tasks.spawn("topic", Death::Ends, async move {
             loop {
                 let delivery = follower.next().await;
@@ -63,8 +70,19 @@ impl Channel {
                 }
             }
         });
-        *channel.follower.lock().expect("no panic while it is held") = Some(handle);
-        channel
+        *self.follower.lock().expect("no panic while it is held") = Some(handle);
+    }
+
+    /// A reader has found the topic in this life (none: it does not exist). If that is not the life that ended here, what is
+    /// known here is of no more use, and the topic is followed anew. Says whether it is.
+    pub(super) fn outlived(self: &Arc<Self>, epoch: Option<u64>, bus: &Bus, tasks: &Tasks) -> bool {
+        let mut ring = self.ring();
+        if !ring.closed || ring.epoch == epoch {
+            return false;
+        }
+        *ring = Ring { resets: ring.resets + 1, lost: ring.epoch, ..Ring::default() };
+        self.follow(bus, tasks);
+        true
     }
 
     /// Stops following.
@@ -97,8 +115,8 @@ impl Channel {
             }
             Delivery::Reset { reason, head } => {
                 // With a head, its records come next.
-                let resets = ring.resets + 1;
-                *ring = Ring { ready: head.is_none(), resets, reason: Some(reason), ..Ring::default() };
+                let lost = ring.epoch.filter(|_| reason == ResetReason::Epoch);
+                *ring = Ring { ready: head.is_none(), resets: ring.resets + 1, lost, ..Ring::default() };
             }
             Delivery::Closed => {
                 (ring.closed, ring.ready) = (true, true);

@@ -8,6 +8,8 @@
 mod channel;
 mod frame;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

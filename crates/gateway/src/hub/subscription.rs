@@ -103,7 +103,7 @@ impl Subscription {
         }
     }
 
-    /// `None`: the cursor is behind the ring.
+    /// `None`: the cursor is not within the ring.
     fn take_from_ring(&mut self, bytes: usize) -> Option<Batch> {
         if self.cursor == Cursor::Finished {
             return Some(Batch::Closed);
@@ -116,24 +116,21 @@ impl Subscription {
         if self.resets != ring.resets {
             self.resets = ring.resets;
             // Where the topic was trimmed, history says whether this reader's next event is among what is gone.
-            if ring.reason == Some(ResetReason::Epoch) && matches!(self.cursor, Cursor::After(_)) {
+            if matches!(self.cursor, Cursor::After(offset) if ring.lost == Some(offset.epoch)) {
                 self.cursor = Cursor::Start;
                 self.told_caught_up = false;
                 return Some(Batch::Reset { reason: ResetReason::Epoch, head });
             }
         }
-        let after = match (self.cursor, ring.epoch) {
-            (Cursor::Head, _) => {
+        let after = match self.cursor {
+            Cursor::Head => {
                 self.cursor = head.map_or(Cursor::Start, Cursor::After);
                 head.map_or(0, |head| head.n)
             }
-            (Cursor::Start | Cursor::Finished, _) => 0,
-            (Cursor::After(offset), Some(epoch)) if offset.epoch == epoch => offset.n,
-            (Cursor::After(_), _) => {
-                self.cursor = Cursor::Start;
-                self.told_caught_up = false;
-                return Some(Batch::Reset { reason: ResetReason::Epoch, head });
-            }
+            Cursor::Start | Cursor::Finished => 0,
+            Cursor::After(offset) if ring.epoch == Some(offset.epoch) => offset.n,
+            // Of a life that is gone, or of one that the follower has yet to notice: history says.
+            Cursor::After(_) => return None,
         };
         if ring.epoch.is_some() && after < ring.base {
             return None;
@@ -155,7 +152,11 @@ impl Subscription {
         }
         Some(if !self.told_caught_up {
             self.told_caught_up = true;
-            Batch::CaughtUp { head }
+            match self.cursor {
+                // history may have been ahead of the follower
+                Cursor::After(offset) => Batch::CaughtUp { head: Some(offset) },
+                _ => Batch::CaughtUp { head },
+            }
         } else if ring.closed {
             Batch::Closed
         } else {
@@ -174,6 +175,9 @@ impl Subscription {
             return Batch::Unavailable;
         };
         metrics::counter!("turnpike_gateway_history_reads_total").increment(1);
+        if self.channel.outlived(page.state.map(|state| state.epoch), self.hub.bus(), &self.hub.0.tasks) {
+            return Batch::Nothing; // the new follower wakes
+        }
         if let Some(reason) = page.gap {
             self.told_caught_up = false;
             let head = page.state.as_ref().map(turnpike_bus::TopicState::head);
@@ -199,7 +203,7 @@ impl Subscription {
                 self.cursor = Cursor::After(last.offset);
                 Batch::Frames(taken)
             }
-            // Trimmed or lost between two looks: the next one tells.
+            // The topic is ahead of what the follower has noticed, or was lost since: it wakes when it has.
             None => Batch::Nothing,
         }
     }
