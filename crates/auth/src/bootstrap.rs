@@ -48,6 +48,7 @@ pub async fn first_admin(
         username: USERNAME.to_owned(),
         display_name: "Administrator".to_owned(),
         role: Role::Admin,
+        key: None,
     };
     match users::create(store, &new, &password_hash, now).await {
         Ok(_) => {

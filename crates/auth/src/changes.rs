@@ -6,14 +6,18 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Any, Transaction};
 use turnpike_event::{Body, EndReason, UserId};
 use turnpike_fault::{Fault, Kind};
-use turnpike_store::{Store, micros};
+use turnpike_store::{
+    Store,
+    idempotency::{self, Key, Known},
+    micros,
+};
 use turnpike_token::Role;
 
 use crate::{
     outbox,
     password::{self, Hasher},
     sessions::{self, Active},
-    users::{self, COLUMNS, User, UserError, user},
+    users::{self, COLUMNS, Replayed, User, UserError, user},
 };
 
 /// What an admin changes; the rest stays.
@@ -54,7 +58,7 @@ async fn apply(
 ) -> Result<User, UserError> {
     let mut tx = store.begin().await?;
     take_turn(&mut tx).await?;
-    let before = lock(&mut tx, id).await?;
+    let before = users::locked(&mut tx, &id.to_string()).await?;
     let display_name = change.display_name.as_deref().map(|name| users::display_name(name, &before.username));
     let sql = format!(
         "UPDATE users SET role = COALESCE($1, role), active = COALESCE($2, active),
@@ -93,7 +97,7 @@ async fn apply(
 pub async fn delete(store: &Store, id: UserId, now: Timestamp) -> Result<(), UserError> {
     let mut tx = store.begin().await?;
     take_turn(&mut tx).await?;
-    let before = lock(&mut tx, id).await?;
+    let before = users::locked(&mut tx, &id.to_string()).await?;
     sqlx::query(
         "UPDATE users SET active = 0, deactivated_at = $1, deleted_at = $1, email = '', email_key = $2, username = '',
              username_key = $2, display_name = '', password_hash = '' WHERE id = $2",
@@ -116,9 +120,18 @@ pub async fn change_password(
     session: &Active,
     current: SecretString,
     new: SecretString,
+    key: Option<&Key>,
     now: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<Replayed, Fault> {
     let Active { id, user, .. } = session;
+    // Before all else: where it was done, the current password is not the current one any more.
+    if let Some(key) = key {
+        match key.look_up(store, now).await.map_err(turnpike_store::fault)? {
+            Known::New => {}
+            Known::Before(_) => return Ok(Replayed(true)),
+            Known::Other => return Err(idempotency::reused()),
+        }
+    }
     let wrong = || {
         let fault = Fault::new(Kind::Invalid, "The current password is wrong").code_is("INVALID_PASSWORD");
         fault.field("current_password", "is wrong")
@@ -131,31 +144,28 @@ pub async fn change_password(
     let hash = hasher.hash(new).await?;
     let replace = async {
         let mut tx = store.begin().await?;
+        if let Some(key) = key
+            && let Known::Before(_) = key.take(&mut tx, "", now).await?
+        {
+            return Ok(Some(Replayed(true))); // a twin was quicker
+        }
         if users::renew(&mut tx, user.id, &checked, &hash).await?.is_none() {
-            return Ok(false); // an admin was quicker: what was checked is not the current password any more
+            return Ok(None); // an admin was quicker: what was checked is not the current password any more
         }
         sessions::end_all(&mut tx, user.id, Some(*id), EndReason::PasswordChanged, now).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Some(Replayed(false)))
     };
-    if replace.await.map_err(turnpike_store::fault)? { Ok(()) } else { Err(wrong()) }
+    replace.await.map_err(turnpike_store::fault)?.ok_or_else(wrong)
 }
 
 /// Ends every session of a user.
 pub async fn end_sessions(store: &Store, id: UserId, now: Timestamp) -> Result<(), UserError> {
     let mut tx = store.begin().await?;
-    lock(&mut tx, id).await?;
+    users::locked(&mut tx, &id.to_string()).await?;
     sessions::end_all(&mut tx, id, None, EndReason::Revoked, now).await?;
     tx.commit().await?;
     Ok(())
-}
-
-/// Locks an account until the transaction's end: whoever changes it, or begins or ends its sessions, comes one after another.
-async fn lock(tx: &mut Transaction<'_, Any>, id: UserId) -> Result<User, UserError> {
-    // An update that changes nothing is a lock on both databases.
-    let sql = format!("UPDATE users SET active = active WHERE id = $1 AND deleted_at IS NULL RETURNING {COLUMNS}");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(&mut **tx).await?;
-    Ok(user(&row.ok_or(UserError::NotFound)?)?)
 }
 
 /// Two admins who demote each other at the same moment: one waits here for the other.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
 use turnpike_event::{SessionId, UserId};
-use turnpike_store::{Store, from_micros, micros};
+use turnpike_store::{Store, from_micros, idempotency, micros};
 use turnpike_token::LIFETIME;
 
 use crate::sessions::session_id;
@@ -39,7 +39,7 @@ pub async fn accounts(store: &Store, now: Timestamp) -> Result<Vec<(UserId, Time
     rows.iter().map(read).collect()
 }
 
-/// Removes sessions that are over and of no more use to anyone, and old tickets; at most a thousand of each at once. Says
+/// Removes sessions that are over and of no more use to anyone, old tickets and idempotency keys; at most a thousand of each at once. Says
 /// how many.
 pub async fn sweep(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     let sessions = sqlx::query(
@@ -54,5 +54,6 @@ pub async fn sweep(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
             .bind(micros(now))
             .execute(store.pool())
             .await?;
-    Ok(sessions.rows_affected().max(tickets.rows_affected()))
+    let keys = idempotency::forget(store, now).await?;
+    Ok(sessions.rows_affected().max(tickets.rows_affected()).max(keys))
 }

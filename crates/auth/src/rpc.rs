@@ -7,7 +7,7 @@ use turnpike_event::{EndReason, UserId};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Access, Caller, Clock, Policy, caller};
 use turnpike_proto::auth::v1::{self as pb, auth_service_server::AuthService};
-use turnpike_store::Store;
+use turnpike_store::{Store, idempotency::Key};
 use turnpike_token::{Claims, LIFETIME, Role, SigningKey};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use crate::{
     secret::ServerSecret,
     sessions::{self, Active, Session, SessionError},
     tickets,
-    users::{self, New, User, UserError},
+    users::{self, New, Replayed, User, UserError},
 };
 
 /// Who may call what.
@@ -83,6 +83,12 @@ impl Rpc {
 
     fn short(&self, session: &Active, now: Timestamp) -> pb::AccessToken {
         pb::AccessToken { access_token: self.access_token(session, now), expires_in: LIFETIME.as_secs() as u32 }
+    }
+
+    /// What a request with an idempotency key is known by; its words are secret.
+    fn key(&self, session: &Active, key: &str, request: &[&str]) -> Result<Option<Key>, Fault> {
+        let hash = self.secret.digest(b"idempotency", request);
+        Key::new(session.user.id, key, hash)
     }
 
     /// The caller's session as it is now: here, at its source, a token is not enough. An admin's call needs the role as it is
@@ -198,10 +204,13 @@ impl AuthService for Rpc {
         let (_, session) = self.session(&request, Role::User).await?;
         let request = request.into_inner();
         self.limits.count_again(session.user.id)?;
+        let key = self.key(&session, &request.idempotency_key, &[&request.current_password, &request.new_password])?;
         let (current, new) = (request.current_password.into(), request.new_password.into());
-        changes::change_password(&self.store, &self.hasher, &session, current, new, self.clock.now()).await?;
+        let now = self.clock.now();
+        let Replayed(replayed) =
+            changes::change_password(&self.store, &self.hasher, &session, current, new, key.as_ref(), now).await?;
         self.bell.ring();
-        Ok(Response::new(pb::ChangePasswordResponse {}))
+        Ok(Response::new(pb::ChangePasswordResponse { replayed }))
     }
 
     async fn list_sessions(
@@ -261,17 +270,23 @@ impl AuthService for Rpc {
         Ok(Response::new(to_pb_user(users::get(&self.store, id).await?)))
     }
 
-    async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::User>, Status> {
-        self.session(&request, Role::Admin).await?;
+    async fn create_user(
+        &self,
+        request: Request<pb::CreateUserRequest>,
+    ) -> Result<Response<pb::CreateUserResponse>, Status> {
+        let (_, session) = self.session(&request, Role::Admin).await?;
         let request = request.into_inner();
         let role = match request.role {
             0 => Role::User,
             given => parse_role(given)?,
         };
-        let pb::CreateUserRequest { email, username, display_name, password, .. } = request;
-        let new = New { email, username, display_name, role };
-        let user = users::register(&self.store, &self.hasher, &new, password.into(), self.clock.now()).await?;
-        Ok(Response::new(to_pb_user(user)))
+        let pb::CreateUserRequest { email, username, password, display_name, idempotency_key, .. } = request;
+        let key =
+            self.key(&session, &idempotency_key, &[&email, &username, &password, role.as_str(), &display_name])?;
+        let new = New { email, username, display_name, role, key };
+        let now = self.clock.now();
+        let (user, Replayed(replayed)) = users::register(&self.store, &self.hasher, &new, password.into(), now).await?;
+        Ok(Response::new(pb::CreateUserResponse { user: Some(to_pb_user(user)), replayed }))
     }
 
     async fn update_user(&self, request: Request<pb::UpdateUserRequest>) -> Result<Response<pb::User>, Status> {

@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::Context;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha2::Sha256;
 
@@ -57,6 +59,17 @@ impl ServerSecret {
         let text = SecretString::from(fs::read_to_string(path).with_context(about)?);
         anyhow::ensure!(text.expose_secret().trim().len() >= 32, "{} is too short to be one", about());
         Ok(Self::new(text.expose_secret().trim().as_bytes()))
+    }
+
+    /// What tells a list of texts from another, and nothing else about them to whoever has not the secret.
+    pub fn digest(&self, purpose: &[u8], texts: &[&str]) -> String {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.derive(&[purpose]).expose_secret()).expect("any length is a key");
+        for text in texts {
+            mac.update(&(text.len() as u64).to_be_bytes());
+            mac.update(text.as_bytes());
+        }
+        BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
     }
 
     /// 32 bytes for one purpose.

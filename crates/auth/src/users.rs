@@ -6,7 +6,11 @@ use sqlx::{Any, Row, Transaction, any::AnyRow};
 use tonic::Status;
 use turnpike_event::UserId;
 use turnpike_fault::{Fault, Kind};
-use turnpike_store::{Store, from_micros, micros};
+use turnpike_store::{
+    Store, from_micros,
+    idempotency::{self, Key, Known},
+    micros,
+};
 use turnpike_token::Role;
 
 use crate::password::{self, Hasher};
@@ -41,7 +45,13 @@ pub struct New {
     pub display_name: String,
     /// What it may do.
     pub role: Role,
+    /// Under which the same request makes no second account.
+    pub key: Option<Key>,
 }
+
+/// Whether it was done before, under the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed(pub bool);
 
 /// Why an account can't be made or changed.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +62,9 @@ pub enum UserError {
     /// Another account has the name.
     #[error("the username is taken")]
     UsernameTaken,
+    /// The key stands for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// There is none.
     #[error("there is no such account")]
     NotFound,
@@ -78,6 +91,7 @@ impl From<UserError> for Fault {
             UserError::UsernameTaken => Self::new(Kind::Conflict, "This username is taken")
                 .code_is("USERNAME_TAKEN")
                 .field("username", "is taken"),
+            UserError::KeyReused => idempotency::reused(),
             UserError::NotFound => Self::new(Kind::NotFound, "There is no such user"),
             UserError::LastAdmin => {
                 Self::new(Kind::Conflict, "The last active admin cannot be removed or demoted").code_is("LAST_ADMIN")
@@ -131,22 +145,39 @@ pub async fn register(
     new: &New,
     password: SecretString,
     now: Timestamp,
-) -> Result<User, Fault> {
+) -> Result<(User, Replayed), Fault> {
     judge(&new.email, &new.username, &new.display_name)?;
     password::judge(password.expose_secret(), "password", &[&new.email, &new.username])?;
     let password_hash = hasher.hash(password).await?;
     Ok(create(store, new, &password_hash, now).await?)
 }
 
-/// Makes an account with the hash of its password, in PHC format.
-pub async fn create(store: &Store, new: &New, password_hash: &str, now: Timestamp) -> Result<User, UserError> {
+/// Makes an account with the hash of its password, in PHC format. Gives it as it was made.
+pub async fn create(
+    store: &Store,
+    new: &New,
+    password_hash: &str,
+    now: Timestamp,
+) -> Result<(User, Replayed), UserError> {
+    let id = UserId::new(now).to_string();
     let mut tx = store.begin().await?;
+    if let Some(key) = &new.key {
+        match key.take(&mut tx, &id, now).await? {
+            Known::New => {}
+            Known::Before(id) => {
+                let made = locked(&mut tx, &id).await?;
+                let display_name = display_name(&new.display_name, &new.username).to_owned();
+                return Ok((User { display_name, role: new.role, active: true, ..made }, Replayed(true)));
+            }
+            Known::Other => return Err(UserError::KeyReused),
+        }
+    }
     let sql = format!(
         "INSERT INTO users (id, email, email_key, username, username_key, display_name, role, active, password_hash, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9) ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(UserId::new(now).to_string())
+        .bind(id)
         .bind(&new.email)
         .bind(key(&new.email))
         .bind(&new.username)
@@ -165,7 +196,7 @@ pub async fn create(store: &Store, new: &New, password_hash: &str, now: Timestam
         return Err(if same_email.is_some() { UserError::EmailTaken } else { UserError::UsernameTaken });
     };
     tx.commit().await?;
-    Ok(user(&row)?)
+    Ok((user(&row)?, Replayed(false)))
 }
 
 /// One account.
@@ -233,6 +264,14 @@ pub async fn renew(
         .fetch_optional(&mut **tx)
         .await?;
     row.as_ref().map(user).transpose()
+}
+
+/// An account, locked until the transaction's end: whoever changes it, or begins or ends its sessions, comes one after another.
+pub async fn locked(tx: &mut Transaction<'_, Any>, id: &str) -> Result<User, UserError> {
+    // An update that changes nothing is a lock on both databases.
+    let sql = format!("UPDATE users SET active = active WHERE id = $1 AND deleted_at IS NULL RETURNING {COLUMNS}");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(&mut **tx).await?;
+    Ok(user(&row.ok_or(UserError::NotFound)?)?)
 }
 
 /// Reads a row that has [`COLUMNS`].

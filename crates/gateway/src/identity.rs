@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{AccessToken, Caller, Clock, Refusal, Transport, Verifier, grpc::bearer};
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
+use turnpike_token::Role;
 
 use crate::{App, http::Problem};
 
@@ -150,4 +151,35 @@ impl FromRequestParts<App> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         Ok(Self(app.identity.of_request(&parts.method, &parts.headers, false).await?))
     }
+}
+
+/// A signed-in user who may send commands. A handler takes it before the body: who may not do a thing learns nothing of how
+/// it is asked for.
+pub(crate) struct Operator(pub(crate) Caller);
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        at_least(Role::Operator, parts, app).await.map(Self)
+    }
+}
+
+/// A signed-in admin, by the token; auth looks at the account, too.
+pub(crate) struct Admin(pub(crate) Caller);
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        at_least(Role::Admin, parts, app).await.map(Self)
+    }
+}
+
+async fn at_least(role: Role, parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
+    let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
+    if caller.claims.role < role {
+        return Err(Fault::new(Kind::Forbidden, format!("This needs the role {role}")).into());
+    }
+    Ok(caller)
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+pub mod idempotency;
 mod open;
 
 use jiff::Timestamp;

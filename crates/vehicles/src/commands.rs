@@ -5,7 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
 use turnpike_event::{Body, CommandId, Offset, Record, UserId, VehicleId};
-use turnpike_store::{Store, from_micros, micros};
+use turnpike_store::{
+    Store, from_micros,
+    idempotency::{Key, Known},
+    micros,
+};
 
 use crate::{
     catalogue::Request,
@@ -17,8 +21,6 @@ use crate::{
 pub const ACCEPT: Duration = Duration::from_secs(5);
 /// How long an instance may be silent before another takes its commands over.
 pub const LEASE: Duration = Duration::from_secs(5);
-/// How long an idempotency key is held.
-const KEY_HELD: Duration = Duration::from_secs(24 * 3600);
 
 /// A command as it stands.
 #[derive(Clone, Debug)]
@@ -80,7 +82,7 @@ pub struct New {
     /// 1–3600.
     pub timeout_seconds: u32,
     /// The caller's key and a hash of what it stands for.
-    pub key: Option<(String, String)>,
+    pub key: Option<Key>,
 }
 
 /// What became of a submission.
@@ -117,35 +119,15 @@ const OPEN_COLUMNS: &str = "c.accept_by, c.run_by, c.instance_id, c.epoch, c.rea
 pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitted, SubmitError> {
     let id = CommandId::new(now);
     let mut tx = store.begin().await?;
-    if let Some((key, hash)) = &new.key {
-        let taken = sqlx::query(
-            "INSERT INTO idempotency_keys (user_id, key, request_hash, command_id, created_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash,
-                 command_id = excluded.command_id, created_at = excluded.created_at
-             WHERE idempotency_keys.created_at < $6",
-        )
-        .bind(new.user_id.to_string())
-        .bind(key)
-        .bind(hash)
-        .bind(id.to_string())
-        .bind(micros(now))
-        .bind(micros(now - KEY_HELD))
-        .execute(&mut *tx)
-        .await?;
-        if taken.rows_affected() == 0 {
-            let sql = format!(
-                "SELECT k.request_hash, {COLUMNS} FROM idempotency_keys k JOIN commands c ON c.id = k.command_id
-                 WHERE k.user_id = $1 AND k.key = $2"
-            );
-            let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-                .bind(new.user_id.to_string())
-                .bind(key)
-                .fetch_one(&mut *tx)
-                .await?;
-            if row.try_get::<String, _>("request_hash")? != *hash {
-                return Err(SubmitError::KeyReused);
+    if let Some(key) = &new.key {
+        match key.take(&mut tx, &id.to_string(), now).await? {
+            Known::New => {}
+            Known::Before(id) => {
+                let sql = format!("SELECT {COLUMNS} FROM commands c WHERE c.id = $1");
+                let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_one(&mut *tx).await?;
+                return Ok(Submitted::Before(Box::new(command(&row)?)));
             }
-            return Ok(Submitted::Before(Box::new(command(&row)?)));
+            Known::Other => return Err(SubmitError::KeyReused),
         }
     }
     let vehicle = sqlx::query("SELECT vin, connector FROM vehicles WHERE id = $1")
@@ -477,18 +459,6 @@ pub async fn position_of(store: &Store, id: CommandId, offset: Offset) -> Result
         .fetch_optional(store.pool())
         .await?;
     row.map(|row| unsigned(&row, "position")).transpose()
-}
-
-/// Forgets idempotency keys whose time is over; at most a thousand at once.
-pub async fn forget_keys(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
-    let forgotten = sqlx::query(
-        "DELETE FROM idempotency_keys WHERE created_at < $1 AND (user_id, key) IN
-             (SELECT user_id, key FROM idempotency_keys WHERE created_at < $1 LIMIT 1000)",
-    )
-    .bind(micros(now - KEY_HELD))
-    .execute(store.pool())
-    .await?;
-    Ok(forgotten.rows_affected())
 }
 
 fn command(row: &AnyRow) -> Result<Command, sqlx::Error> {

@@ -8,6 +8,7 @@ use turnpike_event::{Body, CommandState, ConnectionStatus, Event, Offset};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Access, Caller, Policy, caller};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_server::VehicleService};
+use turnpike_store::idempotency::{self, Key};
 use turnpike_token::Role;
 
 use crate::{
@@ -234,16 +235,11 @@ fn parse_submission(caller: &Caller, request: pb::SubmitCommandRequest) -> Resul
     if request_.effect == Effect::Unsafe && caller.claims.role < Role::Engineer {
         return Err(Fault::new(Kind::Forbidden, "This command needs the role engineer"));
     }
-    let key = match request.idempotency_key {
-        key if key.is_empty() => None,
-        key if key.len() <= 255 => {
-            // The map is sorted: the same request has the same text.
-            let params = Value::Object(request_.params.clone());
-            let text = format!("{vehicle_id}\n{}\n{params}\n{timeout_seconds}", request_.name);
-            Some((key, Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()))
-        }
-        _ => return Err(invalid("Idempotency-Key", "must be at most 255 characters")),
-    };
+    // The map is sorted: the same request has the same text.
+    let params = Value::Object(request_.params.clone());
+    let hash = Sha256::digest(format!("{vehicle_id}\n{}\n{params}\n{timeout_seconds}", request_.name));
+    let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = Key::new(caller.claims.user_id, &request.idempotency_key, hash)?;
     Ok(New { user_id: caller.claims.user_id, vehicle_id, request: request_, timeout_seconds, key })
 }
 
@@ -256,8 +252,7 @@ impl From<SubmitError> for Fault {
                 "Another command that must not run twice is running on this control unit; wait for its end",
             )
             .code_is("BUSY"),
-            SubmitError::KeyReused => Self::new(Kind::Conflict, "This Idempotency-Key was used for another request")
-                .code_is("IDEMPOTENCY_KEY_REUSED"),
+            SubmitError::KeyReused => idempotency::reused(),
             SubmitError::Database(error) => turnpike_store::fault(error),
         }
     }

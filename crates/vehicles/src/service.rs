@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use turnpike_bus::Bus;
 use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
 use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
-use turnpike_store::{Migrations, Store};
+use turnpike_store::{Migrations, Store, idempotency};
 
 use crate::{Config, commands, conductor::Conductor, fleet::Fleet, rpc};
 
@@ -95,7 +95,7 @@ fn forget(process: &Process, store: Store) {
     process.tasks.spawn("forget keys", Death::Ends, async move {
         loop {
             // Full batches follow one another; then once in a while is enough.
-            let pause = match commands::forget_keys(&store, clock.now()).await {
+            let pause = match idempotency::forget(&store, clock.now()).await {
                 Ok(1000..) => Duration::from_secs(1),
                 Ok(_) => Duration::from_secs(600),
                 Err(error) => {

@@ -61,3 +61,16 @@ CREATE TABLE turns (
     n    BIGINT NOT NULL
 );
 INSERT INTO turns (name, n) VALUES ('admins', 0);
+
+-- A request that came twice is one request.
+CREATE TABLE idempotency_keys (
+    user_id      TEXT NOT NULL,
+    key          TEXT NOT NULL,
+    -- of what was asked for, under a key of the server's: passwords are among it
+    request_hash TEXT NOT NULL,
+    -- the account that was made, or nothing
+    result       TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    PRIMARY KEY (user_id, key)
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);

@@ -229,9 +229,18 @@ impl In {
         self.client().logout(request).await.expect("always");
     }
 
+    /// Says whether it had been done before.
+    pub(crate) async fn change_password_once(&self, current: &str, new: &str, key: &str) -> Result<bool, Status> {
+        let request = pb::ChangePasswordRequest {
+            current_password: current.to_owned(),
+            new_password: new.to_owned(),
+            idempotency_key: key.to_owned(),
+        };
+        Ok(self.client().change_password(self.access.request(request)).await?.into_inner().replayed)
+    }
+
     pub(crate) async fn change_password(&self, current: &str, new: &str) -> Result<(), Status> {
-        let request = pb::ChangePasswordRequest { current_password: current.to_owned(), new_password: new.to_owned() };
-        self.client().change_password(self.access.request(request)).await.map(|_| ())
+        self.change_password_once(current, new, "").await.map(|_| ())
     }
 
     pub(crate) async fn create(&self, username: &str, email: &str, role: pb::Role) -> Result<pb::User, Status> {
@@ -240,9 +249,10 @@ impl In {
             username: username.to_owned(),
             password: PASSWORD.to_owned(),
             role: role.into(),
-            display_name: String::new(),
+            ..Default::default()
         };
-        self.client().create_user(self.access.request(request)).await.map(tonic::Response::into_inner)
+        let answer = self.client().create_user(self.access.request(request)).await?.into_inner();
+        Ok(answer.user.expect("a user"))
     }
 
     pub(crate) async fn update(&self, request: pb::UpdateUserRequest) -> Result<pb::User, Status> {

@@ -23,6 +23,7 @@ mod away;
 mod dump;
 mod foreign;
 mod house;
+mod idempotency;
 mod login;
 mod outbox;
 mod refresh;

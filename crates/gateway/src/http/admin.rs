@@ -17,16 +17,17 @@ use super::{
     Answer,
     auth::{Session, User},
     extract::{Body, Id, Page, Query, next_link},
+    idempotency,
     problem::ProblemBody,
 };
-use crate::{App, identity::SignedIn};
+use crate::{App, identity::Admin};
 
 /// Every account, newest first.
 #[utoipa::path(get, path = "/api/admin/users", tag = "admin", params(Page),
     responses((status = 200, body = Vec<User>), (status = 403, body = ProblemBody)))]
 pub(super) async fn list_users(
     State(app): State<App>,
-    SignedIn(caller): SignedIn,
+    Admin(caller): Admin,
     Query(page): Query<Page>,
     uri: Uri,
 ) -> Answer<(HeaderMap, Json<Vec<User>>)> {
@@ -50,33 +51,35 @@ pub(super) struct NewUser {
 }
 
 /// Create an account.
+///
+/// `Idempotency-Key` makes a repeated request get the first one's answer for 24 hours.
 #[utoipa::path(post, path = "/api/admin/users", tag = "admin", request_body = NewUser,
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = User), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 422, body = ProblemBody)))]
 pub(super) async fn create_user(
     State(app): State<App>,
-    SignedIn(caller): SignedIn,
+    Admin(caller): Admin,
+    headers: HeaderMap,
     Body(new): Body<NewUser>,
-) -> Answer<(StatusCode, Json<User>)> {
+) -> Answer<(StatusCode, HeaderMap, Json<User>)> {
     let message = pb::CreateUserRequest {
         email: new.email,
         username: new.username,
         password: new.password,
         role: new.role.as_deref().map(parse_role).transpose()?.unwrap_or(pb::Role::Unspecified).into(),
         display_name: new.display_name.unwrap_or_default(),
+        idempotency_key: idempotency::key(&headers)?,
     };
-    let user = app.auth().create_user(caller.token.request(message)).await?.into_inner();
-    Ok((StatusCode::CREATED, Json(user.into())))
+    let answer = app.auth().create_user(caller.token.request(message)).await?.into_inner();
+    let user = answer.user.ok_or_else(Fault::internal)?;
+    Ok((StatusCode::CREATED, idempotency::replayed(answer.replayed), Json(user.into())))
 }
 
 /// One account.
 #[utoipa::path(get, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path)),
     responses((status = 200, body = User), (status = 404, body = ProblemBody)))]
-pub(super) async fn get_user(
-    State(app): State<App>,
-    SignedIn(caller): SignedIn,
-    Id(id): Id<UserId>,
-) -> Answer<Json<User>> {
+pub(super) async fn get_user(State(app): State<App>, Admin(caller): Admin, Id(id): Id<UserId>) -> Answer<Json<User>> {
     let message = pb::GetUserRequest { user_id: id.to_string() };
     Ok(Json(app.auth().get_user(caller.token.request(message)).await?.into_inner().into()))
 }
@@ -96,7 +99,7 @@ pub(super) struct UserChange {
     responses((status = 200, body = User), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(super) async fn update_user(
     State(app): State<App>,
-    SignedIn(caller): SignedIn,
+    Admin(caller): Admin,
     Id(id): Id<UserId>,
     Body(change): Body<UserChange>,
 ) -> Answer<Json<User>> {
@@ -115,7 +118,7 @@ pub(super) async fn update_user(
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(super) async fn delete_user(
     State(app): State<App>,
-    SignedIn(caller): SignedIn,
+    Admin(caller): Admin,
     Id(id): Id<UserId>,
 ) -> Answer<StatusCode> {
     let message = pb::DeleteUserRequest { user_id: id.to_string() };
@@ -128,7 +131,7 @@ pub(super) async fn delete_user(
     responses((status = 200, body = Vec<Session>), (status = 404, body = ProblemBody)))]
 pub(super) async fn list_sessions(
     State(app): State<App>,
-    SignedIn(caller): SignedIn,
+    Admin(caller): Admin,
     Id(id): Id<UserId>,
 ) -> Answer<Json<Vec<Session>>> {
     let message = pb::ListUserSessionsRequest { user_id: id.to_string() };
@@ -141,7 +144,7 @@ pub(super) async fn list_sessions(
     responses((status = 204), (status = 404, body = ProblemBody)))]
 pub(super) async fn end_sessions(
     State(app): State<App>,
-    SignedIn(caller): SignedIn,
+    Admin(caller): Admin,
     Id(id): Id<UserId>,
 ) -> Answer<StatusCode> {
     let message = pb::EndUserSessionsRequest { user_id: id.to_string() };
@@ -167,10 +170,7 @@ pub(super) struct ServiceHealth {
 /// How every service is.
 #[utoipa::path(get, path = "/api/admin/services", tag = "admin",
     responses((status = 200, body = Vec<ServiceHealth>), (status = 403, body = ProblemBody)))]
-pub(super) async fn services(State(app): State<App>, SignedIn(caller): SignedIn) -> Answer<Json<Vec<ServiceHealth>>> {
-    if caller.claims.role < Role::Admin {
-        return Err(Fault::new(Kind::Forbidden, "This needs the role admin").into());
-    }
+pub(super) async fn services(State(app): State<App>, _: Admin) -> Answer<Json<Vec<ServiceHealth>>> {
     let missing = app.health.missing();
     let here = ServiceHealth {
         name: "gateway",

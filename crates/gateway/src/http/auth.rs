@@ -14,6 +14,7 @@ use super::{
     Answer,
     client::Client,
     extract::{Body, Id},
+    idempotency,
     problem::ProblemBody,
     rfc3339,
 };
@@ -216,17 +217,24 @@ pub(super) struct ChangePassword {
 }
 
 /// Change my password. My other sessions end.
+///
+/// `Idempotency-Key` makes a repeated request get the first one's answer for 24 hours.
 #[utoipa::path(post, path = "/api/auth/change-password", tag = "auth", request_body = ChangePassword,
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Message), (status = 400, body = ProblemBody), (status = 422, body = ProblemBody)))]
 pub(super) async fn change_password(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
+    headers: HeaderMap,
     Body(body): Body<ChangePassword>,
-) -> Answer<Json<Message>> {
-    let message =
-        pb::ChangePasswordRequest { current_password: body.current_password, new_password: body.new_password };
-    app.auth().change_password(caller.token.request(message)).await?;
-    Ok(Json(Message { message: "Password changed" }))
+) -> Answer<(HeaderMap, Json<Message>)> {
+    let message = pb::ChangePasswordRequest {
+        current_password: body.current_password,
+        new_password: body.new_password,
+        idempotency_key: idempotency::key(&headers)?,
+    };
+    let answer = app.auth().change_password(caller.token.request(message)).await?.into_inner();
+    Ok((idempotency::replayed(answer.replayed), Json(Message { message: "Password changed" })))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -1,23 +1,26 @@
 //! `/api/commands`: sending one, and what became of it.
 
 use axum::{Json, extract::State};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use turnpike_event::{CommandId, CommandState};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
-use turnpike_token::Role;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Answer,
     extract::{Body, Id, Page, Query, next_link},
+    idempotency,
     problem::ProblemBody,
     rfc3339,
 };
-use crate::{App, identity::SignedIn};
+use crate::{
+    App,
+    identity::{Operator, SignedIn},
+};
 
 /// A command to a vehicle.
 #[derive(Deserialize, ToSchema)]
@@ -100,15 +103,10 @@ fn shown(state: pb::CommandState) -> CommandState {
         (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub(super) async fn submit(
     State(app): State<App>,
-    SignedIn(caller): SignedIn,
+    Operator(caller): Operator,
     headers: HeaderMap,
-    body: Result<Body<NewCommand>, super::Problem>,
+    Body(new): Body<NewCommand>,
 ) -> Answer<(StatusCode, HeaderMap, Json<Command>)> {
-    // The role before the body: who may not send a command learns nothing of how one looks.
-    if caller.claims.role < Role::Operator {
-        return Err(Fault::new(Kind::Forbidden, "This needs the role operator").into());
-    }
-    let Body(new) = body?;
     app.commands.count(caller.claims.user_id)?;
     let timeout_seconds = match new.timeout_seconds {
         None => 0,
@@ -124,27 +122,15 @@ pub(super) async fn submit(
         name: new.command_name,
         params_json: Value::Object(new.command_params.unwrap_or_default()).to_string(),
         timeout_seconds,
-        idempotency_key: idempotency_key(&headers)?,
+        idempotency_key: idempotency::key(&headers)?,
     };
     let answer = app.vehicles().submit_command(caller.token.request(message)).await?.into_inner();
     let command: Command = answer.command.ok_or_else(Fault::internal)?.try_into()?;
-    let mut headers = HeaderMap::new();
-    if answer.replayed {
-        headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
-    }
+    let mut headers = idempotency::replayed(answer.replayed);
     if let Ok(location) = format!("/api/commands/{}", command.command_id).parse() {
         headers.insert(http::header::LOCATION, location);
     }
     Ok((StatusCode::CREATED, headers, Json(command)))
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<String, Fault> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(String::new()) };
-    let key = key.to_str().ok().map(str::trim).filter(|key| (1..=255).contains(&key.len()));
-    key.map(str::to_owned).ok_or_else(|| {
-        Fault::new(Kind::Validation, "A header is not valid")
-            .field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
-    })
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -7,6 +7,7 @@ mod commands;
 mod events;
 pub(crate) mod extract;
 mod guard;
+mod idempotency;
 mod problem;
 mod router;
 mod vehicles;

@@ -118,9 +118,16 @@ pub struct ChangePasswordRequest {
     pub current_password: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub new_password: ::prost::alloc::string::String,
+    /// Held 24 h per user; empty: none. The same key with other passwords: FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED.
+    #[prost(string, tag = "3")]
+    pub idempotency_key: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ChangePasswordResponse {}
+pub struct ChangePasswordResponse {
+    /// Done before, under the same key.
+    #[prost(bool, tag = "1")]
+    pub replayed: bool,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Session {
     #[prost(string, tag = "1")]
@@ -195,6 +202,18 @@ pub struct CreateUserRequest {
     /// The username if empty.
     #[prost(string, tag = "5")]
     pub display_name: ::prost::alloc::string::String,
+    /// Held 24 h per user; empty: none. The same key with another account: FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED.
+    #[prost(string, tag = "6")]
+    pub idempotency_key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateUserResponse {
+    /// As it was made.
+    #[prost(message, optional, tag = "1")]
+    pub user: ::core::option::Option<User>,
+    /// Made before, under the same key.
+    #[prost(bool, tag = "2")]
+    pub replayed: bool,
 }
 /// What is absent stays as it is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -688,7 +707,10 @@ pub mod auth_service_client {
         pub async fn create_user(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateUserRequest>,
-        ) -> std::result::Result<tonic::Response<super::User>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::CreateUserResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
@@ -904,7 +926,10 @@ pub mod auth_service_server {
         async fn create_user(
             &self,
             request: tonic::Request<super::CreateUserRequest>,
-        ) -> std::result::Result<tonic::Response<super::User>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CreateUserResponse>,
+            tonic::Status,
+        >;
         /// The last active admin cannot be demoted or deactivated (FAILED_PRECONDITION, LAST_ADMIN).
         async fn update_user(
             &self,
@@ -1641,7 +1666,7 @@ pub mod auth_service_server {
                         T: AuthService,
                     > tonic::server::UnaryService<super::CreateUserRequest>
                     for CreateUserSvc<T> {
-                        type Response = super::User;
+                        type Response = super::CreateUserResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,

@@ -69,7 +69,8 @@ CREATE TABLE idempotency_keys (
     key          TEXT NOT NULL,
     -- of what was asked for: another body under the same key is a mistake
     request_hash TEXT NOT NULL,
-    command_id   TEXT NOT NULL,
+    -- the command
+    result       TEXT NOT NULL,
     created_at   BIGINT NOT NULL,
     PRIMARY KEY (user_id, key)
 );

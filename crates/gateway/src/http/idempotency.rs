@@ -1,0 +1,26 @@
+//! The headers around a request that may come twice. What has become of it, the service that does it knows.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use turnpike_fault::{Fault, Kind};
+
+static KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// `Idempotency-Key` as services take it: empty where there is none. Services judge its length, too, for who calls them by gRPC.
+pub(super) fn key(headers: &HeaderMap) -> Result<String, Fault> {
+    let Some(key) = headers.get(&KEY) else { return Ok(String::new()) };
+    let key = key.to_str().ok().map(str::trim).filter(|key| (1..=255).contains(&key.len()));
+    key.map(str::to_owned).ok_or_else(|| {
+        Fault::new(Kind::Validation, "A header is not valid")
+            .field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    })
+}
+
+/// `Idempotency-Replayed: true` on the answer of an earlier request.
+pub(super) fn replayed(replayed: bool) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if replayed {
+        headers.insert(&REPLAYED, HeaderValue::from_static("true"));
+    }
+    headers
+}

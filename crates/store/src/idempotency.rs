@@ -1,0 +1,126 @@
+//! A request that came twice is one request: the table behind `Idempotency-Key`.
+//!
+//! Each service that has it keeps it with its own tables:
+//!
+//! ```sql
+//! CREATE TABLE idempotency_keys (
+//!     user_id      TEXT NOT NULL,
+//!     key          TEXT NOT NULL,
+//!     request_hash TEXT NOT NULL,
+//!     result       TEXT NOT NULL,
+//!     created_at   BIGINT NOT NULL,
+//!     PRIMARY KEY (user_id, key)
+//! );
+//! CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+//! ```
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::{Any, Executor, Row, Transaction};
+use turnpike_fault::{Fault, Kind};
+
+use crate::{Store, micros};
+
+/// How long a key is held.
+pub const HELD: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest key, in bytes.
+pub const MAX_KEY_BYTES: usize = 255;
+
+/// A user's key, and what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    user: String,
+    key: String,
+    request_hash: String,
+}
+
+/// What a key has been found to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing is known under it.
+    New,
+    /// The same request had this result.
+    Before(String),
+    /// It stands for another request.
+    Other,
+}
+
+impl Key {
+    /// The key that came with a request; `None` if it is empty. `request_hash` tells one request from another; it is kept, so
+    /// nothing must be learnt from it: a request that holds a secret needs a keyed hash. A key that is too long or has other
+    /// characters than visible ASCII is a fault of the field `Idempotency-Key`.
+    pub fn new(user: impl ToString, key: &str, request_hash: String) -> Result<Option<Self>, Fault> {
+        if key.len() > MAX_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+            let fault = Fault::new(Kind::Validation, "The request is not valid");
+            return Err(
+                fault.field("Idempotency-Key", format!("must be 1 to {MAX_KEY_BYTES} visible ASCII characters"))
+            );
+        }
+        Ok((!key.is_empty()).then(|| Self { user: user.to_string(), key: key.to_owned(), request_hash }))
+    }
+
+    /// What is known under this key.
+    pub async fn look_up(&self, store: &Store, now: Timestamp) -> Result<Known, sqlx::Error> {
+        self.find(store.pool(), now).await
+    }
+
+    /// Takes the key for a result, unless it is known. Of requests with the same key that run at once, one takes it, and the
+    /// others wait here until that one's transaction has ended.
+    pub async fn take(
+        &self,
+        tx: &mut Transaction<'_, Any>,
+        result: &str,
+        now: Timestamp,
+    ) -> Result<Known, sqlx::Error> {
+        let taken = sqlx::query(
+            "INSERT INTO idempotency_keys (user_id, key, request_hash, result, created_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, result = excluded.result,
+                 created_at = excluded.created_at
+             WHERE idempotency_keys.created_at < $6",
+        )
+        .bind(&self.user)
+        .bind(&self.key)
+        .bind(&self.request_hash)
+        .bind(result)
+        .bind(micros(now))
+        .bind(micros(now - HELD))
+        .execute(&mut **tx)
+        .await?;
+        if taken.rows_affected() == 1 { Ok(Known::New) } else { self.find(&mut **tx, now).await }
+    }
+
+    async fn find<'e>(&self, on: impl Executor<'e, Database = Any>, now: Timestamp) -> Result<Known, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT request_hash, result FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND created_at >= $3",
+        )
+        .bind(&self.user)
+        .bind(&self.key)
+        .bind(micros(now - HELD))
+        .fetch_optional(on)
+        .await?;
+        let Some(row) = row else { return Ok(Known::New) };
+        Ok(match row.try_get::<String, _>("request_hash")? == self.request_hash {
+            true => Known::Before(row.try_get("result")?),
+            false => Known::Other,
+        })
+    }
+}
+
+/// What is said to who uses a key for another request.
+pub fn reused() -> Fault {
+    Fault::new(Kind::Conflict, "This Idempotency-Key was used for another request").code_is("IDEMPOTENCY_KEY_REUSED")
+}
+
+/// Forgets keys whose time is over; at most a thousand at once. Says how many.
+pub async fn forget(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
+    let forgotten = sqlx::query(
+        "DELETE FROM idempotency_keys WHERE created_at < $1 AND (user_id, key) IN
+             (SELECT user_id, key FROM idempotency_keys WHERE created_at < $1 LIMIT 1000)",
+    )
+    .bind(micros(now - HELD))
+    .execute(store.pool())
+    .await?;
+    Ok(forgotten.rows_affected())
+}
