@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 use turnpike_bus::Bus;
-use turnpike_kit::{Clock, Death, Health, Process, Revocations, Tasks, Transport, Verifier};
+use turnpike_kit::{Death, Health, Process, Revocations, Tasks, Transport, Verifier};
 use turnpike_proto::{
     auth::v1::auth_service_client::AuthServiceClient, vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
@@ -44,7 +44,6 @@ pub(crate) struct App(Arc<Parts>);
 
 pub(crate) struct Parts {
     pub(crate) config: Config,
-    pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) health: Health,
     pub(crate) bus: Bus,
@@ -97,7 +96,6 @@ impl Service {
         let sockets = Sockets::new(config.limits.sockets_per_user);
         sockets.watch(process, &deps.revocations, &deps.bus);
         let app = App(Arc::new(Parts {
-            clock: process.clock.clone(),
             tasks: process.tasks.clone(),
             health: process.health.clone(),
             hub: Hub::new(deps.bus.clone(), process.tasks.clone()),

@@ -63,6 +63,11 @@ impl Person {
         Self::sign_in(&self.base, &name, ADMIN_PASSWORD).await
     }
 
+    /// The same person with another access token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
+    }
+
     /// The same person at another gateway.
     #[must_use]
     pub fn at(&self, base: &str) -> Self {

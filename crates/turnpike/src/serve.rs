@@ -3,12 +3,22 @@
 
 use std::net::SocketAddr;
 
-use secrecy::ExposeSecret;
+use secrecy::SecretString;
 use tonic::service::Routes;
 use turnpike_kit::{Process, Revocations, Transport, Verifier, grpc, listen, ops};
 
-/// Starts everything, and says what to do next.
-pub(crate) async fn start(process: &Process) -> anyhow::Result<()> {
+/// What is worth knowing about a house that has just been started.
+pub struct Started {
+    /// Where its door is.
+    pub address: SocketAddr,
+    /// The first admin's address and password, if they were made just now and the password was generated.
+    pub first_admin: Option<(String, SecretString)>,
+    /// A vehicle that answers, if the mock has any.
+    pub vin: Option<String>,
+}
+
+/// Starts everything; it is ready, and runs until the process is stopped.
+pub async fn start(process: &Process) -> anyhow::Result<Started> {
     let env = &process.env;
     let auth_config = turnpike_auth::Config::new(env)?;
     let mock_config = turnpike_mock_vehicle_connector::Config::new(env)?;
@@ -45,8 +55,8 @@ pub(crate) async fn start(process: &Process) -> anyhow::Result<()> {
     let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, revocations };
     turnpike_gateway::Service::new(gateway_config, process, deps).serve(process, public)?;
     process.health.ready().await;
-    greet(process, address, &auth, mock.vins().first().map_or("<VIN>", String::as_str));
-    Ok(())
+    let first_admin = auth.first_admin().and_then(|admin| Some((admin.email.clone(), admin.generated.clone()?)));
+    Ok(Started { address, first_admin, vin: mock.vins().first().cloned() })
 }
 
 /// The configured connectors, and the mock of this process unless one of them has its name.
@@ -65,29 +75,4 @@ fn connectors(
         connectors.push(("mock".to_owned(), Transport::direct(mock)));
     }
     Ok(connectors)
-}
-
-#[expect(clippy::print_stdout, reason = "what a person who has just started it wants to know")]
-fn greet(process: &Process, address: SocketAddr, auth: &turnpike_auth::Service, vin: &str) {
-    let here =
-        if address.ip().is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), address.port()) } else { address };
-    let program = turnpike_kit::executable();
-    println!("\nTurnpike is ready: http://{here}  (API: http://{here}/docs)");
-    let generated = auth.first_admin().and_then(|admin| Some((&admin.email, admin.generated.as_ref()?)));
-    let password = match &generated {
-        Some((email, password)) => {
-            println!("First admin: {email}, password: {} (shown only now)", password.expose_secret());
-            password.expose_secret()
-        }
-        None => "<the admin's password>",
-    };
-    // The client reads the same variables; only what differs from its defaults is said.
-    let mut variables = format!("TURNPIKE_ADMIN_PASSWORD='{password}'");
-    if process.env.get("TURNPIKE_ADMIN_PASSWORD").is_ok_and(|set| set.is_some()) {
-        variables = "TURNPIKE_ADMIN_PASSWORD=\"$TURNPIKE_ADMIN_PASSWORD\"".to_owned();
-    }
-    println!("\nWatch a vehicle answer (copy this line into another terminal):\n");
-    println!(
-        "  {variables} {program} command --server http://{here} --vehicle {vin} ReadDTC --param ecuAddress=0x10\n"
-    );
 }

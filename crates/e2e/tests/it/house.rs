@@ -17,13 +17,14 @@ const STOREYS: [&[&str]; 4] = [
     &["turnpike", "testkit", "e2e", "bench"],
 ];
 /// Arrows within a storey.
-const BESIDE: [(&str, &str); 7] = [
+const BESIDE: [(&str, &str); 8] = [
     ("event", "proto"),
     ("store", "fault"),
     ("kit", "fault"),
     ("kit", "token"),
     ("kit", "bus"),
     ("e2e", "testkit"),
+    ("e2e", "turnpike"),
     ("bench", "testkit"),
 ];
 /// Crates of others that only some of ours may use, at run time.

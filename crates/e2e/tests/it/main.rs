@@ -6,3 +6,4 @@ mod loss;
 mod refusals;
 mod road;
 mod socket;
+mod time;

@@ -99,6 +99,7 @@ async fn http_refuses_as_the_contract_says() {
     expect(operator.get(&format!("/api/commands/{id}")).await, 404, "NOT_FOUND", "").await;
     expect(operator.get("/api/commands/nonsense").await, 404, "NOT_FOUND", "").await;
     expect(operator.get("/api/admin/users").await, 403, "FORBIDDEN", "").await;
+    expect(operator.post("/api/admin/users", json!("no matter what")).await, 403, "FORBIDDEN", "").await;
     let mut body = good.clone();
     body["vehicle_id"] = "nonsense".into();
     expect(operator.post("/api/commands", body).await, 400, "UNKNOWN_VEHICLE", "vehicle_id").await;

@@ -136,7 +136,7 @@ async fn every_command_of_the_catalogue_is_answered() {
 }
 
 #[tokio::test]
-async fn one_key_is_one_command() {
+async fn one_key_is_one_request() {
     let one = One::start(&[]).await;
     let admin = one.admin().await;
     let vehicle = &admin.vehicles().await[0];
@@ -160,5 +160,16 @@ async fn one_key_is_one_command() {
     let other =
         json!({ "vehicle_id": vehicle["id"], "command_name": READ_DTC, "command_params": { "ecuAddress": "0x11" } });
     assert_eq!(post(other).await.status, 409);
+
+    let account = async |name: &str| {
+        let body =
+            json!({ "email": "ada@example.com", "username": name, "password": turnpike_testkit::ADMIN_PASSWORD });
+        let request = admin.request(reqwest::Method::POST, "/api/admin/users").json(&body);
+        admin.send(request.header("Idempotency-Key", "an account")).await
+    };
+    let (first, again) = (account("ada").await, account("ada").await);
+    assert_eq!((first.status, again.status, &first.json), (201, 201, &again.json));
+    assert!(!first.headers.contains_key("idempotency-replayed") && again.headers.contains_key("idempotency-replayed"));
+    assert_eq!(account("eve").await.status, 409);
     assert_eq!(admin.get("/api/commands").await.json.as_array().map(Vec::len), Some(1));
 }

@@ -65,7 +65,7 @@ pub(super) async fn follow(
         .ok_or_else(|| Fault::new(Kind::RateLimited, "Too many connections").code_is("TOO_MANY_CONNECTIONS"))?;
     let source = source::open(&app, &caller, topic, since, &place.handle.wake).await?;
     let retry = Bytes::from_static(b"retry: 1000\n\n");
-    let feed = Feed { app, source, place, done: false, expires_at: caller.claims.expires_at };
+    let feed = Feed { source, place, done: false };
     let first = stream::iter([Ok::<_, Infallible>(retry)]);
     let rest = stream::unfold(feed, async |mut feed| feed.next().await.map(|bytes| (Ok(bytes), feed)));
     let mut response = Response::new(Body::from_stream(futures_util::StreamExt::chain(first, rest)));
@@ -77,11 +77,9 @@ pub(super) async fn follow(
 }
 
 struct Feed {
-    app: App,
     source: Source,
     place: Place,
     done: bool,
-    expires_at: jiff::Timestamp,
 }
 
 impl Feed {
@@ -91,7 +89,7 @@ impl Feed {
         let quiet_until = Instant::now() + KEEP_ALIVE;
         loop {
             // An ended session or a stopping gateway cuts the stream; EventSource comes back with its last id.
-            if self.done || self.place.handle.ending().is_some() || self.expires_at <= self.app.clock.now() {
+            if self.done || self.place.handle.ending().is_some() {
                 return None;
             }
             let topic = self.source.topic();

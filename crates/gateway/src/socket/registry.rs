@@ -6,8 +6,10 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast::error::RecvError};
 use turnpike_bus::{Bus, Status};
 use turnpike_event::{SessionId, UserId};
@@ -50,6 +52,9 @@ pub(crate) struct Place {
     pub(crate) handle: Arc<Handle>,
 }
 
+/// How late a socket may learn that its token has expired.
+const EXPIRY_LOOK: Duration = Duration::from_secs(1);
+
 /// [`Handle::ending`]: nothing, or why.
 const OPEN: u8 = 0;
 const SESSION_ENDED: u8 = 1;
@@ -84,9 +89,11 @@ impl Sockets {
         self.0.bus_away.load(Ordering::Relaxed)
     }
 
-    /// Ends sockets whose session ends, and all of them when the process stops; tells all when the bus goes.
+    /// Ends sockets whose session ends or whose token expires, and all of them when the process stops; tells all when the bus
+    /// goes.
     pub(crate) fn watch(&self, process: &Process, revocations: &Revocations, bus: &Bus) {
         self.watch_revocations(process, revocations);
+        self.watch_expiry(process);
         self.watch_bus(process, bus);
         let (sockets, stopping) = (self.clone(), process.tasks.stopping().clone());
         process.tasks.spawn("sockets stop", Death::Ends, async move {
@@ -117,6 +124,25 @@ impl Sockets {
                     }
                     Err(RecvError::Closed) => return,
                 }
+            }
+        });
+    }
+
+    /// One look at all of them a second costs less than a timer for each.
+    fn watch_expiry(&self, process: &Process) {
+        let (sockets, clock, stopping) = (self.clone(), process.clock.clone(), process.tasks.stopping().clone());
+        process.tasks.spawn("sockets expiry", Death::Fatal, async move {
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = clock.sleep(EXPIRY_LOOK) => {}
+                }
+                let now = clock.now();
+                sockets.each(|handle| {
+                    if handle.expires_at() <= now {
+                        handle.end(SESSION_ENDED);
+                    }
+                });
             }
         });
     }
@@ -162,6 +188,10 @@ impl Sockets {
 impl Handle {
     pub(crate) fn caller(&self) -> Caller {
         self.caller.lock().expect("no panic while it is held").clone()
+    }
+
+    fn expires_at(&self) -> Timestamp {
+        self.caller.lock().expect("no panic while it is held").claims.expires_at
     }
 
     /// The same user with another token.

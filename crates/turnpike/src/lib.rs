@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+mod serve;
+
+pub use serve::{Started, start};
