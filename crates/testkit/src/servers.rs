@@ -43,10 +43,30 @@ pub struct RedisServer {
 impl RedisServer {
     /// One whose restart begins with nothing, or, with `keeps_data`, where it ended.
     pub async fn start(keeps_data: bool) -> Self {
-        let directory = TempDir::new().expect("a directory");
-        let mut redis = Self { directory, port: free_port(), process: None, keeps_data };
+        let mut redis = Self::reserve(keeps_data);
         redis.restart().await;
         redis
+    }
+
+    /// One that is not there yet.
+    pub fn reserve(keeps_data: bool) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        Self { directory, port: free_port(), process: None, keeps_data }
+    }
+
+    /// The process keeps its connections and does nothing.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// It goes on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.as_ref().expect("a running process").id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().expect("kill is on the PATH").success());
     }
 
     /// Where it is.

@@ -5,12 +5,10 @@ use std::{collections::HashSet, time::Duration};
 use futures_util::{FutureExt, future::join_all};
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits, PublishError, ResetReason};
 use turnpike_event::{Body, Event, Offset, Record};
+use turnpike_testkit::redis_url;
 
-use crate::{
-    following::{
-        caught_up, event, is_caught_up, limits, next, number, numbers, publish, record, soon, topic, until, up_to,
-    },
-    redis_server::shared_url,
+use crate::following::{
+    caught_up, event, is_caught_up, limits, next, number, numbers, publish, record, soon, topic, until, up_to,
 };
 
 #[derive(Clone, Copy)]
@@ -23,7 +21,7 @@ impl Backend {
     pub(crate) fn bus(self, limits: Limits) -> Bus {
         match self {
             Self::Memory => Bus::memory(limits),
-            Self::Redis => Bus::redis(&shared_url(), limits).expect("a URL"),
+            Self::Redis => Bus::redis(&redis_url(), limits).expect("a URL"),
         }
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests spawn freely, and ask the environment where Redis is")]
 
+mod asking;
 mod conformance;
 mod following;
 mod model;
@@ -10,4 +11,3 @@ mod redis_connections;
 mod redis_data;
 mod redis_outage;
 mod redis_retry;
-mod redis_server;

@@ -33,7 +33,9 @@ pub(crate) enum Flow {
 }
 
 impl Proxy {
-    pub(crate) async fn to(port: u16) -> Self {
+    /// To the server of a URL such as `redis://127.0.0.1:6379`.
+    pub(crate) async fn to(url: &str) -> Self {
+        let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL with a port");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let wires: Arc<Mutex<Vec<watch::Sender<Flow>>>> = Arc::default();

@@ -2,24 +2,25 @@
 
 use turnpike_bus::{Bus, Delivery, From, Limits};
 use turnpike_event::Topic;
+use turnpike_testkit::RedisServer;
 
 use crate::{
+    asking::ask_at,
     following::{caught_up, event, is_up, number, numbers, publish, soon, topic, until, up_to},
-    redis_server::{Persistence, TestRedis},
 };
 
 /// How many connections of this name there are.
-async fn connections(redis: &TestRedis, name: &str) -> usize {
-    redis.ask::<String>("CLIENT LIST").await.lines().filter(|line| line.contains(name)).count()
+async fn connections(redis: &RedisServer, name: &str) -> usize {
+    ask_at::<String>(&redis.url(), "CLIENT LIST").await.lines().filter(|line| line.contains(name)).count()
 }
 
-async fn subscribers(redis: &TestRedis, topic: &Topic) -> u64 {
-    redis.ask::<(String, u64)>(&format!("PUBSUB NUMSUB {topic}")).await.1
+async fn subscribers(redis: &RedisServer, topic: &Topic) -> u64 {
+    ask_at::<(String, u64)>(&redis.url(), &format!("PUBSUB NUMSUB {topic}")).await.1
 }
 
 #[tokio::test]
 async fn one_connection_for_commands_and_one_for_messages() {
-    let redis = TestRedis::start(Persistence::None).await;
+    let redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
     let topics: Vec<_> = (0..40).map(|_| topic()).collect();
     let mut followers: Vec<_> =
@@ -37,7 +38,7 @@ async fn one_connection_for_commands_and_one_for_messages() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_has_caught_up_is_subscribed() {
-    let redis = TestRedis::start(Persistence::None).await;
+    let redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
     let asking = redis::Client::open(redis.url()).expect("a URL");
     let mut asking = asking.get_multiplexed_async_connection().await.expect("a connection");
@@ -54,7 +55,7 @@ async fn whoever_has_caught_up_is_subscribed() {
 
 #[tokio::test]
 async fn the_last_follower_unsubscribes() {
-    let redis = TestRedis::start(Persistence::None).await;
+    let redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
     let topic = topic();
     let (mut first, mut second) = (bus.follow(topic, From::Live), bus.follow(topic, From::Live));
@@ -77,7 +78,7 @@ async fn the_last_follower_unsubscribes() {
 
 #[tokio::test]
 async fn coming_and_going_leaves_nothing_behind() {
-    let redis = TestRedis::start(Persistence::None).await;
+    let redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
     let topics: Vec<_> = (0..20).map(|_| topic()).collect();
     for round in 0..30 {
@@ -91,12 +92,12 @@ async fn coming_and_going_leaves_nothing_behind() {
             assert_eq!(numbers(follower, 1).await, [round]);
         }
     }
-    until("no channel is left", async || redis.ask::<Vec<String>>("PUBSUB CHANNELS").await.is_empty()).await;
+    until("no channel is left", async || ask_at::<Vec<String>>(&redis.url(), "PUBSUB CHANNELS").await.is_empty()).await;
 }
 
 #[tokio::test]
 async fn a_bus_that_ends_closes_its_connections() {
-    let redis = TestRedis::start(Persistence::None).await;
+    let redis = RedisServer::start(false).await;
     for by_shutdown in [true, false] {
         let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
         let mut follower = bus.follow(topic(), From::Live);
@@ -116,7 +117,7 @@ async fn a_bus_that_ends_closes_its_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_connections_lose_nothing_and_double_nothing() {
     const EVENTS: u32 = 2_000;
-    let redis = TestRedis::start(Persistence::None).await;
+    let redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
     let topic = topic();
     let mut follower = bus.follow(topic, From::Start);
@@ -131,7 +132,7 @@ async fn killed_connections_lose_nothing_and_double_nothing() {
             seen.push(number(&record));
             if seen.len() % 100 == 0 {
                 let kind = if seen.len() % 200 == 0 { "normal" } else { "pubsub" };
-                redis.ask::<u64>(&format!("CLIENT KILL TYPE {kind}")).await;
+                ask_at::<u64>(&redis.url(), &format!("CLIENT KILL TYPE {kind}")).await;
             }
         } else {
             panic!("nothing was lost that a follower had to be told of");

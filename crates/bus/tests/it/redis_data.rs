@@ -3,10 +3,11 @@
 use redis::{Value, aio::MultiplexedConnection};
 use turnpike_bus::{Bus, Delivery, From, Limits, PublishError, ResetReason};
 use turnpike_event::{Body, Offset, Record, Topic};
+use turnpike_testkit::redis_url;
 
 use crate::{
+    asking::ask,
     following::{caught_up, event, limits, next, number, numbers, publish, record, soon, topic, up_to},
-    redis_server::{ask, shared_url},
 };
 
 struct Setup {
@@ -22,9 +23,9 @@ impl Setup {
     }
 
     async fn with(limits: Limits) -> Self {
-        let client = redis::Client::open(shared_url()).expect("a URL");
+        let client = redis::Client::open(redis_url()).expect("a URL");
         let redis = client.get_multiplexed_async_connection().await.expect("a connection");
-        Self { bus: Bus::redis(&shared_url(), limits).expect("a URL"), topic: topic(), redis }
+        Self { bus: Bus::redis(&redis_url(), limits).expect("a URL"), topic: topic(), redis }
     }
 
     fn stream(&self) -> String {
@@ -74,8 +75,7 @@ impl Setup {
 async fn stream_and_channel_carry_the_bytes_of_the_record() {
     let setup = Setup::new().await;
     let Topic::Response(command_id) = setup.topic else { panic!("a response topic") };
-    let mut listener =
-        redis::Client::open(shared_url()).expect("a URL").get_async_pubsub().await.expect("a connection");
+    let mut listener = redis::Client::open(redis_url()).expect("a URL").get_async_pubsub().await.expect("a connection");
     listener.subscribe(format!("response:{command_id}")).await.expect("subscribed");
 
     let before: (u64, u64) = ask(&setup.redis, "TIME").await;

@@ -11,11 +11,12 @@ use std::{
 use tokio::{task::JoinHandle, time::Instant};
 use turnpike_bus::{Bus, Delivery, From, Limits, PublishError, ResetReason, Status};
 use turnpike_event::{Offset, Topic};
+use turnpike_testkit::RedisServer;
 
 use crate::{
+    asking::ask_at,
     following::{caught_up, event, is_down, is_up, next, number, numbers, publish, record, soon, topic, up_to},
     proxy::{Flow, Proxy},
-    redis_server::{Persistence, TestRedis},
 };
 
 fn connect(url: &str) -> Bus {
@@ -51,7 +52,7 @@ impl Publisher {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_with_its_data_is_not_noticed() {
-    let mut redis = TestRedis::start(Persistence::AppendOnlyFile).await;
+    let mut redis = RedisServer::start(true).await;
     let (bus, topic) = (connect(&redis.url()), topic());
     let mut follower = bus.follow(topic, From::Start);
     caught_up(&mut follower).await;
@@ -78,7 +79,7 @@ async fn a_restart_with_its_data_is_not_noticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_without_its_data_is_told_to_every_follower() {
-    let mut redis = TestRedis::start(Persistence::None).await;
+    let mut redis = RedisServer::start(false).await;
     let (bus, topic) = (connect(&redis.url()), topic());
     let mut followers: Vec<_> = (0..20).map(|_| bus.follow(topic, From::Start)).collect();
     for follower in &mut followers {
@@ -114,7 +115,7 @@ async fn a_restart_without_its_data_is_told_to_every_follower() {
 
 #[tokio::test]
 async fn a_topic_that_nobody_writes_to_again_is_told_to_be_gone() {
-    let mut redis = TestRedis::start(Persistence::None).await;
+    let mut redis = RedisServer::start(false).await;
     let (bus, topic) = (connect(&redis.url()), topic());
     publish(&bus, &topic, 1..=3).await;
     let mut follower = bus.follow(topic, From::Start);
@@ -127,7 +128,7 @@ async fn a_topic_that_nobody_writes_to_again_is_told_to_be_gone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_stands_still_is_down_within_two_seconds() {
-    let redis = TestRedis::start(Persistence::None).await;
+    let redis = RedisServer::start(false).await;
     let (bus, topic) = (connect(&redis.url()), topic());
     let mut follower = bus.follow(topic, From::Start);
     caught_up(&mut follower).await;
@@ -155,7 +156,7 @@ async fn a_redis_that_stands_still_is_down_within_two_seconds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bus_may_start_before_its_redis() {
-    let mut redis = TestRedis::reserve(Persistence::None);
+    let mut redis = RedisServer::reserve(false);
     let (bus, topic) = (connect(&redis.url()), topic());
     let mut follower = bus.follow(topic, From::Start);
     let refused = bus.publish(&topic, &event(1)).await;
@@ -170,8 +171,8 @@ async fn a_bus_may_start_before_its_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wire_that_carries_nothing_is_replaced() {
-    let redis = TestRedis::start(Persistence::None).await;
-    let proxy = Proxy::to(redis.port()).await;
+    let redis = RedisServer::start(false).await;
+    let proxy = Proxy::to(&redis.url()).await;
     let (bus, other, topic) = (connect(&proxy.url()), connect(&redis.url()), topic());
     let mut follower = bus.follow(topic, From::Start);
     caught_up(&mut follower).await;
@@ -192,8 +193,8 @@ async fn a_wire_that_carries_nothing_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_followers_recover_together() {
     const TOPICS: u32 = 700;
-    let redis = TestRedis::start(Persistence::None).await;
-    let proxy = Proxy::to(redis.port()).await;
+    let redis = RedisServer::start(false).await;
+    let proxy = Proxy::to(&redis.url()).await;
     let (bus, other) = (connect(&proxy.url()), connect(&redis.url()));
     let topics: Vec<_> = (0..TOPICS).map(|_| topic()).collect();
     let mut followers: Vec<_> = topics.iter().map(|topic| bus.follow(*topic, From::Live)).collect();
@@ -218,13 +219,13 @@ async fn hundreds_of_followers_recover_together() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_became_a_replica_is_waited_for() {
-    let redis = TestRedis::start(Persistence::None).await;
+    let redis = RedisServer::start(false).await;
     let (bus, topic) = (connect(&redis.url()), topic());
     publish(&bus, &topic, [1]).await;
-    redis.ask::<String>("REPLICAOF 127.0.0.1 1").await;
+    ask_at::<String>(&redis.url(), "REPLICAOF 127.0.0.1 1").await;
     let refused = bus.publish(&topic, &event(2)).await;
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
-    redis.ask::<String>("REPLICAOF NO ONE").await;
+    ask_at::<String>(&redis.url(), "REPLICAOF NO ONE").await;
     is_up(&bus).await;
     publish(&bus, &topic, [3]).await;
     let page = bus.read(&topic, None, 9).await.expect("a page");

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use turnpike_bus::{Bus, Limits};
 use turnpike_event::Topic;
+use turnpike_testkit::RedisServer;
 
 use crate::{
+    asking::ask_at,
     following::{event, is_up, number, publish, soon, topic, until},
     proxy::{Flow, Proxy},
-    redis_server::{Persistence, TestRedis},
 };
 
 /// Longer than it takes to notice a silent wire and to replace it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Setup {
-    redis: TestRedis,
+    redis: RedisServer,
     proxy: Proxy,
     /// Over the proxy.
     bus: Bus,
@@ -26,8 +27,8 @@ struct Setup {
 
 impl Setup {
     async fn new() -> Self {
-        let redis = TestRedis::start(Persistence::None).await;
-        let proxy = Proxy::to(redis.port()).await;
+        let redis = RedisServer::start(false).await;
+        let proxy = Proxy::to(&redis.url()).await;
         let connect = |url: &str| Bus::redis(url, Limits::default()).expect("a URL");
         let (bus, other, topic) = (connect(&proxy.url()), connect(&redis.url()), topic());
         is_up(&bus).await;
@@ -116,8 +117,8 @@ async fn attempts_are_recognised_among_many_publishers() {
 }
 
 /// How many script calls Redis has executed.
-async fn calls(redis: &TestRedis) -> u64 {
-    let stats: String = redis.ask("INFO commandstats").await;
+async fn calls(redis: &RedisServer) -> u64 {
+    let stats: String = ask_at(&redis.url(), "INFO commandstats").await;
     let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap_or_default();
     line.split(['=', ',']).nth(1).and_then(|calls| calls.parse().ok()).unwrap_or(0)
 }

@@ -146,9 +146,8 @@ async fn a_token_under_somebody_elses_key_is_refused() {
         auth_time: now,
     };
     let foreign = SigningKey::from_secret(&Box::new([7; 32]).into()).sign(&claims);
-    let stranger = Person::stranger(&house.url).with_token(&foreign);
-    refused(&stranger.get("/api/auth/me").await, "INVALID_TOKEN");
-    let (frames, closed) = stranger.socket().await.to_the_end().await;
+    refused(&Person::stranger(&house.url).with_token(&foreign).get("/api/auth/me").await, "INVALID_TOKEN");
+    let (frames, closed) = Watch::open(&house.url, &format!("/ws?token={foreign}")).await.to_the_end().await;
     assert_eq!((frames.len(), closed.code, closed.reason.as_str()), (0, 1008, "Invalid authentication token"));
     house.stop().await;
 }
