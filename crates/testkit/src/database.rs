@@ -59,3 +59,22 @@ impl Drop for Database {
         let _ = dropping.join();
     }
 }
+
+/// Each test twice, on SQLite and on Postgres: `on_both!(a, b)` for `async fn a(database: Database)`. For crates that have tokio.
+#[macro_export]
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::Database::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::Database::postgres().await).await;
+            })*
+        }
+    };
+}

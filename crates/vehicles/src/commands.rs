@@ -1,10 +1,10 @@
-//! Commands as they are kept: submitted, claimed, recorded, looked at.
+//! Commands as they are kept: submitted, cancelled, looked at.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
-use turnpike_event::{Body, CommandId, Offset, Record, UserId, VehicleId};
+use turnpike_event::{CommandId, Offset, UserId, VehicleId};
 use turnpike_store::{
     Store, from_micros,
     idempotency::{Key, Known},
@@ -13,14 +13,13 @@ use turnpike_store::{
 
 use crate::{
     catalogue::Request,
+    leases::LEASE,
     lifecycle::{Effect, State},
     registry::odd,
 };
 
 /// How long a connector has to accept a command.
 pub const ACCEPT: Duration = Duration::from_secs(5);
-/// How long an instance may be silent before another takes its commands over.
-pub const LEASE: Duration = Duration::from_secs(5);
 
 /// A command as it stands.
 #[derive(Clone, Debug)]
@@ -111,9 +110,11 @@ pub enum SubmitError {
     Database(#[from] sqlx::Error),
 }
 
-const COLUMNS: &str = "c.id, c.user_id, c.vehicle_id, c.name, c.params, c.effect, c.state, c.timeout_seconds, \
+/// What a command is read from; `commands c`.
+pub const COLUMNS: &str = "c.id, c.user_id, c.vehicle_id, c.name, c.params, c.effect, c.state, c.timeout_seconds, \
                        c.submitted_at, c.completed_at, c.error_code, c.error_message";
-const OPEN_COLUMNS: &str = "c.accept_by, c.run_by, c.instance_id, c.epoch, c.reached, c.fence, v.vin, v.connector";
+/// What its conductor needs besides; `vehicles v`.
+pub const OPEN_COLUMNS: &str = "c.accept_by, c.run_by, c.instance_id, c.epoch, c.reached, c.fence, v.vin, v.connector";
 
 /// Writes a command down, to be conducted by this instance.
 pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitted, SubmitError> {
@@ -187,104 +188,6 @@ pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitte
     })))
 }
 
-/// Takes over open commands whose conductor is silent; at most `limit`.
-pub async fn claim(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<Open>, sqlx::Error> {
-    let silent =
-        sqlx::query("SELECT id FROM commands WHERE ended = 0 AND lease_until < $1 ORDER BY lease_until LIMIT $2")
-            .bind(micros(now))
-            .bind(i64::from(limit))
-            .fetch_all(store.pool())
-            .await?;
-    let mut claimed = Vec::new();
-    for row in silent {
-        let id: String = row.try_get("id")?;
-        // Whoever comes first raises the lease; the others find nothing to update.
-        let won = sqlx::query(
-            "UPDATE commands SET lease_until = $1, fence = fence + 1
-             WHERE id = $2 AND ended = 0 AND lease_until < $3",
-        )
-        .bind(micros(now + LEASE))
-        .bind(&id)
-        .bind(micros(now))
-        .execute(store.pool())
-        .await?;
-        if won.rows_affected() == 1 {
-            let sql = format!(
-                "SELECT {COLUMNS}, {OPEN_COLUMNS} FROM commands c JOIN vehicles v ON v.id = c.vehicle_id WHERE c.id = $1"
-            );
-            let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&id).fetch_one(store.pool()).await?;
-            claimed.push(open(&row)?);
-        }
-    }
-    Ok(claimed)
-}
-
-/// Goes on conducting; `false` if another instance has taken over.
-pub async fn renew(store: &Store, id: CommandId, fence: i64, now: Timestamp) -> Result<bool, sqlx::Error> {
-    let renewed = sqlx::query("UPDATE commands SET lease_until = $1 WHERE id = $2 AND fence = $3 AND ended = 0")
-        .bind(micros(now + LEASE))
-        .bind(id.to_string())
-        .bind(fence)
-        .execute(store.pool())
-        .await?;
-    Ok(renewed.rows_affected() == 1)
-}
-
-/// Lets another instance take over at once.
-pub async fn release(store: &Store, id: CommandId, fence: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE commands SET lease_until = 0 WHERE id = $1 AND fence = $2")
-        .bind(id.to_string())
-        .bind(fence)
-        .execute(store.pool())
-        .await?;
-    Ok(())
-}
-
-/// What stands in the way of dispatching.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dispatch {
-    /// Nothing: it is marked as dispatched.
-    Go,
-    /// Somebody wants it stopped.
-    Cancelled,
-    /// Another instance has it, or it is further on.
-    NotOurs,
-    /// Its deadline has passed; it was left as it is.
-    TooLate,
-}
-
-/// Marks a pending command as dispatched, before anything leaves this service: after a crash it counts as possibly run.
-pub async fn mark_dispatched(store: &Store, id: CommandId, fence: i64) -> Result<Dispatch, sqlx::Error> {
-    let marked = sqlx::query(
-        "UPDATE commands SET state = 'dispatched'
-         WHERE id = $1 AND fence = $2 AND state = 'pending' AND cancel_asked_at IS NULL",
-    )
-    .bind(id.to_string())
-    .bind(fence)
-    .execute(store.pool())
-    .await?;
-    if marked.rows_affected() == 1 {
-        return Ok(Dispatch::Go);
-    }
-    let asked = sqlx::query("SELECT 1 AS asked FROM commands WHERE id = $1 AND fence = $2 AND state = 'pending'")
-        .bind(id.to_string())
-        .bind(fence)
-        .fetch_optional(store.pool())
-        .await?;
-    Ok(if asked.is_some() { Dispatch::Cancelled } else { Dispatch::NotOurs })
-}
-
-/// Writes down which life of the connector accepted a command.
-pub async fn mark_accepted(store: &Store, id: CommandId, fence: i64, instance_id: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE commands SET instance_id = $1 WHERE id = $2 AND fence = $3")
-        .bind(instance_id)
-        .bind(id.to_string())
-        .bind(fence)
-        .execute(store.pool())
-        .await?;
-    Ok(())
-}
-
 /// Writes down that somebody wants a command stopped; `false` if it has ended.
 pub async fn ask_to_cancel(store: &Store, id: CommandId, now: Timestamp) -> Result<bool, sqlx::Error> {
     let asked =
@@ -294,58 +197,6 @@ pub async fn ask_to_cancel(store: &Store, id: CommandId, now: Timestamp) -> Resu
             .execute(store.pool())
             .await?;
     Ok(asked.rows_affected() == 1)
-}
-
-/// Records one event of a command's topic, and moves the command on if the event does. `false` if another instance has taken
-/// over.
-pub async fn record(store: &Store, open: &Open, record: &Record, moved: Option<State>) -> Result<bool, sqlx::Error> {
-    let error = match &record.event.body {
-        Body::CommandError { error_code, error_message, .. } => Some((error_code, error_message)),
-        _ => None,
-    };
-    let sequence_number = match &record.event.body {
-        Body::CommandResponse { sequence_number, .. } => Some(i64::from(*sequence_number)),
-        _ => None,
-    };
-    let [epoch, n] = [record.offset.epoch, record.offset.n].map(|part| i64::try_from(part).unwrap_or(i64::MAX));
-    // A clock that is wrong, or an event that cannot be read, ends no command before it began.
-    let at = record.event.at.max(open.command.submitted_at);
-    let mut tx = store.begin().await?;
-    let row = sqlx::query(
-        "UPDATE commands SET recorded = recorded + 1, epoch = $1, reached = $2, state = COALESCE($3, state), ended = $4,
-             completed_at = CASE WHEN $4 = 1 THEN $5 ELSE completed_at END,
-             error_code = COALESCE($6, error_code), error_message = COALESCE($7, error_message)
-         WHERE id = $8 AND fence = $9 AND ended = 0 RETURNING recorded",
-    )
-    .bind(epoch)
-    .bind(n)
-    .bind(moved.map(State::as_str))
-    .bind(i64::from(moved.is_some_and(State::is_end)))
-    .bind(micros(at))
-    .bind(error.map(|(code, _)| code.as_str()))
-    .bind(error.map(|(_, message)| message.as_str()))
-    .bind(open.command.id.to_string())
-    .bind(open.fence)
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(row) = row else {
-        return Ok(false);
-    };
-    sqlx::query(
-        "INSERT INTO command_events (command_id, position, epoch, n, is_final, sequence_number, event)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (command_id, epoch, n) DO NOTHING",
-    )
-    .bind(open.command.id.to_string())
-    .bind(row.try_get::<i64, _>("recorded")?)
-    .bind(epoch)
-    .bind(n)
-    .bind(i64::from(record.is_final))
-    .bind(sequence_number)
-    .bind(record.event.to_bytes().to_vec())
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    Ok(true)
 }
 
 /// One command.
@@ -406,61 +257,6 @@ pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Comm
     rows.iter().map(command).collect()
 }
 
-/// A recorded event with its place in the record.
-#[derive(Clone, Debug)]
-pub struct Recorded {
-    /// 1, 2, 3… within the command.
-    pub position: u64,
-    /// Where it stood in the topic.
-    pub offset: Offset,
-    /// It ended the topic.
-    pub is_final: bool,
-    /// A `turnpike.event.v1.Event`.
-    pub event: Vec<u8>,
-}
-
-/// What was recorded after a position; at most `limit`, in order. `responses` leaves everything else out.
-pub async fn recorded(
-    store: &Store,
-    id: CommandId,
-    after: u64,
-    responses: bool,
-    limit: u32,
-) -> Result<Vec<Recorded>, sqlx::Error> {
-    let only = if responses { "AND sequence_number IS NOT NULL" } else { "" };
-    let sql = format!(
-        "SELECT position, epoch, n, is_final, event FROM command_events
-         WHERE command_id = $1 AND position > $2 {only} ORDER BY position LIMIT $3"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(id.to_string())
-        .bind(i64::try_from(after).unwrap_or(i64::MAX))
-        .bind(i64::from(limit))
-        .fetch_all(store.pool())
-        .await?;
-    let read = |row: &AnyRow| {
-        Ok(Recorded {
-            position: unsigned(row, "position")?,
-            offset: Offset { epoch: unsigned(row, "epoch")?, n: unsigned(row, "n")? },
-            is_final: row.try_get::<i64, _>("is_final")? == 1,
-            event: row.try_get("event")?,
-        })
-    };
-    rows.iter().map(read).collect()
-}
-
-/// The position at which an offset was recorded.
-pub async fn position_of(store: &Store, id: CommandId, offset: Offset) -> Result<Option<u64>, sqlx::Error> {
-    let [epoch, n] = [offset.epoch, offset.n].map(|part| i64::try_from(part).unwrap_or(i64::MAX));
-    let row = sqlx::query("SELECT position FROM command_events WHERE command_id = $1 AND epoch = $2 AND n = $3")
-        .bind(id.to_string())
-        .bind(epoch)
-        .bind(n)
-        .fetch_optional(store.pool())
-        .await?;
-    row.map(|row| unsigned(&row, "position")).transpose()
-}
-
 fn command(row: &AnyRow) -> Result<Command, sqlx::Error> {
     let text = |column: &str| row.try_get::<String, _>(column);
     let code: Option<String> = row.try_get("error_code")?;
@@ -480,7 +276,8 @@ fn command(row: &AnyRow) -> Result<Command, sqlx::Error> {
     })
 }
 
-fn open(row: &AnyRow) -> Result<Open, sqlx::Error> {
+/// Reads a row that has [`COLUMNS`] and [`OPEN_COLUMNS`].
+pub fn open(row: &AnyRow) -> Result<Open, sqlx::Error> {
     let reached = match (row.try_get::<Option<i64>, _>("epoch")?, row.try_get::<Option<i64>, _>("reached")?) {
         (Some(epoch), Some(n)) => Some(Offset { epoch: epoch.unsigned_abs(), n: n.unsigned_abs() }),
         _ => None,
@@ -495,8 +292,4 @@ fn open(row: &AnyRow) -> Result<Open, sqlx::Error> {
         reached,
         fence: row.try_get("fence")?,
     })
-}
-
-fn unsigned(row: &AnyRow, column: &str) -> Result<u64, sqlx::Error> {
-    Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
 }

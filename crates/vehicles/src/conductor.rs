@@ -18,10 +18,12 @@ use turnpike_kit::{Clock, Context, Death, Tasks};
 use turnpike_store::Store;
 
 use crate::{
-    commands::{self, Dispatch, Open},
+    commands::Open,
     fleet::Fleet,
     handover::{HandedOver, Leaving},
+    leases::{self, Dispatch},
     lifecycle::State,
+    record,
 };
 
 /// What conducting needs.
@@ -100,7 +102,7 @@ impl Conductor {
         let stop = Conducting { here: self, open: *open, fresh: false, outlived: None }.run().instrument(span).await;
         if stop == Stop::Stopping {
             // The next instance need not wait for the lease to end.
-            if let Err(error) = commands::release(&store, id, fence).await {
+            if let Err(error) = leases::release(&store, id, fence).await {
                 warn!(%error, command_id = %id, "a lease could not be released");
             }
         }
@@ -209,7 +211,7 @@ impl Conducting {
             if self.here.clock.now() >= self.open.run_by {
                 return Ok(Dispatch::TooLate);
             }
-            match commands::mark_dispatched(&self.here.store, self.open.command.id, self.open.fence).await {
+            match leases::mark_dispatched(&self.here.store, self.open.command.id, self.open.fence).await {
                 Ok(Dispatch::Go) => {
                     self.open.command.state = State::Dispatched;
                     self.fresh = true;
@@ -300,7 +302,7 @@ impl Conducting {
             _ => {}
         }
         loop {
-            match commands::record(&self.here.store, &self.open, record, moved).await {
+            match record::append(&self.here.store, &self.open, record, moved).await {
                 Ok(true) => break,
                 Ok(false) => return Err(Stop::TakenOver),
                 Err(error) => warn!(%error, "an event could not be recorded yet"),
@@ -328,7 +330,7 @@ impl Conducting {
 async fn keep_lease(here: Arc<Conductor>, id: turnpike_event::CommandId, fence: i64) {
     loop {
         here.clock.sleep(RENEW).await;
-        match commands::renew(&here.store, id, fence, here.clock.now()).await {
+        match leases::renew(&here.store, id, fence, here.clock.now()).await {
             Ok(true) => {}
             Ok(false) => {
                 // Ended just now, perhaps; then the other branch is about to say so.

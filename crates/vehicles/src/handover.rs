@@ -9,8 +9,9 @@ use turnpike_kit::{Context, Death};
 use turnpike_proto::vehicle::v1 as pb;
 
 use crate::{
-    commands::{self, Open},
+    commands::Open,
     conductor::{Conductor, RETRY, timestamp},
+    leases,
     lifecycle::{Effect, State},
 };
 
@@ -131,7 +132,7 @@ impl HandOver {
     async fn accepted(&self, instance_id: String) -> HandedOver {
         // If this can't be written, a restart does not notice the connector's death early; the deadline still holds.
         if let Err(error) =
-            commands::mark_accepted(&self.here.store, self.open.command.id, self.open.fence, &instance_id).await
+            leases::mark_accepted(&self.here.store, self.open.command.id, self.open.fence, &instance_id).await
         {
             warn!(%error, "the connector's acceptance could not be written down");
         }

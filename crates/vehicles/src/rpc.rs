@@ -16,6 +16,7 @@ use crate::{
     commands::{self, Command, New, SubmitError, Submitted},
     conductor::{Conductor, timestamp},
     lifecycle::{Effect, State},
+    record,
     registry::{self, Vehicle},
 };
 
@@ -165,7 +166,7 @@ impl VehicleService for Rpc {
         let command = self.command_of(&caller, &request.command_id).await?;
         let limit = limit(request.limit, 100)?;
         let after = cursor(&request.cursor)?.unwrap_or(0);
-        let mut rows = commands::recorded(&self.conductor.store, command.id, after, true, limit + 1)
+        let mut rows = record::read(&self.conductor.store, command.id, after, true, limit + 1)
             .await
             .map_err(turnpike_store::fault)?;
         let more = rows.len() > limit as usize;
@@ -190,14 +191,14 @@ impl VehicleService for Rpc {
             text => {
                 let offset: Offset = text.parse().map_err(|_| invalid("after", "must be an offset"))?;
                 let missing = || Fault::new(Kind::NotFound, "Nothing was recorded at this offset");
-                commands::position_of(store, command.id, offset)
+                record::position_of(store, command.id, offset)
                     .await
                     .map_err(turnpike_store::fault)?
                     .ok_or_else(missing)?
             }
         };
-        let rows = commands::recorded(store, command.id, after, false, limit).await.map_err(turnpike_store::fault)?;
-        let to_pb = |row: commands::Recorded| pb::RecordedEvent {
+        let rows = record::read(store, command.id, after, false, limit).await.map_err(turnpike_store::fault)?;
+        let to_pb = |row: record::Recorded| pb::RecordedEvent {
             offset: row.offset.to_string(),
             r#final: row.is_final,
             event: row.event,

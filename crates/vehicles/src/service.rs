@@ -10,7 +10,7 @@ use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
 use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
 use turnpike_store::{Migrations, Store, idempotency};
 
-use crate::{Config, commands, conductor::Conductor, fleet::Fleet, rpc};
+use crate::{Config, conductor::Conductor, fleet::Fleet, leases, rpc};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -72,7 +72,7 @@ fn take_over(process: &Process, conductor: Conductor) {
     let stopping = process.tasks.stopping().clone();
     process.tasks.spawn("take over", Death::Fatal, async move {
         while !stopping.is_cancelled() {
-            match commands::claim(&conductor.store, conductor.clock.now(), AT_ONCE).await {
+            match leases::claim(&conductor.store, conductor.clock.now(), AT_ONCE).await {
                 Ok(claimed) => {
                     for open in claimed {
                         info!(command_id = %open.command.id, state = open.command.state.as_str(), "taken over");

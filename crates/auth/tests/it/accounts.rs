@@ -11,7 +11,7 @@ use turnpike_testkit::Database;
 
 use crate::house::{House, OTHER_PASSWORD, PASSWORD, refused};
 
-on_both!(
+turnpike_testkit::on_both!(
     accounts_are_made_listed_changed_and_deleted,
     a_name_is_taken_in_any_case,
     an_account_that_is_not_valid_is_refused_by_field,

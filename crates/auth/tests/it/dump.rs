@@ -6,7 +6,7 @@ use turnpike_testkit::Database;
 
 use crate::house::House;
 
-on_both!(nothing_in_a_dump_is_a_credential);
+turnpike_testkit::on_both!(nothing_in_a_dump_is_a_credential);
 
 /// Every text and every blob (as text, base64 and hex) of every table.
 async fn dump(url: &str) -> Vec<String> {

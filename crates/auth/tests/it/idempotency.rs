@@ -7,7 +7,7 @@ use turnpike_testkit::Database;
 
 use crate::house::{House, In, OTHER_PASSWORD, PASSWORD, refused};
 
-on_both!(
+turnpike_testkit::on_both!(
     twenty_twins_make_one_account,
     another_account_under_the_same_key_is_refused,
     a_password_is_changed_once,

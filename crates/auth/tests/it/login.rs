@@ -11,7 +11,7 @@ use turnpike_testkit::Database;
 
 use crate::house::{House, OTHER_PASSWORD, PASSWORD, Plan, refused};
 
-on_both!(
+turnpike_testkit::on_both!(
     a_name_or_an_address_in_any_case,
     every_refusal_is_the_same,
     text_that_a_database_cannot_hold_is_just_another_stranger,

@@ -6,7 +6,10 @@ use turnpike_testkit::{Database, RedisServer, eventually};
 
 use crate::house::{Ear, Plan};
 
-on_both!(what_ended_without_a_bus_is_told_when_it_is_back, what_one_instance_left_behind_the_next_one_tells);
+turnpike_testkit::on_both!(
+    what_ended_without_a_bus_is_told_when_it_is_back,
+    what_one_instance_left_behind_the_next_one_tells
+);
 
 async fn what_ended_without_a_bus_is_told_when_it_is_back(database: Database) {
     let mut redis = RedisServer::start(true).await;

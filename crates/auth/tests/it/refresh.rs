@@ -10,7 +10,7 @@ use turnpike_testkit::Database;
 
 use crate::house::{House, refused};
 
-on_both!(
+turnpike_testkit::on_both!(
     each_use_gives_a_successor,
     of_fifty_at_once_all_get_the_same_successor,
     a_lost_answer_can_be_asked_for_again_for_thirty_seconds,

@@ -9,7 +9,7 @@ use turnpike_testkit::Database;
 
 use crate::house::{House, OTHER_PASSWORD, PASSWORD, refused};
 
-on_both!(
+turnpike_testkit::on_both!(
     a_cookie_is_good_for_a_day,
     logging_out_ends_the_session_of_whatever_credential,
     logging_out_always_succeeds,

@@ -12,7 +12,7 @@ use turnpike_testkit::Database;
 
 use crate::house::{House, OTHER_PASSWORD, PASSWORD, Plan};
 
-on_both!(
+turnpike_testkit::on_both!(
     a_restart_keeps_admin_keys_and_sessions,
     the_first_admin_is_made_once,
     a_weak_first_password_stops_the_start,

@@ -1,23 +1,5 @@
 //! A store on real databases: opened by several at once, written by many, left half-way.
 
-/// Each test twice: on SQLite and on Postgres.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(turnpike_testkit::Database::sqlite()).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(turnpike_testkit::Database::postgres().await).await;
-            })*
-        }
-    };
-}
-
 mod away;
 mod bounds;
 mod opening;

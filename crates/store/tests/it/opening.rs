@@ -9,7 +9,7 @@ use turnpike_testkit::{Database, free_port};
 
 use crate::{count, open};
 
-on_both!(several_may_open_at_once, a_second_opening_finds_what_the_first_left);
+turnpike_testkit::on_both!(several_may_open_at_once, a_second_opening_finds_what_the_first_left);
 
 async fn several_may_open_at_once(database: Database) {
     let mut openers = JoinSet::new();

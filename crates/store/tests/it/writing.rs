@@ -9,7 +9,7 @@ use turnpike_testkit::Database;
 
 use crate::{count, open};
 
-on_both!(
+turnpike_testkit::on_both!(
     what_is_not_committed_never_was,
     many_writers_take_turns,
     a_wrong_statement_is_our_fault_and_shows_nothing,

@@ -14,7 +14,7 @@ use crate::{
     world::{World, freeze},
 };
 
-on_both!(
+turnpike_testkit::on_both!(
     a_running_command_stops,
     a_vehicle_may_refuse,
     no_answer_within_five_seconds_is_said_so,

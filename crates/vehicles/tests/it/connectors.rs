@@ -13,7 +13,7 @@ use crate::{
     world::World,
 };
 
-on_both!(
+turnpike_testkit::on_both!(
     commands_of_a_dead_life_end_promptly,
     one_that_was_merely_away_goes_on,
     a_new_life_may_accept_before_the_old_one_is_seen_to_end,

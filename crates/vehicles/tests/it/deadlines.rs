@@ -12,7 +12,7 @@ use crate::{
     world::World,
 };
 
-on_both!(
+turnpike_testkit::on_both!(
     a_read_times_out_and_an_unsafe_command_ends_unknown,
     an_unsafe_command_that_was_handed_over_and_not_accepted_ends_unknown,
     a_late_answer_changes_nothing,

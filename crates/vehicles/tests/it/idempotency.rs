@@ -10,7 +10,7 @@ use turnpike_token::Role;
 
 use crate::{caller::MOTOR, world::World};
 
-on_both!(
+turnpike_testkit::on_both!(
     a_hundred_at_once_are_one_command,
     another_body_is_a_conflict,
     a_replay_answers_like_the_first_time,

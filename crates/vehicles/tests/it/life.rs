@@ -13,7 +13,7 @@ use crate::{
     world::World,
 };
 
-on_both!(
+turnpike_testkit::on_both!(
     every_step_is_recorded_with_its_offset,
     a_refusal_is_a_failure_with_its_reason,
     the_mock_answers,

@@ -13,7 +13,12 @@ use crate::{
     world::World,
 };
 
-on_both!(commands_by_vehicle_state_and_time, pages_of_commands, responses_and_events, vehicles_by_status_and_text);
+turnpike_testkit::on_both!(
+    commands_by_vehicle_state_and_time,
+    pages_of_commands,
+    responses_and_events,
+    vehicles_by_status_and_text
+);
 
 async fn ids(caller: &Caller, request: pb::ListCommandsRequest) -> Vec<String> {
     caller.list(request).await.expect("a list").commands.into_iter().map(|command| command.id).collect()

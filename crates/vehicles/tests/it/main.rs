@@ -3,24 +3,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests spawn freely")]
 
-/// Each test twice: on SQLite and on Postgres.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(turnpike_testkit::Database::sqlite()).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(turnpike_testkit::Database::postgres().await).await;
-            })*
-        }
-    };
-}
-
 mod caller;
 mod cancelling;
 mod connectors;

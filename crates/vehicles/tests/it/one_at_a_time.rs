@@ -12,7 +12,11 @@ use crate::{
     world::World,
 };
 
-on_both!(a_control_unit_is_busy_until_the_end, of_many_at_once_one_runs, what_might_have_run_is_not_sent_again);
+turnpike_testkit::on_both!(
+    a_control_unit_is_busy_until_the_end,
+    of_many_at_once_one_runs,
+    what_might_have_run_is_not_sent_again
+);
 
 async fn a_control_unit_is_busy_until_the_end(database: Database) {
     let world = World::new(database);

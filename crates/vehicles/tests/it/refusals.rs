@@ -10,7 +10,12 @@ use uuid::Uuid;
 
 use crate::{caller::MOTOR, world::World};
 
-on_both!(a_bad_submission_names_its_field, roles, other_peoples_commands_do_not_exist, bad_pages_name_their_field);
+turnpike_testkit::on_both!(
+    a_bad_submission_names_its_field,
+    roles,
+    other_peoples_commands_do_not_exist,
+    bad_pages_name_their_field
+);
 
 const ROUTINE: &str = r#"{"ecuAddress":"0x10","routineId":"0x0203","action":"start"}"#;
 

@@ -14,7 +14,11 @@ use crate::{
     world::World,
 };
 
-on_both!(vehicles_appear_go_and_come_back, each_change_is_told_once, a_connector_that_dies_loses_its_vehicles);
+turnpike_testkit::on_both!(
+    vehicles_appear_go_and_come_back,
+    each_change_is_told_once,
+    a_connector_that_dies_loses_its_vehicles
+);
 
 async fn until(caller: &Caller, vin: &str, connected: bool) -> pb::Vehicle {
     eventually("a change", 10, || async {

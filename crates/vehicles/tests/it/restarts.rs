@@ -14,7 +14,7 @@ use crate::{
     world::{World, freeze},
 };
 
-on_both!(
+turnpike_testkit::on_both!(
     a_stopped_service_hands_over_at_once,
     a_killed_service_is_succeeded_when_its_lease_ends,
     what_happened_in_between_is_recorded_once,
