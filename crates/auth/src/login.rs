@@ -42,7 +42,21 @@ pub async fn login(
     attempt: Attempt,
     now: Timestamp,
 ) -> Result<(Active, String), Fault> {
-    limits.count(&attempt.ip, &attempt.identifier)?;
+    let counted = limits.count(&attempt.ip, &attempt.identifier)?;
+    let judged = judge(store, hasher, attempt, now).await;
+    let outcome = match &judged {
+        Ok(_) => "ok",
+        Err(fault) if fault.kind() == Kind::Unauthenticated => "refused",
+        Err(_) => "not judged",
+    };
+    if outcome != "refused" {
+        counted.forgive();
+    }
+    metrics::counter!("turnpike_auth_logins_total", "outcome" => outcome).increment(1);
+    judged
+}
+
+async fn judge(store: &Store, hasher: &Hasher, attempt: Attempt, now: Timestamp) -> Result<(Active, String), Fault> {
     // The account may change between the look and the session. If it was the hash that another login has just renewed, the
     // password is as right as before; what else it was shows at the second look.
     for _ in 0..2 {
@@ -56,14 +70,9 @@ pub async fn login(
         let proof = Proof { renewed: renewed(hasher, &attempt.password, verdict, &checked).await, checked };
         match sessions::begin(store, user.id, &proof, &attempt.ip, &attempt.user_agent, now).await {
             Err(SessionError::Over) => {}
-            begun => {
-                let begun = begun?;
-                metrics::counter!("turnpike_auth_logins_total", "outcome" => "ok").increment(1);
-                return Ok(begun);
-            }
+            begun => return Ok(begun?),
         }
     }
-    metrics::counter!("turnpike_auth_logins_total", "outcome" => "refused").increment(1);
     Err(refused())
 }
 

@@ -203,12 +203,13 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
         let (_, session) = self.session(&request, Role::User).await?;
         let request = request.into_inner();
-        self.limits.count_again(session.user.id)?;
+        let counted = self.limits.count_again(session.user.id)?;
         let key = self.key(&session, &request.idempotency_key, &[&request.current_password, &request.new_password])?;
         let (current, new) = (request.current_password.into(), request.new_password.into());
         let now = self.clock.now();
         let Replayed(replayed) =
             changes::change_password(&self.store, &self.hasher, &session, current, new, key.as_ref(), now).await?;
+        counted.forgive();
         self.bell.ring();
         Ok(Response::new(pb::ChangePasswordResponse { replayed }))
     }
