@@ -168,7 +168,7 @@ pub struct ListEventsRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecordedEvent {
-    /// <epoch>-<n> in the topic.
+    /// `<epoch>-<n>` in the topic.
     #[prost(string, tag = "1")]
     pub offset: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
