@@ -31,6 +31,8 @@ pub(crate) struct Frames {
     last: Option<String>,
     ready: VecDeque<Value>,
     failures: u32,
+    /// The token's fifteen minutes are over.
+    stale: bool,
     ended: bool,
 }
 
@@ -39,7 +41,7 @@ const ATTEMPTS: u32 = 15;
 
 impl Frames {
     pub(crate) fn open(api: Api, place: Place) -> Self {
-        Self { api, place, socket: None, last: None, ready: VecDeque::new(), failures: 0, ended: false }
+        Self { api, place, socket: None, last: None, ready: VecDeque::new(), failures: 0, stale: false, ended: false }
     }
 
     /// The next frame; `None` after the topic's end.
@@ -91,6 +93,7 @@ impl Frames {
         self.socket = None;
         match code {
             1000 => self.ended = true,
+            4401 => self.stale = true,
             1008 | 4429 => bail!("the gateway refused: {reason}"),
             _ => {}
         }
@@ -102,6 +105,13 @@ impl Frames {
             tokio::time::sleep(Duration::from_millis(250 * u64::from(self.failures)).min(Duration::from_secs(5))).await;
         }
         self.failures += 1;
+        if self.stale {
+            match self.api.renew().await {
+                Ok(()) => self.stale = false,
+                Err(error) if self.failures >= ATTEMPTS => return Err(error),
+                Err(_) => return Ok(()),
+            }
+        }
         let path = match (&self.place, &self.last) {
             (Place::Command(id), None) => format!("/ws/responses/{id}"),
             (Place::Command(id), Some(offset)) => format!("/ws/responses/{id}?since={offset}"),
@@ -116,7 +126,8 @@ impl Frames {
         let mut socket = match opened {
             Ok(Ok((socket, _))) => socket,
             Ok(Err(tungstenite::Error::Http(answer))) if answer.status() == 401 && self.failures < ATTEMPTS => {
-                return self.api.renew().await; // the token's fifteen minutes are over
+                self.stale = true;
+                return Ok(());
             }
             Ok(Err(error)) if self.failures >= ATTEMPTS => return Err(error).context("the gateway cannot be reached"),
             Err(_) if self.failures >= ATTEMPTS => bail!("the gateway does not answer"),
