@@ -10,7 +10,7 @@ use crate::{
     limits::Logins,
     password::{Hasher, Verdict},
     sessions::{self, Active, Proof, SessionError},
-    users,
+    users::{self, User},
 };
 
 /// What somebody signs in with.
@@ -42,8 +42,11 @@ pub async fn login(
     attempt: Attempt,
     now: Timestamp,
 ) -> Result<(Active, String), Fault> {
-    let counted = limits.count(&attempt.ip, &attempt.identifier)?;
-    let judged = judge(store, hasher, attempt, now).await;
+    let found = look_up(store, &attempt.identifier).await?;
+    // An account has two names, and one limit.
+    let account = found.as_ref().map_or_else(|| attempt.identifier.clone(), |(user, _)| user.id.to_string());
+    let counted = limits.count(&attempt.ip, &account)?;
+    let judged = judge(store, hasher, attempt, found, now).await;
     let outcome = match &judged {
         Ok(_) => "ok",
         Err(fault) if fault.kind() == Kind::Unauthenticated => "refused",
@@ -56,24 +59,33 @@ pub async fn login(
     judged
 }
 
-async fn judge(store: &Store, hasher: &Hasher, attempt: Attempt, now: Timestamp) -> Result<(Active, String), Fault> {
+async fn judge(
+    store: &Store,
+    hasher: &Hasher,
+    attempt: Attempt,
+    mut found: Option<(User, String)>,
+    now: Timestamp,
+) -> Result<(Active, String), Fault> {
     // The account may change between the look and the session. If it was the hash that another login has just renewed, the
     // password is as right as before; what else it was shows at the second look.
     for _ in 0..2 {
-        let found = match possible(&attempt.identifier) {
-            true => users::find(store, &attempt.identifier).await.map_err(turnpike_store::fault)?,
-            false => None,
-        };
         let known = found.as_ref().map(|(_, hash)| hash.clone());
         let verdict = hasher.verify(attempt.password.clone(), known).await?;
         let Some((user, checked)) = found.filter(|(user, _)| verdict.right && user.active) else { break };
         let proof = Proof { renewed: renewed(hasher, &attempt.password, verdict, &checked).await, checked };
         match sessions::begin(store, user.id, &proof, &attempt.ip, &attempt.user_agent, now).await {
-            Err(SessionError::Over) => {}
+            Err(SessionError::Over) => found = look_up(store, &attempt.identifier).await?,
             begun => return Ok(begun?),
         }
     }
     Err(refused())
+}
+
+async fn look_up(store: &Store, identifier: &str) -> Result<Option<(User, String)>, Fault> {
+    match possible(identifier) {
+        true => users::find(store, identifier).await.map_err(turnpike_store::fault),
+        false => Ok(None),
+    }
 }
 
 /// Text that some account may have as its name. Databases differ in what other text they can even compare.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::Context;
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+    Algorithm, Argon2, Block, Params, Version, password_hash,
+    password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::Semaphore, time::timeout};
@@ -45,6 +45,7 @@ pub fn judge(password: &str, field: &str, about: &[&str]) -> Result<(), Fault> {
 pub struct Hasher(Arc<Inner>);
 
 struct Inner {
+    memory: Arc<Memory>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Of nobody's password: what is verified where there is no account, so that both take the same work.
@@ -60,15 +61,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Hasher {
     /// Computes the dummy's hash, which takes as long as a login. Fails where no hash can be made at all.
     pub async fn new() -> anyhow::Result<Self> {
-        let hash = || hash(&SecretString::from(dice::token()));
+        let (memory, place) = (Arc::<Memory>::default(), Arc::new(Semaphore::new(AT_ONCE)));
+        let theirs = memory.clone();
+        let hash = move || theirs.lend(|blocks| hash(&SecretString::from(dice::token()), blocks));
         let dummy = tokio::task::spawn_blocking(hash).await?.context("passwords cannot be hashed")?;
-        let inner = Inner { places: Arc::new(Semaphore::new(AT_ONCE)), waiting: AtomicUsize::new(0), dummy };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(Inner { memory, places: place, waiting: AtomicUsize::new(0), dummy })))
     }
 
     /// The hash of a new password, in PHC format.
     pub async fn hash(&self, password: SecretString) -> Result<String, Fault> {
-        self.run(move || hash(&password)).await?.map_err(|error| {
+        self.run(move |blocks| hash(&password, blocks)).await?.map_err(|error| {
             error!(%error, "a password could not be hashed");
             Fault::internal()
         })
@@ -82,8 +84,8 @@ impl Hasher {
             _ => (SecretString::default(), None),
         };
         let dummy = self.0.dummy.clone();
-        self.run(move || {
-            let verdict = verify(&password, hash.as_deref().unwrap_or(&dummy));
+        self.run(move |blocks| {
+            let verdict = verify(&password, hash.as_deref().unwrap_or(&dummy), blocks);
             if hash.is_some() { verdict } else { Verdict { right: false, outdated: false } }
         })
         .await
@@ -91,7 +93,10 @@ impl Hasher {
 
     /// The place is owned by the blocking work itself, which goes on when its caller hangs up: given back by the caller, it
     /// would be taken twice.
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
         let busy = || {
             metrics::counter!("turnpike_auth_hasher_refusals_total").increment(1);
             Fault::new(Kind::Unavailable, "Too many people are signing in; try again shortly")
@@ -105,11 +110,28 @@ impl Hasher {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
         let place = place.map_err(|_| busy())?.map_err(|_| Fault::internal())?;
         metrics::counter!("turnpike_auth_hashes_total").increment(1);
+        let memory = self.0.memory.clone();
         let worked = tokio::task::spawn_blocking(move || {
             let _place = place;
-            work()
+            memory.lend(work)
         });
         worked.await.map_err(|_| Fault::internal())
+    }
+}
+
+/// What hashes are computed in, lent out again and again: the system's allocator keeps most of what each thread has ever freed,
+/// and there are hundreds of threads. It holds as many as were needed at once, which is no more than there are places.
+#[derive(Default)]
+struct Memory(Mutex<Vec<Vec<Block>>>);
+
+impl Memory {
+    fn lend<T>(&self, work: impl FnOnce(&mut Vec<Block>) -> T) -> T {
+        let mut blocks = self.0.lock().expect("no panic while it is held").pop().unwrap_or_default();
+        let done = work(&mut blocks);
+        blocks.truncate(argon2().params().block_count()); // an old hash may have needed more
+        blocks.shrink_to_fit();
+        self.0.lock().expect("no panic while it is held").push(blocks);
+        done
     }
 }
 
@@ -128,15 +150,43 @@ fn argon2() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
-fn hash(password: &SecretString) -> Result<String, argon2::password_hash::Error> {
-    Ok(argon2().hash_password(password.expose_secret().as_bytes())?.to_string())
+fn compute(
+    argon2: &Argon2<'_>,
+    password: &SecretString,
+    salt: &Salt,
+    length: usize,
+    blocks: &mut Vec<Block>,
+) -> Result<Output, password_hash::Error> {
+    let count = argon2.params().block_count();
+    if blocks.len() < count {
+        blocks.resize(count, Block::new());
+    }
+    let mut output = [0; Output::MAX_LENGTH];
+    let output = output.get_mut(..length).ok_or(password_hash::Error::OutputSize)?;
+    argon2.hash_password_into_with_memory(password.expose_secret().as_bytes(), salt, output, &mut blocks[..count])?;
+    Ok(Output::new(output)?)
 }
 
-fn verify(password: &SecretString, known: &str) -> Verdict {
+/// In PHC format.
+fn hash(password: &SecretString, blocks: &mut Vec<Block>) -> Result<String, password_hash::Error> {
+    let (argon2, salt) = (argon2(), Salt::generate());
+    let output = compute(&argon2, password, &salt, Params::DEFAULT_OUTPUT_LEN, blocks)?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params())?,
+        salt: Some(salt),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
+}
+
+fn verify(password: &SecretString, known: &str, blocks: &mut Vec<Block>) -> Verdict {
     let Ok(known) = PasswordHash::new(known) else {
         return Verdict { right: false, outdated: false };
     };
-    let right = argon2().verify_password(password.expose_secret().as_bytes(), &known).is_ok();
+    // Outputs are compared in constant time.
+    let right = recompute(password, &known, blocks).is_ok_and(|output| Some(output) == known.hash);
     let used = Params::try_from(&known).ok();
     let outdated = used.is_none_or(|used| {
         let ours = argon2();
@@ -146,8 +196,22 @@ fn verify(password: &SecretString, known: &str) -> Verdict {
     Verdict { right, outdated }
 }
 
+/// By the parameters that stand in the hash.
+fn recompute(
+    password: &SecretString,
+    known: &PasswordHash,
+    blocks: &mut Vec<Block>,
+) -> Result<Output, password_hash::Error> {
+    let algorithm = Algorithm::try_from(known.algorithm.as_str())?;
+    let version = known.version.map(Version::try_from).transpose()?.unwrap_or_default();
+    let (salt, expected) = known.salt.as_ref().zip(known.hash.as_ref()).ok_or(password_hash::Error::PasswordInvalid)?;
+    compute(&Argon2::new(algorithm, version, Params::try_from(known)?), password, salt, expected.len(), blocks)
+}
+
 #[cfg(test)]
 mod tests {
+    use argon2::PasswordHasher;
+
     use super::*;
 
     #[test]

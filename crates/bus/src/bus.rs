@@ -34,6 +34,10 @@ enum Backend {
 /// How long a publish or a read may take before it is given up.
 pub const BOUND: Duration = Duration::from_secs(2);
 
+/// For [`Bus::publish_within`] by who has a deadline of their own, and drops the call when it comes: over an outage of any
+/// length the event is appended once.
+pub const UNTIL_DROPPED: Duration = Duration::from_secs(24 * 3600);
+
 /// How many followers read history at the same time.
 const READS: usize = 32;
 

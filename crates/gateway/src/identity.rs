@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::extract::FromRequestParts;
-use http::{HeaderMap, Method, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use turnpike_fault::{Fault, Kind};
@@ -123,14 +123,44 @@ impl Identity {
     /// Fetch Metadata where the browser sends it, else `Origin`; a socket's handshake always has an `Origin`, and a program
     /// that sends neither is no browser and has no business with a cookie.
     fn same_origin(&self, headers: &HeaderMap, upgrade: bool) -> bool {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let listed = |origin: &str| self.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
-        if let Some(origin) = text("origin") {
-            let ours = origin.split_once("://").map(|(_, host)| host);
-            return listed(origin) || (ours.is_some() && ours == text("host"));
+        match self.origin(headers) {
+            Origin::Ours { named } => named || !upgrade,
+            Origin::Foreign | Origin::Unsaid => false,
         }
-        !upgrade && matches!(text("sec-fetch-site"), Some("same-origin" | "none"))
     }
+
+    /// Whether a page that is not ours sends this. Browsers say so with every request that changes something; who says nothing
+    /// is a program, which nobody lures.
+    pub(crate) fn is_foreign(&self, headers: &HeaderMap) -> bool {
+        matches!(self.origin(headers), Origin::Foreign)
+    }
+
+    fn origin(&self, headers: &HeaderMap) -> Origin {
+        let listed = |origin: &str| self.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        if let Some(origin) = origins.next() {
+            let origin = origin.to_str().unwrap_or_default();
+            let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+            let same = host.is_some_and(|host| headers.get(header::HOST).is_some_and(|value| value == host));
+            let ours = origins.next().is_none() && (same || listed(origin));
+            return if ours { Origin::Ours { named: true } } else { Origin::Foreign };
+        }
+        match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+            Some(b"same-origin" | b"none") => Origin::Ours { named: false },
+            Some(_) => Origin::Foreign,
+            None => Origin::Unsaid,
+        }
+    }
+}
+
+/// Where a request comes from.
+enum Origin {
+    /// From a page of ours or of a listed origin, named by `Origin`, or only by Fetch Metadata.
+    Ours { named: bool },
+    /// From another.
+    Foreign,
+    /// From a program.
+    Unsaid,
 }
 
 /// The cookie's value.

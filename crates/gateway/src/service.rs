@@ -9,6 +9,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 use turnpike_bus::Bus;
@@ -84,10 +85,15 @@ pub struct Service {
     router: Router,
 }
 
-/// Connections at once, upgraded ones included; the system's limit on open files comes first on most machines.
+/// Requests and streams at once; sockets are counted for each user. The system's limit on open files comes first on most
+/// machines.
 const MAX_CONNECTIONS: usize = 100_000;
 /// How long a client may take to send the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
+/// How long a client may leave what is written to it unread: two and a half of the default heartbeats.
+const UNREAD: Duration = Duration::from_secs(75);
+/// How long an open request may go on when the process stops.
+const DRAIN: Duration = Duration::from_secs(10);
 
 impl Service {
     /// Puts the parts together and starts to watch what they need watched.
@@ -140,6 +146,8 @@ async fn accept(listener: TcpListener, router: Router, tasks: Tasks) {
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         // Small frames go out at once; a kernel that can't do it loses nothing but time.
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(UNREAD));
         let peer = Peer(peer.ip().to_canonical());
         let service = router.clone().map_request(move |mut request: http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(peer);
@@ -152,14 +160,17 @@ async fn accept(listener: TcpListener, router: Router, tasks: Tasks) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
                 .max_buf_size(64 << 10)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+                .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service))
                 .with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = stopping.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    match tokio::time::timeout(DRAIN, connection).await {
+                        Ok(ended) => ended,
+                        Err(_) => return,
+                    }
                 }
             };
             if let Err(error) = ended {

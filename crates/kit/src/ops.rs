@@ -36,6 +36,7 @@ struct Ready {
 /// Serves the private port until the process has stopped.
 pub fn serve(process: &Process, listener: TcpListener) {
     let metrics = recorder().clone();
+    let upkeep = metrics.clone();
     let router = health_routes(process.health.clone()).route("/metrics", get(async move || metrics.render()));
     if let Ok(address) = listener.local_addr() {
         info!(%address, "private HTTP: /health/live, /health/ready, /metrics");
@@ -46,10 +47,19 @@ pub fn serve(process: &Process, listener: TcpListener) {
         async move {
             tokio::select! {
                 _ = axum::serve(listener, router) => {}
+                () = keep(upkeep) => {}
                 () = async { stopping.cancelled().await; drained().await } => {}
             }
         }
     });
+}
+
+/// Samples of histograms are put into their buckets also where nobody scrapes.
+async fn keep(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        metrics.run_upkeep();
+    }
 }
 
 /// Long enough for a balancer's next look at `/health/ready` to see that the process is stopping.

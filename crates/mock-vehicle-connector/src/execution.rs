@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use turnpike_bus::{Bus, PublishError};
+use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
 use turnpike_event::{Body, CommandId, CommandState, Event, Topic};
 use turnpike_kit::{Clock, Context};
 
@@ -50,7 +50,7 @@ enum End {
 #[derive(Debug)]
 struct Over;
 
-/// While the bus is away.
+/// Until a bus that refuses is asked again.
 const RETRY: Duration = Duration::from_millis(200);
 
 impl Execution {
@@ -147,14 +147,15 @@ impl Execution {
         let topic = Topic::Response(self.id);
         let event = Event { at: self.clock.now(), traceparent: Some(Context::current().traceparent()), body };
         loop {
+            // The bus waits for its Redis: a second call would be a second event. The deadline ends it.
             let said = match is_final {
-                true => self.bus.close(&topic, &event).await,
-                false => self.bus.publish(&topic, &event).await,
+                true => self.bus.close_within(UNTIL_DROPPED, &topic, &event).await,
+                false => self.bus.publish_within(UNTIL_DROPPED, &topic, &event).await,
             };
             match said {
                 Ok(_) => return Ok(()),
                 Err(PublishError::Closed { .. }) => return Err(Over),
-                Err(error) => warn!(%error, "an event could not be published yet"),
+                Err(error) => warn!(%error, "the bus refuses an event"),
             }
             self.clock.sleep(RETRY).await;
         }

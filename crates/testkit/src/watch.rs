@@ -5,7 +5,18 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest, http::HeaderName},
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest,
+        http::HeaderName,
+        protocol::{
+            CloseFrame,
+            frame::{
+                Frame,
+                coding::{CloseCode, Data, OpCode},
+            },
+        },
+    },
 };
 
 use crate::within;
@@ -98,6 +109,19 @@ impl Watch {
     /// Says any text.
     pub async fn say_text(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.expect("an open socket");
+    }
+
+    /// Sends a text frame of any bytes.
+    pub async fn say_bytes(&mut self, bytes: &[u8]) {
+        let frame = Frame::message(bytes.to_vec(), OpCode::Data(Data::Text), true);
+        self.0.send(Message::Frame(frame)).await.expect("an open socket");
+    }
+
+    /// Says goodbye, and waits to hear it.
+    pub async fn leave(mut self) -> Closed {
+        let close = CloseFrame { code: CloseCode::Normal, reason: "bye".into() };
+        self.0.send(Message::Close(Some(close))).await.expect("an open socket");
+        self.to_the_end().await.1
     }
 
     /// Goes without a word: the connection is reset as by a broken network.

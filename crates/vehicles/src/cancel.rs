@@ -8,6 +8,7 @@ use turnpike_bus::{Delivery, From as Since};
 use turnpike_event::Topic;
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_store::idempotency::{self, Key, Known};
 
 use crate::{
     commands::{self, Command},
@@ -30,6 +31,9 @@ pub enum CancelError {
     /// Nothing was heard in time; it may still stop.
     #[error("no answer yet")]
     NoAnswer,
+    /// The key stands for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// This process stops; another conducts the command on.
     #[error("this process stops")]
     Stopping,
@@ -53,13 +57,36 @@ impl From<CancelError> for Fault {
                 Self::new(Kind::Unavailable, "This service is stopping; the command may still stop: keep watching")
                     .retry_after(Duration::from_secs(1))
             }
+            CancelError::KeyReused => idempotency::reused(),
             CancelError::Database(error) => turnpike_store::fault(error),
         }
     }
 }
 
+/// Cancels a command, or finds that this request has cancelled it before: then it is as it ended. Says which.
+pub async fn once(
+    conductor: &Conductor,
+    command: Command,
+    key: Option<&Key>,
+    now: Timestamp,
+) -> Result<(Command, bool), CancelError> {
+    let Some(key) = key else {
+        return Ok((cancel(conductor, &command, now).await?, false));
+    };
+    match key.look_up(&conductor.store, now).await? {
+        Known::New => {}
+        Known::Before(_) => return Ok((command, true)),
+        Known::Other => return Err(CancelError::KeyReused),
+    }
+    let ended = cancel(conductor, &command, now).await?;
+    let mut tx = conductor.store.begin().await?;
+    key.take(&mut tx, &command.id.to_string(), now).await?;
+    tx.commit().await?;
+    Ok((ended, false))
+}
+
 /// Asks, and waits for the command's end for at most [`PATIENCE`].
-pub async fn cancel(conductor: &Conductor, command: &Command, now: Timestamp) -> Result<Command, CancelError> {
+async fn cancel(conductor: &Conductor, command: &Command, now: Timestamp) -> Result<Command, CancelError> {
     let mut follower = conductor.bus.follow(Topic::Response(command.id), Since::Start);
     if !commands::ask_to_cancel(&conductor.store, command.id, now).await? {
         return Err(CancelError::Ended);

@@ -11,7 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use tracing::{Instrument, info, info_span, warn};
-use turnpike_bus::{Bus, Delivery, From, PublishError, Status};
+use turnpike_bus::{Bus, Delivery, From, PublishError, Status, UNTIL_DROPPED};
 use turnpike_event::{Body, CommandState, Event, Record, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Clock, Context, Death, Tasks};
@@ -238,7 +238,7 @@ impl Conducting {
             // An earlier conductor may have opened it and died before it could say so.
             match self.here.bus.read(&self.topic(), None, 1).await {
                 Ok(page) if page.state.is_some() => return Ok(()),
-                Ok(_) => match self.here.bus.publish(&self.topic(), &event).await {
+                Ok(_) => match self.here.bus.publish_within(UNTIL_DROPPED, &self.topic(), &event).await {
                     Ok(_) | Err(PublishError::Closed { .. }) => return Ok(()),
                     Err(error) => warn!(%error, "the command's topic could not be opened"),
                 },
@@ -268,9 +268,10 @@ impl Conducting {
             let is_final = matches!(body, Body::CommandStatus { .. });
             let event = self.event(body);
             loop {
+                // The bus waits for its Redis: a second call would be a second event.
                 let appended = match is_final {
-                    true => self.here.bus.close(&self.topic(), &event).await,
-                    false => self.here.bus.publish(&self.topic(), &event).await,
+                    true => self.here.bus.close_within(UNTIL_DROPPED, &self.topic(), &event).await,
+                    false => self.here.bus.publish_within(UNTIL_DROPPED, &self.topic(), &event).await,
                 };
                 match appended {
                     Ok(_) => break,

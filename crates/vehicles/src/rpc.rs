@@ -61,6 +61,9 @@ impl VehicleService for Rpc {
     ) -> Result<Response<pb::ListVehiclesResponse>, Status> {
         let request = request.into_inner();
         let limit = limit(request.limit, 100)?;
+        if request.search.contains(char::is_control) {
+            return Err(invalid("search", "must be text on one line").into());
+        }
         let filter = registry::Filter {
             status: match request.status() {
                 pb::ConnectionStatus::Unspecified => None,
@@ -209,12 +212,15 @@ impl VehicleService for Rpc {
     async fn cancel_command(
         &self,
         request: Request<pb::CancelCommandRequest>,
-    ) -> Result<Response<pb::Command>, Status> {
+    ) -> Result<Response<pb::CancelCommandResponse>, Status> {
         let caller = caller(&request)?.clone();
-        let command = self.command_of(&caller, &request.into_inner().command_id).await?;
+        let request = request.into_inner();
+        let command = self.command_of(&caller, &request.command_id).await?;
+        let hash = format!("cancel {}", command.id);
+        let key = Key::new(caller.claims.user_id, &request.idempotency_key, hash)?;
         let now = self.conductor.clock.now();
-        let ended = cancel::cancel(&self.conductor, &command, now).await.map_err(Fault::from)?;
-        Ok(Response::new(to_pb_command(ended)))
+        let (ended, replayed) = cancel::once(&self.conductor, command, key.as_ref(), now).await.map_err(Fault::from)?;
+        Ok(Response::new(pb::CancelCommandResponse { command: Some(to_pb_command(ended)), replayed }))
     }
 }
 

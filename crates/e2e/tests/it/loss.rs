@@ -221,3 +221,32 @@ async fn an_auth_that_restarts_drops_no_socket_and_forgets_no_end() {
     assert_eq!((closed.code, closed.reason.as_str()), (1008, "User account is inactive"));
     assert!(started.elapsed() < Duration::from_secs(2));
 }
+
+/// As when a machine swaps, or a network holds its breath: what was sent into the silence arrives after it.
+#[tokio::test]
+async fn a_redis_that_is_silent_for_a_while_loses_and_doubles_nothing() {
+    let stack = Stack::start(1, &[("TURNPIKE_MOCK_DELAY_MS", "400")]).await;
+    let admin = stack.admin(0).await;
+    let vehicle = &admin.vehicles().await[0];
+    for _ in 0..2 {
+        let id = admin.send_command(vehicle, "ReadDTC", ecu("0x10")).await;
+        let mut watch = admin.watch(&id).await;
+        let mut frames = vec![watch.frame().await, watch.frame().await];
+        stack.redis.pause();
+        // Longer than the bus gives a silent connection, and than a publish takes at most.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        stack.redis.resume();
+        frames.extend(within("the rest", 20, watch.to_the_end()).await.0);
+        let events: Vec<_> = frames.iter().filter(|frame| frame["offset"].is_string()).collect();
+        let numbers: Vec<_> = events
+            .iter()
+            .filter(|frame| frame["event"] == "response")
+            .map(|frame| frame["sequence_number"].clone())
+            .collect();
+        assert_eq!(numbers, [1, 2, 3], "{events:?}");
+        assert_eq!(events.iter().filter(|frame| frame["event"] == "status").count(), 3, "{events:?}");
+        assert_eq!(ended(&admin, &id, 10).await["status"], "completed");
+        let recorded = admin.get(&format!("/api/commands/{id}/responses")).await.json;
+        assert_eq!(recorded.as_array().map(Vec::len), Some(3), "{recorded}");
+    }
+}

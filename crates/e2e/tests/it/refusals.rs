@@ -114,6 +114,10 @@ async fn http_refuses_as_the_contract_says() {
     body["surprise"] = 1.into();
     expect(operator.post("/api/commands", body).await, 422, "VALIDATION", "surprise").await;
     expect(operator.post("/api/commands", json!({ "vehicle_id": "x" })).await, 422, "VALIDATION", "command_name").await;
+    let list = json!([vehicle["id"], "ReadDTC", { "ecuAddress": "0x10" }, 5]);
+    expect(operator.post("/api/commands", list).await, 422, "VALIDATION", "body").await;
+    expect(operator.get("/api/topics/%ff/events").await, 404, "NOT_FOUND", "").await;
+    expect(operator.get("/api/vehicles?search=%00").await, 422, "VALIDATION", "search").await;
     expect(operator.get("/api/vehicles?limit=101").await, 422, "VALIDATION", "limit").await;
     expect(operator.get("/api/vehicles?limit=x").await, 422, "VALIDATION", "limit").await;
     expect(
@@ -153,6 +157,13 @@ async fn the_cookie_works_for_our_own_pages_only() {
     assert_eq!(with(Method::POST, "/api/auth/tickets", &[("sec-fetch-site", "cross-site")]).await, 403);
     assert_eq!(with(Method::POST, "/api/auth/tickets", &[("sec-fetch-site", "same-origin")]).await, 201);
     assert_eq!(with(Method::POST, "/api/auth/tickets", &[("origin", one.url())]).await, 201);
+
+    // Another site can neither put a visitor out nor sign them in as somebody else.
+    assert_eq!(with(Method::POST, "/api/auth/logout", &[("origin", "https://evil.example")]).await, 200);
+    assert_eq!(with(Method::GET, "/api/auth/me", &[]).await, 200, "still signed in");
+    let login = json!({ "username": "admin", "password": turnpike_testkit::ADMIN_PASSWORD });
+    let lured = stranger.request(Method::POST, "/api/auth/login").json(&login).header("origin", "https://evil.example");
+    assert!(!stranger.send(lured).await.headers.contains_key("set-cookie"));
 
     let socket = |origin: Option<String>| {
         let (base, cookie) = (one.url().to_owned(), cookie.clone());

@@ -1,7 +1,11 @@
 //! The multiplexed socket, server-sent events, limits.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use turnpike_testkit::{One, Person, Watch, eventually};
+use turnpike_bus::{Bus, Limits};
+use turnpike_event::{Body, CommandId, Event, Json, Topic, VehicleId};
+use turnpike_testkit::{One, Person, Stack, Watch, eventually};
+use uuid::Uuid;
 
 async fn completed(person: &Person) -> (String, Vec<Value>) {
     let vehicle = &person.vehicles().await[0];
@@ -227,5 +231,64 @@ async fn a_get_that_is_no_upgrade_is_told_so() {
     let one = One::start(&[]).await;
     let answer = one.admin().await.get("/ws").await;
     assert_eq!((answer.status, &answer.json["code"]), (400, &json!("NOT_A_WEBSOCKET")));
+    assert_eq!(Person::stranger(one.url()).get("/ws").await.status, 401, "before anything else is looked at");
     assert_eq!(Watch::open_with(one.url(), "/nowhere", &[]).await.map(|_| ()), Err(404));
+}
+
+#[tokio::test]
+async fn whoever_breaks_the_protocol_is_told_and_a_goodbye_is_answered() {
+    let one = One::start(&[]).await;
+    let admin = one.admin().await;
+    let open = async || {
+        let mut socket = admin.socket().await;
+        assert_eq!(socket.frame().await["event"], "hello");
+        socket
+    };
+    let closed = open().await.leave().await;
+    assert_eq!((closed.code, closed.reason.as_str()), (1000, "bye"));
+    let mut socket = open().await;
+    socket.say_bytes(b"\xff\xfe").await;
+    assert_eq!(socket.to_the_end().await.1.code, 1007);
+    let mut socket = open().await;
+    socket.say_text(&"x".repeat((1 << 20) + 1)).await;
+    assert_eq!(socket.to_the_end().await.1.code, 1009);
+}
+
+/// More history than the buffers between them hold: what is said meanwhile is heard before it has all been handed over.
+#[tokio::test]
+async fn a_busy_topic_does_not_make_the_socket_deaf() {
+    const EVENTS: u32 = 9_000;
+    let stack = Stack::start(1, &[]).await;
+    let admin = stack.admin(0).await;
+    let vehicle: VehicleId = admin.vehicles().await[0]["id"].as_str().expect("an id").parse().expect("an id");
+    let bus = Bus::redis(&stack.redis.url(), Limits::default()).expect("a URL");
+    let publish = |sequence_number| {
+        let response = Json::parse(format!(r#"{{"padding":"{}"}}"#, "x".repeat(4_000))).expect("JSON");
+        let command_id = CommandId::from(Uuid::nil());
+        let body = Body::CommandResponse { command_id, sequence_number, is_final: false, response };
+        let (bus, at) = (bus.clone(), Timestamp::UNIX_EPOCH);
+        async move { bus.publish(&Topic::Vehicle(vehicle), &Event { at, traceparent: None, body }).await }
+    };
+    for first in (1..=EVENTS).step_by(100) {
+        for published in futures_util::future::join_all((first..first + 100).map(publish)).await {
+            published.expect("published");
+        }
+    }
+    let mut socket = admin.socket().await;
+    socket
+        .say(json!({ "action": "subscribe", "id": 1, "topic": format!("vehicle:{vehicle}"), "since": "start" }))
+        .await;
+    assert_eq!(socket.frame_of(&["subscribed"]).await["id"], 1);
+    socket.say(json!({ "action": "ping", "id": 2 })).await;
+    let mut before = 0;
+    while socket.frame_of(&["response", "pong"]).await["event"] == "response" {
+        before += 1;
+    }
+    assert!(before < EVENTS, "the answer to the ping came behind everything else");
+    socket.say(json!({ "action": "unsubscribe", "id": 3, "topic": format!("vehicle:{vehicle}") })).await;
+    let mut after = 0;
+    while socket.frame_of(&["response", "unsubscribed"]).await["event"] == "response" {
+        after += 1;
+    }
+    assert!(before + after < EVENTS, "it went on although nobody wanted it");
 }

@@ -115,6 +115,7 @@ pub(super) struct Message {
 pub(super) async fn login(
     State(app): State<App>,
     client: Client,
+    request_headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Answer<(HeaderMap, Json<LoggedIn>)> {
     let identifier = match (login.email, login.username) {
@@ -140,7 +141,11 @@ pub(super) async fn login(
     let (Some(tokens), Some(user)) = (answer.tokens, answer.user) else {
         return Err(Fault::internal().into());
     };
-    let headers = set_cookie(&answer.session_token, COOKIE_SECONDS, client.secure);
+    // Another site's page may not sign a visitor in as somebody else: without the cookie, its answer is for who can read it.
+    let headers = match app.identity.is_foreign(&request_headers) {
+        true => HeaderMap::new(),
+        false => set_cookie(&answer.session_token, COOKIE_SECONDS, client.secure),
+    };
     Ok((headers, Json(LoggedIn { message: "Login successful", tokens: tokens.into(), user: user.into() })))
 }
 
@@ -189,6 +194,10 @@ pub(super) async fn logout(
     client: Client,
     headers: HeaderMap,
 ) -> Answer<(HeaderMap, Json<Message>)> {
+    // Another site's page may not put anybody out.
+    if app.identity.is_foreign(&headers) && bearer(&headers).is_none() {
+        return Ok((HeaderMap::new(), Json(Message { message: "Logout successful" })));
+    }
     let cookie = session_cookie(&headers).unwrap_or_default().to_owned();
     let token = bearer(&headers);
     if token.is_some() || !cookie.is_empty() {

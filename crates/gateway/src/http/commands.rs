@@ -224,14 +224,18 @@ pub(super) async fn responses(
 }
 
 /// Ask the vehicle to stop. It may refuse (409), or not answer within 5 s (504): keep watching.
-#[utoipa::path(post, path = "/api/commands/{id}/cancel", tag = "commands", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/commands/{id}/cancel", tag = "commands",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Command), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 504, body = ProblemBody)))]
 pub(super) async fn cancel(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Id(id): Id<CommandId>,
-) -> Answer<Json<Command>> {
-    let message = pb::CancelCommandRequest { command_id: id.to_string() };
-    Ok(Json(app.patient_vehicles().cancel_command(caller.token.request(message)).await?.into_inner().try_into()?))
+    headers: HeaderMap,
+) -> Answer<(HeaderMap, Json<Command>)> {
+    let message = pb::CancelCommandRequest { command_id: id.to_string(), idempotency_key: idempotency::key(&headers)? };
+    let answer = app.patient_vehicles().cancel_command(caller.token.request(message)).await?.into_inner();
+    let command = answer.command.ok_or_else(Fault::internal)?;
+    Ok((idempotency::replayed(answer.replayed), Json(command.try_into()?)))
 }

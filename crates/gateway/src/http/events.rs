@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::State,
     response::Response,
 };
 use futures_util::stream;
@@ -15,7 +15,11 @@ use turnpike_event::Topic;
 use turnpike_fault::{Fault, Kind};
 use utoipa::IntoParams;
 
-use super::{Answer, extract::Query, problem::ProblemBody};
+use super::{
+    Answer,
+    extract::{Id, Query},
+    problem::ProblemBody,
+};
 use crate::{
     App,
     hub::{Batch, Since},
@@ -47,11 +51,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn follow(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
-    Path(topic): Path<String>,
+    Id(topic): Id<Topic>,
     Query(resume): Query<Resume>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let topic: Topic = topic.parse().map_err(|_| Fault::new(Kind::NotFound, "Not found"))?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
     let since = match last.or(resume.since.as_deref()) {
         None => Since::Start,

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
 use tracing::{Instrument, error, info, info_span};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Context, REQUEST_ID};
@@ -18,13 +18,18 @@ use super::Problem;
 /// A handler that has not begun to answer by then never will. Streams and sockets begin at once.
 const BOUND: Duration = Duration::from_secs(30);
 
+const KNOWN: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let context = Context::from_headers(request.headers());
-    let method = request.method().clone();
+    // A stranger's methods would fill the memory as labels, and the log.
+    let method =
+        Some(request.method()).filter(|method| KNOWN.contains(method)).map_or("other", Method::as_str).to_owned();
     // Never the path itself, nor its query, where a token may stand: a label and a log line know the route.
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
-    let span = info_span!("request", %method, route, request_id = context.request_id());
+    let span = info_span!("request", method, route, request_id = context.request_id());
     let request_id = HeaderValue::from_str(context.request_id());
     let work = async {
         let answered =
@@ -41,7 +46,7 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
         let took = started.elapsed();
         info!(status, ms = took.as_secs_f64() * 1000.0, "answered");
         metrics::histogram!("turnpike_http_request_seconds", "route" => route.clone()).record(took);
-        let labels = [("route", route.clone()), ("method", method.to_string()), ("status", status.to_string())];
+        let labels = [("route", route.clone()), ("method", method), ("status", status.to_string())];
         metrics::counter!("turnpike_http_requests_total", &labels).increment(1);
         response
     };

@@ -7,12 +7,14 @@ mod session;
 use axum::{
     extract::{
         Path, State, WebSocketUpgrade,
+        rejection::PathRejection,
         ws::{CloseFrame, Message, WebSocket, rejection::WebSocketUpgradeRejection},
     },
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, Method, header};
 use serde::Deserialize;
+use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 use turnpike_event::{CommandId, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Caller, Context, Death, Refusal};
@@ -41,6 +43,10 @@ pub(crate) enum Close {
     Refused(&'static str),
     /// A frame beyond all measure: 1009.
     TooBig,
+    /// Text that is not UTF-8: 1007.
+    NotText,
+    /// Not WebSocket as it is written (RFC 6455): 1002.
+    NotWebSocket,
     /// Something that is needed is away: 1013.
     TryAgain,
     /// The session is over, or its token has expired: 4401.
@@ -62,6 +68,8 @@ impl Close {
             Self::Stopping => 1001,
             Self::Refused(_) | Self::Inactive => 1008,
             Self::TooBig => 1009,
+            Self::NotText => 1007,
+            Self::NotWebSocket => 1002,
             Self::TryAgain => 1013,
             Self::SessionEnded => 4401,
             Self::NoHeartbeat => 4408,
@@ -75,11 +83,25 @@ impl Close {
             Self::Stopping => "retry_after=1",
             Self::Refused(reason) => reason,
             Self::TooBig => "Frame too large",
+            Self::NotText => "Text that is not UTF-8",
+            Self::NotWebSocket => "Protocol error",
             Self::TryAgain => "Try again shortly",
             Self::SessionEnded => "Session ended",
             Self::Inactive => "User account is inactive",
             Self::NoHeartbeat => "No heartbeat",
             Self::TooMany => "Too many connections",
+        }
+    }
+
+    /// What a connection that could not be read is told, if it can be told anything.
+    pub(crate) fn broken(error: axum::Error) -> Self {
+        match error.into_inner().downcast_ref() {
+            Some(tungstenite::Error::Capacity(_)) => Self::TooBig,
+            Some(tungstenite::Error::Utf8(_)) => Self::NotText,
+            // a client that went without a word has broken the protocol, too
+            Some(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Self::Gone,
+            Some(tungstenite::Error::Protocol(_)) => Self::NotWebSocket,
+            _ => Self::Gone,
         }
     }
 
@@ -113,12 +135,11 @@ pub(crate) async fn multiplexed(
     headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
-    let upgrade = prepared(upgrade, &app)?;
     match (caller(&app, &opening, &headers).await, opening.token.is_some()) {
-        (Ok(caller), _) => Ok(accept(app, upgrade, &caller, Kinds::Multiplexed)),
+        (Ok(caller), _) => Ok(accept(app.clone(), prepared(upgrade, &app)?, &caller, Kinds::Multiplexed)),
         (Err(fault), false) => Err(fault.into()),
         (Err(fault), true) if fault.kind() == Kind::Forbidden => Err(fault.into()),
-        (Err(fault), true) => Ok(refuse(app, upgrade, Close::refused(&fault))),
+        (Err(fault), true) => Ok(refuse(app.clone(), prepared(upgrade, &app)?, Close::refused(&fault))),
     }
 }
 
@@ -126,7 +147,7 @@ pub(crate) async fn multiplexed(
 /// before; only a page of somebody else's is not let in at all.
 pub(crate) async fn responses(
     State(app): State<App>,
-    Path(command_id): Path<String>,
+    command_id: Result<Path<CommandId>, PathRejection>,
     Query(opening): Query<Opening>,
     headers: HeaderMap,
     upgrade: Upgrade,
@@ -137,7 +158,7 @@ pub(crate) async fn responses(
         Err(fault) if fault.kind() == Kind::Forbidden => return Err(fault.into()),
         Err(fault) => return Ok(refuse(app, upgrade, Close::refused(&fault))),
     };
-    let Ok(command_id) = command_id.parse::<CommandId>() else {
+    let Ok(Path(command_id)) = command_id else {
         return Ok(refuse(app, upgrade, Close::Refused("Not found")));
     };
     let Ok(since) = opening.since.as_deref().map_or(Ok(Since::Start), since) else {

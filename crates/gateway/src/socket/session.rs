@@ -107,10 +107,12 @@ impl Session {
             }
         }
         loop {
-            Box::pin(self.pump()).await?;
-            match self.next().await {
+            // A busy topic does not make the socket deaf: between two rounds, what was said meanwhile is heard.
+            let more = Box::pin(self.pump()).await?;
+            match self.next(more).await {
                 Happening::Woken => {}
-                Happening::Said(None | Some(Err(_))) => return Err(Close::Gone),
+                Happening::Said(None) => return Err(Close::Gone),
+                Happening::Said(Some(Err(error))) => return Err(Close::broken(error)),
                 // Boxed: an idle socket's future holds room for its wait alone, not for everything that may happen to it.
                 Happening::Said(Some(Ok(message))) => Box::pin(self.hear(message)).await?,
                 Happening::Beat => Box::pin(self.look_at_the_clock()).await?,
@@ -118,36 +120,39 @@ impl Session {
         }
     }
 
-    async fn next(&mut self) -> Happening {
+    /// With `more` to hand over, whatever has happened already; else whatever happens next.
+    async fn next(&mut self, more: bool) -> Happening {
         let due = self.retry.map_or(self.beat, |retry| retry.min(self.beat));
+        let woken = async {
+            if !more {
+                self.place.handle.wake.notified().await;
+            }
+        };
         tokio::select! {
-            () = self.place.handle.wake.notified() => Happening::Woken,
+            biased; // a client is not dead while something of it is unread
             said = self.socket.next() => Happening::Said(said),
             () = tokio::time::sleep_until(due) => Happening::Beat,
+            () = woken => Happening::Woken,
         }
     }
 
-    /// Hands over whatever the topics have, until they have nothing.
-    async fn pump(&mut self) -> Result<(), Close> {
-        loop {
-            self.check_ending()?;
-            self.tell_if_bus_is_away().await?;
-            let mut nothing = true;
-            let mut at = 0;
-            while at < self.topics.len() {
-                let batch = match self.confirm(at).await? {
-                    true => self.take(at).await?,
-                    false => Batch::Nothing,
-                };
-                nothing &= matches!(batch, Batch::Nothing | Batch::Unavailable);
-                self.hand_over(at, batch).await?;
-                at += 1;
-            }
-            self.topics.retain(|followed| !followed.done);
-            if nothing {
-                return Ok(());
-            }
+    /// Hands over what each topic has, a turn of each. Says whether there may be more.
+    async fn pump(&mut self) -> Result<bool, Close> {
+        self.check_ending()?;
+        self.tell_if_bus_is_away().await?;
+        let mut more = false;
+        let mut at = 0;
+        while at < self.topics.len() {
+            let batch = match self.confirm(at).await? {
+                true => self.take(at).await?,
+                false => Batch::Nothing,
+            };
+            more |= !matches!(batch, Batch::Nothing | Batch::Unavailable);
+            self.hand_over(at, batch).await?;
+            at += 1;
         }
+        self.topics.retain(|followed| !followed.done);
+        Ok(more)
     }
 
     /// Reading history may take a while; the socket's end does not wait for it.
@@ -202,6 +207,11 @@ impl Session {
 
     async fn hear(&mut self, message: Message) -> Result<(), Close> {
         self.heard = Instant::now();
+        let caller = self.place.handle.caller();
+        let counted = match message {
+            Message::Text(_) | Message::Binary(_) => self.app.messages.count(caller.claims.user_id),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
+        };
         let text = match message {
             Message::Text(text) if text.len() > MAX_FRAME => return Err(Close::TooBig),
             Message::Binary(bytes) if bytes.len() > MAX_FRAME => return Err(Close::TooBig),
@@ -209,7 +219,12 @@ impl Session {
             Message::Close(_) => return Err(Close::Gone),
             // tungstenite answers pings by itself
             Message::Ping(_) | Message::Pong(_) => return Ok(()),
-            Message::Binary(_) => return self.say(grammar::error(None, "INVALID_JSON", "Frames are text")).await,
+            Message::Binary(_) => {
+                return match counted {
+                    Ok(()) => self.say(grammar::error(None, "INVALID_JSON", "Frames are text")).await,
+                    Err(fault) => self.say(grammar::fault(None, None, &fault)).await,
+                };
+            }
         };
         let limits = &self.app.config.limits;
         if limits.frame_bytes > 0 && text.len() > limits.frame_bytes {
@@ -217,7 +232,7 @@ impl Session {
             return self.say(grammar::error(None, "MESSAGE_TOO_LARGE", &detail)).await;
         }
         let (id, asked) = grammar::parse(&text);
-        if let Err(fault) = self.app.messages.count(self.place.handle.caller().claims.user_id) {
+        if let Err(fault) = counted {
             return self.say(grammar::fault(id.as_ref(), None, &fault)).await;
         }
         match asked {
@@ -352,6 +367,8 @@ impl Session {
     /// Says why, and waits a moment for the other side to agree (RFC 6455, section 7.1.2).
     async fn part(mut self, close: Close) {
         if close == Close::Gone {
+            // If it has said goodbye, it is answered; if not, this fails at once.
+            let _ = tokio::time::timeout(FAREWELL, self.socket.close()).await;
             return;
         }
         let frame = CloseFrame { code: close.code(), reason: close.reason().into() };

@@ -186,6 +186,17 @@ pub struct ListEventsResponse {
 pub struct CancelCommandRequest {
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
+    /// Held 24 h per user, once the command was cancelled; empty: none.
+    #[prost(string, tag = "2")]
+    pub idempotency_key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelCommandResponse {
+    #[prost(message, optional, tag = "1")]
+    pub command: ::core::option::Option<Command>,
+    /// This is the answer of an earlier request with the same key.
+    #[prost(bool, tag = "2")]
+    pub replayed: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -589,7 +600,10 @@ pub mod vehicle_service_client {
         pub async fn cancel_command(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelCommandRequest>,
-        ) -> std::result::Result<tonic::Response<super::Command>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::CancelCommandResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
@@ -679,7 +693,10 @@ pub mod vehicle_service_server {
         async fn cancel_command(
             &self,
             request: tonic::Request<super::CancelCommandRequest>,
-        ) -> std::result::Result<tonic::Response<super::Command>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CancelCommandResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct VehicleServiceServer<T> {
@@ -1079,7 +1096,7 @@ pub mod vehicle_service_server {
                         T: VehicleService,
                     > tonic::server::UnaryService<super::CancelCommandRequest>
                     for CancelCommandSvc<T> {
-                        type Response = super::Command;
+                        type Response = super::CancelCommandResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,

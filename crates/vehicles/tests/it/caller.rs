@@ -89,7 +89,11 @@ impl Caller {
     }
 
     pub async fn cancel(&self, id: CommandId) -> Result<pb::Command, Fault> {
-        let request = pb::CancelCommandRequest { command_id: id.to_string() };
+        Ok(self.cancel_once(id, "").await?.command.expect("a command"))
+    }
+
+    pub async fn cancel_once(&self, id: CommandId, key: &str) -> Result<pb::CancelCommandResponse, Fault> {
+        let request = pb::CancelCommandRequest { command_id: id.to_string(), idempotency_key: key.to_owned() };
         Ok(self.client.clone().cancel_command(self.person.token.request(request)).await?.into_inner())
     }
 

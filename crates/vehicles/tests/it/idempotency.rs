@@ -15,6 +15,7 @@ turnpike_testkit::on_both!(
     another_body_is_a_conflict,
     a_replay_answers_like_the_first_time,
     a_refused_submission_uses_up_no_key,
+    a_command_is_cancelled_once,
 );
 
 async fn keyed(caller: &crate::caller::Caller, name: &str, key: &str) -> pb::SubmitCommandRequest {
@@ -105,4 +106,18 @@ async fn a_refused_submission_uses_up_no_key(database: Database) {
     world.say(running, CommandState::Completed).await.expect("open");
     caller.end(running).await;
     assert!(!caller.submit(request).await.expect("accepted").replayed);
+}
+
+async fn a_command_is_cancelled_once(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::Operator).at(&instance);
+    let (id, other) = (caller.send("ReadDTC", MOTOR).await, caller.send("ReadDTC", MOTOR).await);
+    world.script.has(id).await;
+    world.script.has(other).await;
+    let first = caller.cancel_once(id, "key").await.expect("cancelled");
+    let again = caller.cancel_once(id, "key").await.expect("as before");
+    assert_eq!((first.replayed, again.replayed, &first.command), (false, true, &again.command));
+    assert_eq!(caller.cancel_once(other, "key").await.expect_err("another").code(), "IDEMPOTENCY_KEY_REUSED");
+    assert_eq!(caller.cancel_once(id, "another key").await.expect_err("it is over").code(), "ALREADY_ENDED");
 }
