@@ -8,10 +8,10 @@ use turnpike_kit::{grpc, listen, ops};
 
 #[expect(clippy::print_stdout, reason = "a generated password is shown once, to who started the process")]
 fn main() -> ExitCode {
-    turnpike_kit::run("turnpike-auth", async |process| {
+    turnpike_kit::run_service("turnpike-auth", async |process| {
         let config = Config::new(&process.env)?;
-        let listener = listen::bind(config.grpc).await?;
-        let private = listen::bind(listen::private_address(config.grpc)?).await?;
+        let listener = listen::bind("TURNPIKE_AUTH_GRPC", config.grpc).await?;
+        let private = listen::bind_private("TURNPIKE_AUTH_GRPC", config.grpc).await?;
         ops::serve(process, private);
         let bus = turnpike_kit::shared_bus(process, &config.bus)?;
         let service = Service::bind(config, process, &bus).await?;

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use anyhow::Context;
 use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
 use tracing::warn;
@@ -36,7 +37,9 @@ impl Service {
     pub async fn bind(config: Config, process: &Process, bus: &Bus) -> anyhow::Result<Self> {
         process.outbound.permit(&config.database_url)?;
         let secret = ServerSecret::obtain(config.secret.as_ref(), Path::new(&config.data_dir))?;
-        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES }).await?;
+        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES })
+            .await
+            .context("TURNPIKE_AUTH_DATABASE_URL")?;
         let asked = store.clone();
         turnpike_kit::probe(process, "auth database", "the database does not answer", move || {
             let store = asked.clone();

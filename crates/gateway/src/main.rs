@@ -6,10 +6,10 @@ use turnpike_gateway::{Config, Deps, Service};
 use turnpike_kit::{Revocations, Transport, listen, ops};
 
 fn main() -> ExitCode {
-    turnpike_kit::run("turnpike-gateway", async |process| {
+    turnpike_kit::run_service("turnpike-gateway", async |process| {
         let config = Config::new(&process.env)?;
-        let listener = listen::bind(config.http).await?;
-        let private = listen::bind(listen::private_address(config.http)?).await?;
+        let listener = listen::bind("TURNPIKE_HTTP", config.http).await?;
+        let private = listen::bind_private("TURNPIKE_HTTP", config.http).await?;
         ops::serve(process, private);
         let bus = turnpike_kit::shared_bus(process, &config.bus)?;
         let auth = Transport::connect(&config.auth_url, &process.outbound)?;

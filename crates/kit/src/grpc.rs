@@ -21,7 +21,9 @@ use crate::{Context, Death, Policy, Process, Verifier, policy};
 ///
 /// A verified caller is in the request's extensions: [`crate::caller`].
 pub fn behind_door(process: &Process, mut services: RoutesBuilder, policy: Policy, verifier: Verifier) -> Routes {
-    services.add_service(health_service(process, policy)).add_service(reflection(policy));
+    services.add_service(health_service(process, policy));
+    services.add_service(reflection(policy).build_v1().expect("our own descriptors"));
+    services.add_service(reflection(policy).build_v1alpha().expect("our own descriptors"));
     let door = Door { policy, verifier, process: process.clone() };
     let router = services.routes().prepare().into_axum_router();
     router.layer(axum::middleware::from_fn_with_state(door, enter)).into()
@@ -134,15 +136,13 @@ fn health_service(
     service
 }
 
-/// grpc.reflection.v1 for the services of the policy.
-fn reflection(
-    policy: Policy,
-) -> tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection> {
+/// grpc.reflection for the services of the policy: v1, and v1alpha, which many clients still ask for.
+fn reflection(policy: Policy) -> tonic_reflection::server::Builder<'static> {
     let mut builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(turnpike_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
     for name in policy::services(policy) {
         builder = builder.with_service_name(name);
     }
-    builder.with_service_name("grpc.health.v1.Health").build_v1().expect("our own descriptors")
+    builder.with_service_name("grpc.health.v1.Health")
 }

@@ -27,7 +27,7 @@ pub use health::{Component, Health, probe};
 pub use identity::{AccessToken, Caller, Refusal, Verifier, caller};
 pub use outbound::{Outbound, Refused};
 pub use policy::{Access, Policy, mismatches};
-pub use process::{Process, executable, run};
+pub use process::{Process, executable, run, run_service};
 pub use revocations::{Revocations, Revoked};
 pub use tasks::{Death, Tasks};
 pub use transport::{Transport, TransportError};

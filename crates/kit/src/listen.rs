@@ -14,11 +14,11 @@ pub fn address(env: &Environment, name: &'static str, default: &str) -> Result<S
 }
 
 /// Where the private HTTP port of a service at `address` is: a thousand further up, on the same address.
-pub fn private_address(address: SocketAddr) -> Result<SocketAddr, ConfigError> {
+fn private_address(name: &'static str, address: SocketAddr) -> Result<SocketAddr, ConfigError> {
     let port = match address.port() {
         0 => 0,
         port => port.checked_add(1000).ok_or_else(|| ConfigError::Invalid {
-            name: "TURNPIKE_HTTP",
+            name,
             value: address.to_string(),
             expected: "a port up to 64535, so that the private port is a thousand further up".to_owned(),
         })?,
@@ -26,7 +26,14 @@ pub fn private_address(address: SocketAddr) -> Result<SocketAddr, ConfigError> {
     Ok(SocketAddr::new(address.ip(), port))
 }
 
-/// Binds.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+/// Binds the address of the variable `name`.
+pub async fn bind(name: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({name} says where)"))
+}
+
+/// Binds the private port that goes with the address of the variable `name`.
+pub async fn bind_private(name: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let private = private_address(name, address)?;
+    let about = || format!("cannot listen on {private}, the private port: {name}'s and a thousand");
+    TcpListener::bind(private).await.with_context(about)
 }

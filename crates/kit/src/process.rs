@@ -80,11 +80,20 @@ pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Resu
             Ok(process) => process,
             Err(error) => return failed(error),
         };
-        let signals = match Signals::listen() {
+        let mut signals = match Signals::listen() {
             Ok(signals) => signals,
             Err(error) => return failed(error.into()),
         };
-        if let Err(error) = start(&process).await {
+        let started = tokio::select! {
+            started = start(&process) => started,
+            // It may be waiting for what does not come.
+            () = signals.next() => {
+                info!("asked to stop before it was ready");
+                process.stop(Duration::from_secs(5)).await;
+                return ExitCode::SUCCESS;
+            }
+        };
+        if let Err(error) = started {
             process.tasks.finish(Duration::from_secs(1)).await;
             return failed(error);
         }
@@ -94,6 +103,27 @@ pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Resu
     // A blocking task, a password hash say, is not waited for.
     runtime.shutdown_background();
     code
+}
+
+/// As [`run`], for a program that takes no arguments: it is told what it is by its environment alone.
+pub fn run_service(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Result<()>) -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        None => run(name, start),
+        Some("--help" | "-h") => say(&format!(
+            "{name} takes no arguments; it is configured by TURNPIKE_* variables, which `turnpike config` lists."
+        )),
+        Some("--version" | "-V") => say(&format!("{name} {}", env!("CARGO_PKG_VERSION"))),
+        Some(other) => {
+            complain(name, &anyhow::anyhow!("unexpected argument {other:?}; it is configured by TURNPIKE_* variables"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn say(text: &str) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
 }
 
 struct Signals {

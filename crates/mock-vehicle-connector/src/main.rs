@@ -6,10 +6,10 @@ use turnpike_kit::{grpc, listen, ops};
 use turnpike_mock_vehicle_connector::{Config, Service};
 
 fn main() -> ExitCode {
-    turnpike_kit::run("turnpike-mock-vehicle-connector", async |process| {
+    turnpike_kit::run_service("turnpike-mock-vehicle-connector", async |process| {
         let config = Config::new(&process.env)?;
-        let listener = listen::bind(config.grpc).await?;
-        let private = listen::bind(listen::private_address(config.grpc)?).await?;
+        let listener = listen::bind("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", config.grpc).await?;
+        let private = listen::bind_private("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", config.grpc).await?;
         ops::serve(process, private);
         let bus = turnpike_kit::shared_bus(process, &config.bus)?;
         grpc::serve(process, listener, Service::new(&config, process, bus).routes());

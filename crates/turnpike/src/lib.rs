@@ -3,3 +3,4 @@
 mod serve;
 
 pub use serve::{Started, start};
+pub use turnpike_auth::FirstAdmin;

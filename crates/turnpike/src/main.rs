@@ -12,7 +12,9 @@ use clap::Parser;
 fn main() -> ExitCode {
     match cli::Cli::parse().what.unwrap_or_default() {
         cli::What::Serve => turnpike_kit::run("turnpike", async |process| {
-            greeting::say(&turnpike::start(process).await?, &process.env);
+            let mut password = None;
+            let started = turnpike::start(process, |admin| password = greeting::first_admin(admin)).await?;
+            greeting::ready(&started, password.as_deref());
             Ok(())
         }),
         cli::What::Config => config::show(),

@@ -6,10 +6,10 @@ use turnpike_kit::{Revocations, Transport, Verifier, grpc, listen, ops};
 use turnpike_vehicles::{Config, Deps, Service};
 
 fn main() -> ExitCode {
-    turnpike_kit::run("turnpike-vehicles", async |process| {
+    turnpike_kit::run_service("turnpike-vehicles", async |process| {
         let config = Config::new(&process.env)?;
-        let listener = listen::bind(config.grpc).await?;
-        let private = listen::bind(listen::private_address(config.grpc)?).await?;
+        let listener = listen::bind("TURNPIKE_VEHICLES_GRPC", config.grpc).await?;
+        let private = listen::bind_private("TURNPIKE_VEHICLES_GRPC", config.grpc).await?;
         ops::serve(process, private);
         let bus = turnpike_kit::shared_bus(process, &config.bus)?;
         let auth = Transport::connect(&config.auth_url, &process.outbound)?;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
 use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
 use tracing::{info, warn};
@@ -39,7 +40,9 @@ impl Service {
     /// Opens the database, connects to the connectors, takes over what an earlier run left open.
     pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         process.outbound.permit(&config.database_url)?;
-        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES }).await?;
+        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES })
+            .await
+            .context("TURNPIKE_VEHICLES_DATABASE_URL")?;
         let asked = store.clone();
         turnpike_kit::probe(process, "vehicles database", "the database does not answer", move || {
             let store = asked.clone();

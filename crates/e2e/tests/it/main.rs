@@ -3,7 +3,9 @@
 mod deploy;
 mod house;
 mod loss;
+mod openapi;
 mod refusals;
 mod road;
 mod socket;
+mod start;
 mod time;

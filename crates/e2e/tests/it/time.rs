@@ -32,7 +32,7 @@ impl House {
         let (clock, hand) = Clock::pushed(Timestamp::from_second(1_795_000_000).expect("in range"));
         let environment = Environment::new(variables).expect("names that exist");
         let process = Process::new(environment, clock.clone()).expect("a process");
-        let started = turnpike::start(&process).await.expect("everything starts");
+        let started = turnpike::start(&process, |_| ()).await.expect("everything starts");
         Self { url: format!("http://{}", started.address), clock, hand, process, _data: data }
     }
 

@@ -99,6 +99,7 @@ fn unfit(detail: &'static str, path: &str, message: &str) -> Fault {
 #[into_params(parameter_in = Query)]
 pub(crate) struct Page {
     /// How many, 1–100; 50 if absent.
+    #[param(minimum = 1, maximum = 100)]
     pub(crate) limit: Option<u32>,
     /// Where the page before ended; it stands in its `Link` header.
     pub(crate) cursor: Option<String>,

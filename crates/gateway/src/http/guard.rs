@@ -44,7 +44,7 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
         };
         let status = response.status().as_u16();
         let took = started.elapsed();
-        info!(status, ms = took.as_secs_f64() * 1000.0, "answered");
+        info!(status, ms = took.as_millis() as u64, "answered");
         metrics::histogram!("turnpike_http_request_seconds", "route" => route.clone()).record(took);
         let labels = [("route", route.clone()), ("method", method), ("status", status.to_string())];
         metrics::counter!("turnpike_http_requests_total", &labels).increment(1);

@@ -4,7 +4,10 @@ use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
 use turnpike_kit::ops;
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    openapi::{
+        ContentBuilder, Ref, RefOr, Response, ResponseBuilder,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
@@ -37,9 +40,60 @@ impl Modify for Credentials {
     }
 }
 
+/// What is the same everywhere is said once, here: an id of its own for each operation, what a status means, that failures are
+/// problems, and that a credential is needed unless the operation says otherwise.
+fn complete(openapi: &mut utoipa::openapi::OpenApi) {
+    let unauthorized: RefOr<Response> = {
+        let schema = Ref::from_schema_name("ProblemBody");
+        ResponseBuilder::new().content(PROBLEM, ContentBuilder::new().schema(Some(schema)).build()).build().into()
+    };
+    for item in openapi.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
+            operation.operation_id = operation.operation_id.take().map(|id| format!("{tag}_{id}"));
+            let responses = &mut operation.responses.responses;
+            if operation.security.is_none() {
+                responses.entry("401".to_owned()).or_insert_with(|| unauthorized.clone());
+            }
+            for (status, response) in responses {
+                let RefOr::T(response) = response else { continue };
+                if response.description.is_empty() {
+                    response.description = meaning(status).to_owned();
+                }
+                if status.starts_with(['4', '5'])
+                    && let Some(content) = response.content.shift_remove("application/json")
+                {
+                    response.content.insert(PROBLEM.to_owned(), content);
+                }
+            }
+        }
+    }
+}
+
+const PROBLEM: &str = "application/problem+json";
+
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "200" => "Done",
+        "201" => "Made",
+        "204" => "Done; there is nothing to say",
+        "400" => "What is asked for cannot be done: the problem names the field",
+        "401" => "No credential, or one that is not or no longer good",
+        "403" => "The role does not suffice",
+        "404" => "There is no such thing, or it is somebody else's",
+        "409" => "It conflicts with what there is; `code` says how",
+        "422" => "The request has not the right shape: the problem names the field",
+        "429" => "Too many; `Retry-After` says when to come back",
+        "503" => "Something that is needed is away; `Retry-After` says when to come back",
+        "504" => "No answer in time",
+        _ => "See `code`",
+    }
+}
+
 /// The whole public door.
 pub(crate) fn router(app: App) -> Router {
-    let (api, description) = OpenApiRouter::with_openapi(Description::openapi())
+    let (api, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
@@ -62,6 +116,7 @@ pub(crate) fn router(app: App) -> Router {
         .routes(routes!(commands::cancel))
         .routes(routes!(events::follow))
         .split_for_parts();
+    complete(&mut description);
     let health = app.health.clone();
     api.route("/ws", get(socket::multiplexed))
         .route("/ws/responses/{command_id}", get(socket::responses))
