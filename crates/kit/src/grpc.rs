@@ -62,7 +62,7 @@ async fn enter(axum::extract::State(door): axum::extract::State<Door>, mut reque
     let row = door.policy.iter().find(|(method, _)| *method == request.uri().path());
     // Only names from the table become labels: a stranger's paths would fill the memory.
     let method = row.map_or("other", |(method, _)| method);
-    let span = info_span!("call", method, request_id = context.request_id());
+    let span = info_span!(parent: None, "call", method, request_id = context.request_id());
     let admitted = door.admit(&mut request).await;
     let work = async {
         match admitted {

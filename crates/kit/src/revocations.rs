@@ -56,7 +56,7 @@ impl Revocations {
         let mut follower = bus.follow(Topic::Sessions, From::Live);
         let component = process.health.component("auth");
         process.tasks.spawn("revocations", Death::Fatal, async move {
-            let mut ask_at = tokio::time::Instant::now();
+            let (mut ask_at, mut reached) = (tokio::time::Instant::now(), false);
             loop {
                 tokio::select! {
                     () = process_.tasks.stopping().cancelled() => return,
@@ -68,8 +68,13 @@ impl Revocations {
                     },
                     () = tokio::time::sleep_until(ask_at) => {
                         let answered = watched.ask(&auth, process_.clock.now()).await;
-                        if answered {
-                            component.up();
+                        match answered {
+                            true => {
+                                reached = true;
+                                component.up();
+                            }
+                            false if !reached => component.down("auth has not answered yet"),
+                            false => {}
                         }
                         ask_at = tokio::time::Instant::now() + if answered { RECHECK } else { RETRY };
                     }

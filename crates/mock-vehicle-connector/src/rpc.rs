@@ -77,7 +77,7 @@ impl VehicleConnector for Rpc {
         };
         self.fleet.count(&request.command_id, &request.vin, &request.name);
         metrics::counter!("turnpike_mock_commands_total", "command" => request.name.clone()).increment(1);
-        let span = info_span!("command", command_id = %id, name = request.name);
+        let span = info_span!(parent: None, "command", command_id = %id, name = request.name);
         let execution = Execution {
             id,
             vin: request.vin,

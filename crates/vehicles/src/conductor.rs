@@ -97,7 +97,7 @@ impl Conductor {
     /// Conducts a command until it has ended, is taken over, or this process stops.
     async fn conduct(self, open: Box<Open>) {
         let (id, fence) = (open.command.id, open.fence);
-        let span = info_span!("command", command_id = %id, name = open.command.name);
+        let span = info_span!(parent: None, "command", command_id = %id, name = open.command.name);
         let store = self.store.clone();
         let stop = Conducting { here: self, open: *open, fresh: false, outlived: None }.run().instrument(span).await;
         if stop == Stop::Stopping {
