@@ -39,8 +39,8 @@ pub async fn accounts(store: &Store, now: Timestamp) -> Result<Vec<(UserId, Time
     rows.iter().map(read).collect()
 }
 
-/// Removes sessions that are over and of no more use to anyone, old tickets and idempotency keys; at most a thousand of each at once. Says
-/// how many.
+/// Removes sessions that are over and of no more use to anyone, old tickets and idempotency keys; at most a thousand of each at
+/// once. Says how many.
 pub async fn sweep(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     let sessions = sqlx::query(
         "DELETE FROM sessions WHERE id IN
