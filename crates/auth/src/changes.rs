@@ -144,19 +144,21 @@ pub async fn change_password(
     let hash = hasher.hash(new).await?;
     let replace = async {
         let mut tx = store.begin().await?;
-        if let Some(key) = key
-            && let Known::Before(_) = key.take(&mut tx, "", now).await?
-        {
-            return Ok(Some(Replayed(true))); // a twin was quicker
+        if let Some(key) = key {
+            match key.take(&mut tx, "", now).await? {
+                Known::New => {}
+                Known::Before(_) => return Ok(Ok(Replayed(true))), // a twin was quicker
+                Known::Other => return Ok(Err(idempotency::reused())),
+            }
         }
         if users::renew(&mut tx, user.id, &checked, &hash).await?.is_none() {
-            return Ok(None); // an admin was quicker: what was checked is not the current password any more
+            return Ok(Err(wrong())); // an admin was quicker: what was checked is not the current password any more
         }
         sessions::end_all(&mut tx, user.id, Some(*id), EndReason::PasswordChanged, now).await?;
         tx.commit().await?;
-        Ok(Some(Replayed(false)))
+        Ok(Ok(Replayed(false)))
     };
-    replace.await.map_err(turnpike_store::fault)?.ok_or_else(wrong)
+    replace.await.map_err(turnpike_store::fault)?
 }
 
 /// Ends every session of a user.

@@ -115,7 +115,11 @@ impl Channel {
             }
             Delivery::Reset { reason, head } => {
                 // With a head, its records come next.
-                let lost = ring.epoch.filter(|_| reason == ResetReason::Epoch);
+                // A reader that looks only now must learn of the loss, whatever was reset after it.
+                let lost = match reason {
+                    ResetReason::Epoch => ring.epoch.or(ring.lost),
+                    ResetReason::Trimmed => ring.lost,
+                };
                 *ring = Ring { ready: head.is_none(), resets: ring.resets + 1, lost, ..Ring::default() };
             }
             Delivery::Closed => {
