@@ -9,10 +9,12 @@ mod fleet;
 mod handover;
 mod leases;
 mod lifecycle;
+mod outbox;
 mod record;
 mod registry;
 mod rpc;
 mod service;
+mod text;
 
 pub use config::Config;
 pub use rpc::POLICY;

@@ -4,7 +4,11 @@ use sqlx::{Row, any::AnyRow};
 use turnpike_event::{Body, CommandId, Offset, Record};
 use turnpike_store::{Store, micros};
 
-use crate::{commands::Open, lifecycle::State};
+use crate::{commands::Open, lifecycle::State, text::clean};
+
+/// Characters of an error's code and message, as they are shown with the command.
+const MAX_CODE: usize = 100;
+const MAX_MESSAGE: usize = 2000;
 
 /// A recorded event with its place in the record.
 #[derive(Clone, Debug)]
@@ -23,7 +27,10 @@ pub struct Recorded {
 /// over.
 pub async fn append(store: &Store, open: &Open, record: &Record, moved: Option<State>) -> Result<bool, sqlx::Error> {
     let error = match &record.event.body {
-        Body::CommandError { error_code, error_message, .. } => Some((error_code, error_message)),
+        // The event itself is stored as bytes and keeps its text.
+        Body::CommandError { error_code, error_message, .. } => {
+            Some((clean(error_code, MAX_CODE), clean(error_message, MAX_MESSAGE)))
+        }
         _ => None,
     };
     let sequence_number = match &record.event.body {
@@ -45,8 +52,8 @@ pub async fn append(store: &Store, open: &Open, record: &Record, moved: Option<S
     .bind(moved.map(State::as_str))
     .bind(i64::from(moved.is_some_and(State::is_end)))
     .bind(micros(at))
-    .bind(error.map(|(code, _)| code.as_str()))
-    .bind(error.map(|(_, message)| message.as_str()))
+    .bind(error.as_ref().map(|(code, _)| code.as_str()))
+    .bind(error.as_ref().map(|(_, message)| message.as_str()))
     .bind(open.command.id.to_string())
     .bind(open.fence)
     .fetch_optional(&mut *tx)

@@ -1,9 +1,13 @@
-//! The vehicles there are, as their connectors tell.
+//! The vehicles, as their connectors describe them.
+
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
 use turnpike_event::{ConnectionStatus, VehicleId};
 use turnpike_store::{Store, from_micros, micros};
+
+use crate::text::folded;
 
 /// A vehicle in the registry.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,75 +47,106 @@ pub struct Sighting {
 
 const COLUMNS: &str = "id, vin, make, model, year, connector, connection_status, last_seen_at";
 
-/// Writes down what a connector saw. Says the vehicle's id if its status is news: of several instances that see the same,
-/// one gets the news.
-pub async fn note(
-    store: &Store,
-    connector: &str,
-    seen: &Sighting,
-    now: Timestamp,
-) -> Result<Option<VehicleId>, sqlx::Error> {
+/// Stores what a connector saw. Returns whether the status changed; then the row is marked as not yet published. Of several
+/// instances that see the same change, one finds it.
+pub async fn note(store: &Store, connector: &str, seen: &Sighting, now: Timestamp) -> Result<bool, sqlx::Error> {
+    let search = folded(&format!("{} {} {}", seen.vin, seen.make, seen.model));
+    // Two instances note the same vehicle in any order: the time never goes back.
     let known = sqlx::query(
-        "UPDATE vehicles SET make = $1, model = $2, year = $3, last_seen_at = $4
-         WHERE vin = $5 AND connector = $6 AND connection_status = $7 RETURNING id",
+        "UPDATE vehicles SET make = $1, model = $2, year = $3, search = $4,
+             last_seen_at = CASE WHEN last_seen_at < $5 THEN $5 ELSE last_seen_at END
+         WHERE vin = $6 AND connector = $7 AND connection_status = $8",
     )
     .bind(&seen.make)
     .bind(&seen.model)
     .bind(i64::from(seen.year))
+    .bind(&search)
     .bind(micros(now))
     .bind(&seen.vin)
     .bind(connector)
     .bind(seen.connection_status.as_str())
-    .fetch_optional(store.pool())
+    .execute(store.pool())
     .await?;
-    if known.is_some() {
-        return Ok(None);
+    if known.rows_affected() > 0 {
+        return Ok(false);
     }
-    let row = sqlx::query(
-        "INSERT INTO vehicles (id, vin, make, model, year, connector, connection_status, last_seen_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    let changed = sqlx::query(
+        "INSERT INTO vehicles (id, vin, make, model, year, search, connector, connection_status, last_seen_at,
+             changes, changed_at, unpublished)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $9, 1)
          ON CONFLICT (vin) DO UPDATE SET make = excluded.make, model = excluded.model, year = excluded.year,
-             connector = excluded.connector, connection_status = excluded.connection_status,
-             last_seen_at = excluded.last_seen_at
-         WHERE vehicles.connection_status <> excluded.connection_status OR vehicles.connector <> excluded.connector
-         RETURNING id",
+             search = excluded.search, connector = excluded.connector,
+             connection_status = excluded.connection_status,
+             last_seen_at = CASE WHEN vehicles.last_seen_at < excluded.last_seen_at THEN excluded.last_seen_at
+                            ELSE vehicles.last_seen_at END,
+             changes = vehicles.changes + 1, changed_at = excluded.changed_at, unpublished = 1
+         WHERE vehicles.connection_status <> excluded.connection_status OR vehicles.connector <> excluded.connector",
     )
     .bind(VehicleId::new(now).to_string())
     .bind(&seen.vin)
     .bind(&seen.make)
     .bind(&seen.model)
     .bind(i64::from(seen.year))
+    .bind(&search)
     .bind(connector)
     .bind(seen.connection_status.as_str())
     .bind(micros(now))
-    .fetch_optional(store.pool())
+    .execute(store.pool())
     .await?;
-    row.map(|row| id(&row)).transpose()
+    Ok(changed.rows_affected() > 0)
 }
 
-/// Writes down that a connector no longer sees anything but `still`. Says which vehicles that is news of.
-pub async fn lose_others(store: &Store, connector: &str, still: &[String]) -> Result<Vec<VehicleId>, sqlx::Error> {
+/// Stores that a connector no longer sees any vehicle but `still`. Returns whether a status changed.
+pub async fn lose_others(
+    store: &Store,
+    connector: &str,
+    still: &[String],
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let still: HashSet<&str> = still.iter().map(String::as_str).collect();
     let rows = sqlx::query("SELECT id, vin FROM vehicles WHERE connector = $1 AND connection_status <> 'disconnected'")
         .bind(connector)
         .fetch_all(store.pool())
         .await?;
-    let mut lost = Vec::new();
+    let mut any = false;
     for row in rows {
         let vin: String = row.try_get("vin")?;
-        if still.contains(&vin) {
+        if still.contains(vin.as_str()) {
             continue;
         }
         let changed = sqlx::query(
-            "UPDATE vehicles SET connection_status = 'disconnected'
-             WHERE id = $1 AND connection_status <> 'disconnected' AND connector = $2 RETURNING id",
+            "UPDATE vehicles SET connection_status = 'disconnected', changes = changes + 1, changed_at = $1, unpublished = 1
+             WHERE id = $2 AND connection_status <> 'disconnected' AND connector = $3",
         )
+        .bind(micros(now))
         .bind(row.try_get::<String, _>("id")?)
         .bind(connector)
-        .fetch_optional(store.pool())
+        .execute(store.pool())
         .await?;
-        lost.extend(changed.map(|row| id(&row)).transpose()?);
+        any |= changed.rows_affected() > 0;
     }
-    Ok(lost)
+    Ok(any)
+}
+
+/// Fills the searched text of vehicles that were stored before there was one; at most `limit`. Returns how many.
+pub async fn fill_search(store: &Store, limit: u32) -> Result<usize, sqlx::Error> {
+    let rows = sqlx::query("SELECT id, vin, make, model FROM vehicles WHERE search = '' LIMIT $1")
+        .bind(i64::from(limit))
+        .fetch_all(store.pool())
+        .await?;
+    let mut tx = store.begin().await?;
+    for row in &rows {
+        let text = |column: &str| row.try_get::<String, _>(column);
+        // The spaces make it not empty, whatever the vehicle is called.
+        let search = folded(&format!("{} {} {}", text("vin")?, text("make")?, text("model")?));
+        sqlx::query("UPDATE vehicles SET search = $1 WHERE id = $2 AND search = ''")
+            .bind(search)
+            .bind(text("id")?)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(rows.len())
 }
 
 /// Which vehicles are wanted.
@@ -130,7 +165,7 @@ pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Vehi
     let sql = format!(
         "SELECT {COLUMNS} FROM vehicles
          WHERE ($1 = '' OR connection_status = $1) AND id > $2
-           AND ($3 = '' OR lower(vin || ' ' || make || ' ' || model) LIKE $3 ESCAPE '\\')
+           AND ($3 = '' OR search LIKE $3 ESCAPE '\\')
          ORDER BY id LIMIT $4"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -152,12 +187,12 @@ pub async fn get(store: &Store, id: VehicleId) -> Result<Option<Vehicle>, sqlx::
     row.as_ref().map(vehicle).transpose()
 }
 
-/// A text as a pattern that finds it anywhere; its own wildcards mean themselves.
+/// A LIKE pattern that finds the text anywhere; wildcards in the text are escaped.
 fn like(text: &str) -> String {
     if text.is_empty() {
         return String::new();
     }
-    let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let escaped = folded(text).replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }
 

@@ -11,7 +11,7 @@ use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
 use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
 use turnpike_store::{Migrations, Store, idempotency};
 
-use crate::{Config, conductor::Conductor, fleet::Fleet, leases, rpc};
+use crate::{Config, conductor::Conductor, fleet::Fleet, leases, outbox, registry, rpc};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -48,7 +48,9 @@ impl Service {
             let store = asked.clone();
             async move { store.answers().await }
         });
-        let fleet = Fleet::watch(process, deps.connectors, &store, &deps.bus);
+        while registry::fill_search(&store, 1000).await.context("TURNPIKE_VEHICLES_DATABASE_URL")? == 1000 {}
+        let bell = outbox::publish(process, &store, &deps.bus);
+        let fleet = Fleet::watch(process, deps.connectors, &store, &bell);
         let conductor = Conductor {
             store: store.clone(),
             bus: deps.bus,

@@ -61,6 +61,8 @@ struct Fleet {
     /// The life that watchers see.
     shown: String,
     alive: bool,
+    make: String,
+    model: String,
     vehicles: Vec<(String, bool)>,
 }
 
@@ -69,7 +71,9 @@ pub const VINS: [&str; 3] = ["1M8GDM9AXKP042788", "11111111111111111", "5GZCZ43D
 impl Script {
     pub fn new(bus: Bus, clock: Clock) -> Self {
         let vehicles = VINS.iter().map(|vin| ((*vin).to_owned(), true)).collect();
-        let fleet = Fleet { life: "life 1".to_owned(), shown: "life 1".to_owned(), alive: true, vehicles };
+        let (make, model) = ("Volta".to_owned(), "100%_real".to_owned());
+        let (life, shown) = ("life 1".to_owned(), "life 1".to_owned());
+        let fleet = Fleet { life, shown, alive: true, make, model, vehicles };
         Self(Arc::new(Inner {
             bus,
             clock,
@@ -123,6 +127,11 @@ impl Script {
                 vehicle.1 = connected;
             }
         });
+    }
+
+    /// What all its vehicles are called.
+    pub fn describe(&self, make: &str, model: &str) {
+        self.0.fleet.send_modify(|fleet| (fleet.make, fleet.model) = (make.to_owned(), model.to_owned()));
     }
 
     pub fn remove(&self, vin: &str) {
@@ -227,8 +236,8 @@ impl VehicleConnector for Script {
 fn snapshot(fleet: Fleet) -> pb::WatchVehiclesResponse {
     let vehicle = |(vin, connected): (String, bool)| pb::ConnectedVehicle {
         vin,
-        make: "Volta".to_owned(),
-        model: "100%_real".to_owned(),
+        make: fleet.make.clone(),
+        model: fleet.model.clone(),
         year: 2024,
         connection_status: if connected { 1 } else { 2 },
     };
