@@ -188,17 +188,6 @@ pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitte
     })))
 }
 
-/// Writes down that somebody wants a command stopped; `false` if it has ended.
-pub async fn ask_to_cancel(store: &Store, id: CommandId, now: Timestamp) -> Result<bool, sqlx::Error> {
-    let asked =
-        sqlx::query("UPDATE commands SET cancel_asked_at = COALESCE(cancel_asked_at, $1) WHERE id = $2 AND ended = 0")
-            .bind(micros(now))
-            .bind(id.to_string())
-            .execute(store.pool())
-            .await?;
-    Ok(asked.rows_affected() == 1)
-}
-
 /// One command.
 pub async fn get(store: &Store, id: CommandId) -> Result<Option<Command>, sqlx::Error> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM commands c WHERE c.id = $1")))

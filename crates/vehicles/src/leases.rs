@@ -100,13 +100,17 @@ pub async fn mark_dispatched(store: &Store, id: CommandId, fence: i64) -> Result
     Ok(if asked.is_some() { Dispatch::Cancelled } else { Dispatch::NotOurs })
 }
 
-/// Writes down which life of the connector accepted a command.
-pub async fn mark_accepted(store: &Store, id: CommandId, fence: i64, instance_id: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE commands SET instance_id = $1 WHERE id = $2 AND fence = $3")
-        .bind(instance_id)
-        .bind(id.to_string())
-        .bind(fence)
-        .execute(store.pool())
-        .await?;
-    Ok(())
+/// Stores which incarnation of the connector accepted a command. Returns whether somebody has asked to cancel it.
+pub async fn mark_accepted(store: &Store, id: CommandId, fence: i64, instance_id: &str) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query(
+        "UPDATE commands SET instance_id = $1 WHERE id = $2 AND fence = $3
+         RETURNING cancel_asked_at",
+    )
+    .bind(instance_id)
+    .bind(id.to_string())
+    .bind(fence)
+    .fetch_optional(store.pool())
+    .await?;
+    let asked = row.map(|row| row.try_get::<Option<i64>, _>("cancel_asked_at")).transpose()?;
+    Ok(asked.flatten().is_some())
 }

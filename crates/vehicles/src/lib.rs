@@ -1,17 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod announce;
 mod cancel;
 mod catalogue;
 mod commands;
 mod conductor;
 mod config;
+mod ending;
 mod fleet;
 mod handover;
 mod leases;
 mod lifecycle;
 mod outbox;
+mod progress;
 mod record;
+mod recording;
 mod registry;
+mod retry;
 mod rpc;
 mod service;
 mod text;

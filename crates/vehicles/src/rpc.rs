@@ -16,7 +16,7 @@ use crate::{
     commands::{self, Command, New, SubmitError, Submitted},
     conductor::{Conductor, timestamp},
     lifecycle::{Effect, State},
-    record,
+    progress, record,
     registry::{self, Vehicle},
 };
 
@@ -117,7 +117,13 @@ impl VehicleService for Rpc {
 
     async fn get_command(&self, request: Request<pb::GetCommandRequest>) -> Result<Response<pb::Command>, Status> {
         let caller = caller(&request)?.clone();
-        Ok(Response::new(to_pb_command(self.command_of(&caller, &request.into_inner().command_id).await?)))
+        let request = request.into_inner();
+        let mut command = self.command_of(&caller, &request.command_id).await?;
+        if request.recorded {
+            progress::recorded(&self.conductor, &command).await;
+            command = self.command_of(&caller, &request.command_id).await?;
+        }
+        Ok(Response::new(to_pb_command(command)))
     }
 
     async fn list_commands(
@@ -169,6 +175,7 @@ impl VehicleService for Rpc {
         let command = self.command_of(&caller, &request.command_id).await?;
         let limit = limit(request.limit, 100)?;
         let after = cursor(&request.cursor)?.unwrap_or(0);
+        progress::recorded(&self.conductor, &command).await;
         let mut rows = record::read(&self.conductor.store, command.id, after, true, limit + 1)
             .await
             .map_err(turnpike_store::fault)?;

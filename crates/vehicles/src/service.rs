@@ -11,7 +11,7 @@ use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
 use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
 use turnpike_store::{Migrations, Store, idempotency};
 
-use crate::{Config, conductor::Conductor, fleet::Fleet, leases, outbox, registry, rpc};
+use crate::{Config, conductor::Conductor, fleet::Fleet, leases, outbox, progress::Progress, registry, rpc};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -57,6 +57,7 @@ impl Service {
             fleet,
             clock: process.clock.clone(),
             tasks: process.tasks.clone(),
+            progress: Progress::default(),
             conducting: Arc::default(),
         };
         take_over(process, conductor.clone());
