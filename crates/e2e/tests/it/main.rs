@@ -4,6 +4,7 @@ mod deploy;
 mod house;
 mod loss;
 mod openapi;
+mod reading;
 mod refusals;
 mod road;
 mod socket;
