@@ -171,7 +171,7 @@ impl Write for Lose {
         for Self { connector, gone } in writes {
             let sql = format!(
                 "UPDATE vehicles SET connection_status = 'disconnected'
-                 WHERE id IN ({}) AND connection_status <> 'disconnected' AND connector = ${} RETURNING id",
+                 WHERE id IN {} AND connection_status <> 'disconnected' AND connector = ${} RETURNING id",
                 rows(1, &vec![""; gone.len()]),
                 gone.len() + 1
             );

@@ -70,7 +70,7 @@ impl Write for Remove {
             }
             if removed < ROWS.unsigned_abs() || commands.len() > 1 {
                 let sql =
-                    format!("DELETE FROM commands WHERE ended = 1 AND id IN ({})", rows(1, &vec![""; commands.len()]));
+                    format!("DELETE FROM commands WHERE ended = 1 AND id IN {}", rows(1, &vec![""; commands.len()]));
                 let mut delete = sqlx::query(sqlx::AssertSqlSafe(sql));
                 for id in commands {
                     delete = delete.bind(id);

@@ -80,7 +80,7 @@ impl Write for Submission {
 
 async fn vehicles(writes: &[Submission], on: &mut AnyConnection) -> Result<Vehicles, Error> {
     let ids: HashSet<_> = writes.iter().map(|submission| submission.new.vehicle_id.to_string()).collect();
-    let sql = format!("SELECT id, vin, connector FROM vehicles WHERE id IN ({})", rows(1, &vec![""; ids.len()]));
+    let sql = format!("SELECT id, vin, connector FROM vehicles WHERE id IN {}", rows(1, &vec![""; ids.len()]));
     let mut select = sqlx::query(sqlx::AssertSqlSafe(sql));
     for id in ids {
         select = select.bind(id);
