@@ -3,6 +3,7 @@
 use std::{future::pending, time::Duration};
 
 use jiff::Timestamp;
+use sqlx::AnyConnection;
 use tonic::Code;
 use tracing::info;
 use turnpike_bus::{Delivery, Follower, From as Since};
@@ -10,7 +11,7 @@ use turnpike_event::{CommandId, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_store::{
-    Store,
+    Store, Write,
     idempotency::{self, Key, Known},
     micros,
 };
@@ -79,50 +80,78 @@ pub async fn once(
 ) -> Result<(Command, bool), CancelError> {
     // Before it is asked: the end of a command that has ended by then is the answer.
     let follower = conductor.bus.follow(Topic::Response(command.id), Since::Start);
-    match ask(&conductor.store, command.id, key, now).await? {
+    match conductor.store.write(Ask { id: command.id, key: key.cloned(), now }).await? {
         Asked::Now { replayed } => Ok((wait(conductor, follower, command.id).await?, replayed)),
         Asked::Before => {
             let ended = commands::get(&conductor.store, command.id).await?.ok_or(CancelError::Ended)?;
             Ok((ended, true))
         }
+        Asked::TooLate => Err(CancelError::Ended),
+        Asked::KeyReused => Err(CancelError::KeyReused),
     }
 }
 
+#[derive(Clone, Copy)]
 enum Asked {
     /// The command is open, and its cancellation is asked for.
     Now { replayed: bool },
     /// The same request has been made, and the command has ended.
     Before,
+    /// The command has ended.
+    TooLate,
+    /// The key stands for another request.
+    KeyReused,
 }
 
-/// Stores that somebody asks to cancel a command, together with the key of the request.
-async fn ask(store: &Store, id: CommandId, key: Option<&Key>, now: Timestamp) -> Result<Asked, CancelError> {
-    let mut tx = store.begin().await?;
-    let replayed = match key {
-        None => false,
-        Some(key) => match key.take(&mut tx, &id.to_string(), now).await? {
-            Known::New => false,
-            Known::Before(_) => true,
-            Known::Other => return Err(CancelError::KeyReused),
-        },
-    };
-    // An open command that has a declared end has ended for everyone but its topic.
-    let asked = sqlx::query(
-        "UPDATE commands SET cancel_asked_at = COALESCE(cancel_asked_at, $1)
-         WHERE id = $2 AND ended = 0 AND state IN ('pending', 'dispatched', 'in_progress')",
-    )
-    .bind(micros(now))
-    .bind(id.to_string())
-    .execute(&mut *tx)
-    .await?;
-    match (asked.rows_affected() == 1, replayed) {
-        (true, replayed) => {
-            tx.commit().await?;
-            Ok(Asked::Now { replayed })
+/// Records that somebody asks to cancel a command, together with the key of the request.
+struct Ask {
+    id: CommandId,
+    key: Option<Key>,
+    now: Timestamp,
+}
+
+impl Write for Ask {
+    type Output = Asked;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Asked>, sqlx::Error> {
+        let mut outputs = Vec::with_capacity(writes.len());
+        for ask in writes {
+            outputs.push(ask.perform_one(on).await?);
         }
-        (false, true) => Ok(Asked::Before),
-        // Rolled back: a refused request uses up no key.
-        (false, false) => Err(CancelError::Ended),
+        Ok(outputs)
+    }
+}
+
+impl Ask {
+    async fn perform_one(&self, on: &mut AnyConnection) -> Result<Asked, sqlx::Error> {
+        let replayed = match &self.key {
+            None => false,
+            Some(key) => match key.take(&mut *on, &self.id.to_string(), self.now).await? {
+                Known::New => false,
+                Known::Before(_) => true,
+                Known::Other => return Ok(Asked::KeyReused),
+            },
+        };
+        // An open command that has a declared end has ended for everyone but its topic.
+        let asked = sqlx::query(
+            "UPDATE commands SET cancel_asked_at = COALESCE(cancel_asked_at, $1)
+             WHERE id = $2 AND ended = 0 AND state IN ('pending', 'dispatched', 'in_progress')",
+        )
+        .bind(micros(self.now))
+        .bind(self.id.to_string())
+        .execute(&mut *on)
+        .await?;
+        if asked.rows_affected() == 1 {
+            return Ok(Asked::Now { replayed });
+        }
+        if replayed {
+            return Ok(Asked::Before);
+        }
+        // A refused request does not use its key up.
+        if let Some(key) = &self.key {
+            key.give_back(on).await?;
+        }
+        Ok(Asked::TooLate)
     }
 }
 
@@ -130,7 +159,7 @@ async fn ask(store: &Store, id: CommandId, key: Option<&Key>, now: Timestamp) ->
 pub async fn is_asked(store: &Store, id: CommandId) -> Result<bool, sqlx::Error> {
     let asked = sqlx::query("SELECT 1 AS asked FROM commands WHERE id = $1 AND cancel_asked_at IS NOT NULL")
         .bind(id.to_string())
-        .fetch_optional(store.pool())
+        .fetch_optional(store.reader())
         .await?;
     Ok(asked.is_some())
 }

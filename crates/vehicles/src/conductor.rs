@@ -27,6 +27,7 @@ use crate::{
     leases::{self, Dispatch},
     lifecycle::{Effect, State},
     progress::Progress,
+    renewal::{Leases, RENEW},
     retry::Retry,
 };
 
@@ -38,7 +39,9 @@ pub struct Conductor {
     pub(crate) fleet: Fleet,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
-    /// The commands that this instance conducts.
+    /// The leases of the commands that are being conducted.
+    pub(crate) leases: Leases,
+    /// How far the commands that this instance conducts are recorded.
     pub(crate) progress: Progress,
     /// How many they are.
     pub(crate) conducting: Arc<AtomicUsize>,
@@ -59,9 +62,6 @@ pub(crate) const RETRY: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two looks whether somebody has asked to cancel a command that no connector is known to have.
 const LOOK: Duration = Duration::from_secs(1);
-/// A lease is renewed well before it ends.
-const RENEW: Duration = Duration::from_millis(1500);
-
 /// Why conducting stops before the command has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -147,12 +147,16 @@ impl Conducting {
     }
 
     async fn run(mut self) -> Result<(), Stop> {
-        let renewing = Arc::new(self.here.clone());
-        let (id, fence) = (self.open.command.id, self.open.fence);
+        let mut lease = self.here.leases.hold(self.open.command.id, self.open.fence);
+        let clock = self.here.clock.clone();
         let stopping = self.here.tasks.stopping().clone();
         tokio::select! {
             ended = self.conduct() => ended,
-            () = keep_lease(renewing, id, fence) => Err(Stop::TakenOver),
+            () = async {
+                lease.lost().await;
+                // The command has ended just now, perhaps; then the other branch is about to return.
+                clock.sleep(RENEW).await;
+            } => Err(Stop::TakenOver),
             () = stopping.cancelled() => Err(Stop::Stopping),
         }
     }
@@ -347,23 +351,6 @@ async fn cancelled(here: &Conductor, open: &Open) {
             Ok(true) if open.command.effect != Effect::Unsafe => return,
             Ok(true) => cancel::deliver(here, open).await,
             Err(error) => debug!(%error, "whether a command is to be cancelled is not known"),
-        }
-    }
-}
-
-/// Renews the lease; returns when it is lost.
-async fn keep_lease(here: Arc<Conductor>, id: turnpike_event::CommandId, fence: i64) {
-    loop {
-        here.clock.sleep(RENEW).await;
-        match leases::renew(&here.store, id, fence, here.clock.now()).await {
-            Ok(true) => {}
-            Ok(false) => {
-                // Ended just now, perhaps; then the other branch is about to return.
-                here.clock.sleep(RENEW).await;
-                return;
-            }
-            // Another instance can't take over either, and writes are fenced.
-            Err(error) => warn!(%error, "a lease could not be renewed"),
         }
     }
 }

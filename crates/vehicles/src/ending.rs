@@ -3,7 +3,13 @@
 use jiff::Timestamp;
 use turnpike_store::{Store, micros};
 
-use crate::{announce::Declared, commands::Open, lifecycle::State, text::clean};
+use crate::{
+    announce::Declared,
+    commands::Open,
+    lifecycle::State,
+    record::{MAX_CODE, MAX_MESSAGE},
+    text::clean,
+};
 
 /// Stores a declared end before the bus has it. The command stays open: whoever conducts it closes its topic, and the topic's
 /// final event, which can be another one that came first, is what remains. `false` if another instance has taken over.
@@ -51,5 +57,5 @@ pub async fn end(
 }
 
 fn error(error: Option<&(String, String)>) -> (Option<String>, Option<String>) {
-    error.map(|(code, message)| (clean(code, 100), clean(message, 2000))).unzip()
+    error.map(|(code, message)| (clean(code, MAX_CODE), clean(message, MAX_MESSAGE))).unzip()
 }

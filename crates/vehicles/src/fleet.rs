@@ -140,10 +140,11 @@ impl Watcher {
     }
 
     async fn learn(&self, connector: &Connector, message: pb::WatchVehiclesResponse) {
-        let mut still = Vec::with_capacity(message.vehicles.len());
+        let mut seen = BTreeMap::new();
         for vehicle in message.vehicles {
             if !is_clean(&vehicle.vin, MAX_VIN) {
-                warn!(connector = self.name, vin = ?clean(&vehicle.vin, MAX_VIN), "a vehicle with an unusable VIN is ignored");
+                let vin = clean(&vehicle.vin, MAX_VIN);
+                warn!(connector = self.name, vin, "a vehicle with an unusable VIN is ignored");
                 continue;
             }
             let connection_status = match vehicle.connection_status() {
@@ -151,16 +152,19 @@ impl Watcher {
                 pb::ConnectionStatus::Disconnected => ConnectionStatus::Disconnected,
                 pb::ConnectionStatus::Error | pb::ConnectionStatus::Unspecified => ConnectionStatus::Error,
             };
-            let seen = Sighting {
-                vin: vehicle.vin,
+            let sighting = Sighting {
+                vin: vehicle.vin.clone(),
                 make: clean(&vehicle.make, MAX_NAME),
                 model: clean(&vehicle.model, MAX_NAME),
                 year: vehicle.year,
                 connection_status,
             };
-            self.stored(|| registry::note(&self.store, &self.name, &seen, self.clock.now())).await;
-            still.push(seen.vin);
+            // Of a vehicle that is named twice, the later word holds.
+            seen.insert(vehicle.vin, sighting);
         }
+        let still: Vec<_> = seen.keys().cloned().collect();
+        let seen: Vec<_> = seen.into_values().collect();
+        self.stored(|| registry::note(&self.store, &self.name, seen.clone(), self.clock.now())).await;
         if message.snapshot {
             self.lose_all_but(&still).await;
         }

@@ -11,14 +11,18 @@ mod fleet;
 mod handover;
 mod leases;
 mod lifecycle;
+mod list;
 mod outbox;
 mod progress;
 mod record;
 mod recording;
 mod registry;
+mod renewal;
+mod retention;
 mod retry;
 mod rpc;
 mod service;
+mod submit;
 mod text;
 
 pub use config::Config;

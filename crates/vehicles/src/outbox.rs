@@ -123,7 +123,7 @@ impl Outbox {
         let now = self.clock.now();
         let marked = sqlx::query("SELECT 1 AS one FROM vehicles WHERE unpublished = 1 AND claimed_until < $1 LIMIT 1")
             .bind(micros(now))
-            .fetch_optional(self.store.pool())
+            .fetch_optional(self.store.reader())
             .await?;
         if marked.is_none() {
             return Ok(Vec::new()); // the usual case writes nothing

@@ -88,7 +88,7 @@ fn covers(reached: Option<Offset>, head: Offset) -> bool {
 async fn has_recorded(here: &Conductor, id: CommandId, head: Offset) -> Result<bool, sqlx::Error> {
     let row = sqlx::query("SELECT ended, epoch, reached FROM commands WHERE id = $1")
         .bind(id.to_string())
-        .fetch_optional(here.store.pool())
+        .fetch_optional(here.store.reader())
         .await?;
     let Some(row) = row else { return Ok(true) };
     let reached = match (row.try_get::<Option<i64>, _>("epoch")?, row.try_get::<Option<i64>, _>("reached")?) {

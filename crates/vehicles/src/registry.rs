@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use sqlx::{Row, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 use turnpike_event::{ConnectionStatus, VehicleId};
-use turnpike_store::{Store, from_micros, micros};
+use turnpike_store::{Store, Write, from_micros, micros, rows};
 
 use crate::text::folded;
 
@@ -47,88 +47,167 @@ pub struct Sighting {
 
 const COLUMNS: &str = "id, vin, make, model, year, connector, connection_status, last_seen_at";
 
-/// Stores what a connector saw. Returns whether the status changed; then the row is marked as not yet published. Of several
-/// instances that see the same change, one finds it.
-pub async fn note(store: &Store, connector: &str, seen: &Sighting, now: Timestamp) -> Result<bool, sqlx::Error> {
-    let search = folded(&format!("{} {} {}", seen.vin, seen.make, seen.model));
-    // Two instances note the same vehicle in any order: the time never goes back.
-    let known = sqlx::query(
-        "UPDATE vehicles SET make = $1, model = $2, year = $3, search = $4,
-             last_seen_at = CASE WHEN last_seen_at < $5 THEN $5 ELSE last_seen_at END
-         WHERE vin = $6 AND connector = $7 AND connection_status = $8",
-    )
-    .bind(&seen.make)
-    .bind(&seen.model)
-    .bind(i64::from(seen.year))
-    .bind(&search)
-    .bind(micros(now))
-    .bind(&seen.vin)
-    .bind(connector)
-    .bind(seen.connection_status.as_str())
-    .execute(store.pool())
-    .await?;
-    if known.rows_affected() > 0 {
-        return Ok(false);
+/// How many vehicles one write notes, as a bound for how long it delays others.
+const NOTED_AT_ONCE: usize = 250;
+
+/// Records what a connector saw; a vehicle is named once. Gives whether a status changed; such a vehicle is marked as not yet
+/// published. Of several instances that see the same change, one finds it.
+pub async fn note(store: &Store, connector: &str, seen: Vec<Sighting>, now: Timestamp) -> Result<bool, sqlx::Error> {
+    let mut changed = false;
+    let mut seen = seen.into_iter().peekable();
+    while seen.peek().is_some() {
+        let part = seen.by_ref().take(NOTED_AT_ONCE).collect();
+        changed |= store.write(Note { connector: connector.to_owned(), seen: part, now }).await?;
     }
-    let changed = sqlx::query(
-        "INSERT INTO vehicles (id, vin, make, model, year, search, connector, connection_status, last_seen_at,
-             changes, changed_at, unpublished)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $9, 1)
-         ON CONFLICT (vin) DO UPDATE SET make = excluded.make, model = excluded.model, year = excluded.year,
-             search = excluded.search, connector = excluded.connector,
-             connection_status = excluded.connection_status,
-             last_seen_at = CASE WHEN vehicles.last_seen_at < excluded.last_seen_at THEN excluded.last_seen_at
-                            ELSE vehicles.last_seen_at END,
-             changes = vehicles.changes + 1, changed_at = excluded.changed_at, unpublished = 1
-         WHERE vehicles.connection_status <> excluded.connection_status OR vehicles.connector <> excluded.connector",
-    )
-    .bind(VehicleId::new(now).to_string())
-    .bind(&seen.vin)
-    .bind(&seen.make)
-    .bind(&seen.model)
-    .bind(i64::from(seen.year))
-    .bind(&search)
-    .bind(connector)
-    .bind(seen.connection_status.as_str())
-    .bind(micros(now))
-    .execute(store.pool())
-    .await?;
-    Ok(changed.rows_affected() > 0)
+    Ok(changed)
 }
 
-/// Stores that a connector no longer sees any vehicle but `still`. Returns whether a status changed.
+struct Note {
+    connector: String,
+    seen: Vec<Sighting>,
+    now: Timestamp,
+}
+
+impl Sighting {
+    fn search(&self) -> String {
+        search(&self.vin, &self.make, &self.model)
+    }
+}
+
+/// The text that a search looks at.
+fn search(vin: &str, make: &str, model: &str) -> String {
+    folded(&format!("{vin} {make} {model}"))
+}
+
+impl Write for Note {
+    type Output = bool;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Self::Output>, sqlx::Error> {
+        let mut outputs = Vec::with_capacity(writes.len());
+        for note in writes {
+            let known = note.confirm(on).await?;
+            let others: Vec<_> = note.seen.iter().filter(|seen| !known.contains(&seen.vin)).collect();
+            outputs.push(!others.is_empty() && note.change(&others, on).await?);
+        }
+        Ok(outputs)
+    }
+}
+
+impl Note {
+    /// Updates vehicles whose connector and status are known. Gives their VINs.
+    async fn confirm(&self, on: &mut AnyConnection) -> Result<HashSet<String>, sqlx::Error> {
+        let now = self.seen.len() * 6 + 1;
+        // Instances note the same vehicle in any order: the time never goes back.
+        let sql = format!(
+            "WITH seen (seen_vin, seen_make, seen_model, seen_year, seen_search, seen_status) AS (VALUES {})
+             UPDATE vehicles SET make = seen_make, model = seen_model, year = seen_year, search = seen_search,
+                 last_seen_at = CASE WHEN last_seen_at < ${now} THEN ${now} ELSE last_seen_at END
+             FROM seen WHERE vin = seen_vin AND connector = ${} AND connection_status = seen_status RETURNING vin",
+            rows(self.seen.len(), &["TEXT", "TEXT", "TEXT", "BIGINT", "TEXT", "TEXT"]),
+            now + 1,
+        );
+        let mut update = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for seen in &self.seen {
+            update = update.bind(seen.vin.as_str()).bind(seen.make.as_str()).bind(seen.model.as_str());
+            update = update.bind(i64::from(seen.year)).bind(seen.search()).bind(seen.connection_status.as_str());
+        }
+        let rows = update.bind(micros(self.now)).bind(self.connector.as_str()).fetch_all(&mut *on).await?;
+        rows.iter().map(|row| row.try_get("vin")).collect()
+    }
+
+    /// Inserts vehicles, or updates those whose connector or status is another.
+    async fn change(&self, seen: &[&Sighting], on: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+        let sql = format!(
+            "INSERT INTO vehicles (id, vin, make, model, year, search, connector, connection_status, last_seen_at,
+                 changed_at, changes, unpublished)
+             VALUES {}
+             ON CONFLICT (vin) DO UPDATE SET make = excluded.make, model = excluded.model, year = excluded.year,
+                 search = excluded.search, connector = excluded.connector,
+                 connection_status = excluded.connection_status,
+                 last_seen_at = CASE WHEN vehicles.last_seen_at < excluded.last_seen_at THEN excluded.last_seen_at
+                                ELSE vehicles.last_seen_at END,
+                 changed_at = excluded.changed_at, changes = vehicles.changes + 1, unpublished = 1
+             WHERE vehicles.connection_status <> excluded.connection_status OR vehicles.connector <> excluded.connector",
+            rows(seen.len(), &[""; 12])
+        );
+        let mut insert = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for seen in seen {
+            insert = insert
+                .bind(VehicleId::new(self.now).to_string())
+                .bind(seen.vin.as_str())
+                .bind(seen.make.as_str())
+                .bind(seen.model.as_str())
+                .bind(i64::from(seen.year))
+                .bind(seen.search())
+                .bind(self.connector.as_str())
+                .bind(seen.connection_status.as_str())
+                .bind(micros(self.now))
+                .bind(micros(self.now))
+                .bind(1_i64)
+                .bind(1_i64);
+        }
+        Ok(insert.execute(&mut *on).await?.rows_affected() > 0)
+    }
+}
+
+/// Records that a connector sees no vehicles but `still`. Gives whether a status changed.
 pub async fn lose_others(
     store: &Store,
     connector: &str,
     still: &[String],
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    let still: HashSet<&str> = still.iter().map(String::as_str).collect();
     let rows = sqlx::query("SELECT id, vin FROM vehicles WHERE connector = $1 AND connection_status <> 'disconnected'")
         .bind(connector)
-        .fetch_all(store.pool())
+        .fetch_all(store.reader())
         .await?;
-    let mut any = false;
+    let still: HashSet<_> = still.iter().map(String::as_str).collect();
+    let mut gone = Vec::new();
     for row in rows {
-        let vin: String = row.try_get("vin")?;
-        if still.contains(vin.as_str()) {
-            continue;
+        if !still.contains(row.try_get::<String, _>("vin")?.as_str()) {
+            gone.push(row.try_get::<String, _>("id")?);
         }
-        let changed = sqlx::query(
-            "UPDATE vehicles SET connection_status = 'disconnected', changes = changes + 1, changed_at = $1, unpublished = 1
-             WHERE id = $2 AND connection_status <> 'disconnected' AND connector = $3",
-        )
-        .bind(micros(now))
-        .bind(row.try_get::<String, _>("id")?)
-        .bind(connector)
-        .execute(store.pool())
-        .await?;
-        any |= changed.rows_affected() > 0;
     }
-    Ok(any)
+    let mut changed = false;
+    for part in gone.chunks(NOTED_AT_ONCE) {
+        changed |= store.write(Lose { connector: connector.to_owned(), gone: part.to_vec(), now }).await?;
+    }
+    Ok(changed)
 }
 
-/// Fills the searched text of vehicles that were stored before there was one; at most `limit`. Returns how many.
+struct Lose {
+    connector: String,
+    /// Ids of vehicles.
+    gone: Vec<String>,
+    now: Timestamp,
+}
+
+impl Write for Lose {
+    type Output = bool;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, sqlx::Error> {
+        let mut outputs = Vec::with_capacity(writes.len());
+        for Self { connector, gone, now } in writes {
+            let sql = format!(
+                "UPDATE vehicles SET connection_status = 'disconnected', changed_at = ${}, changes = changes + 1,
+                     unpublished = 1
+                 WHERE id IN {} AND connection_status <> 'disconnected' AND connector = ${}",
+                gone.len() + 2,
+                rows(1, &vec![""; gone.len()]),
+                gone.len() + 1
+            );
+            let mut update = sqlx::query(sqlx::AssertSqlSafe(sql));
+            for id in gone {
+                update = update.bind(id.as_str());
+            }
+            let changed = update.bind(connector.as_str()).bind(micros(*now)).execute(&mut *on).await?;
+            outputs.push(changed.rows_affected() > 0);
+        }
+        Ok(outputs)
+    }
+}
+
+/// Fills the searched text of vehicles that were stored before there was one; at most `limit`. Gives how many.
 pub async fn fill_search(store: &Store, limit: u32) -> Result<usize, sqlx::Error> {
     let rows = sqlx::query("SELECT id, vin, make, model FROM vehicles WHERE search = '' LIMIT $1")
         .bind(i64::from(limit))
@@ -137,10 +216,9 @@ pub async fn fill_search(store: &Store, limit: u32) -> Result<usize, sqlx::Error
     let mut tx = store.begin().await?;
     for row in &rows {
         let text = |column: &str| row.try_get::<String, _>(column);
-        // The spaces make it not empty, whatever the vehicle is called.
-        let search = folded(&format!("{} {} {}", text("vin")?, text("make")?, text("model")?));
+        // Never empty: there are spaces between the parts.
         sqlx::query("UPDATE vehicles SET search = $1 WHERE id = $2 AND search = ''")
-            .bind(search)
+            .bind(search(&text("vin")?, &text("make")?, &text("model")?))
             .bind(text("id")?)
             .execute(&mut *tx)
             .await?;
@@ -173,7 +251,7 @@ pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Vehi
         .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
         .bind(like(&filter.search))
         .bind(i64::from(limit))
-        .fetch_all(store.pool())
+        .fetch_all(store.reader())
         .await?;
     rows.iter().map(vehicle).collect()
 }
@@ -182,7 +260,7 @@ pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Vehi
 pub async fn get(store: &Store, id: VehicleId) -> Result<Option<Vehicle>, sqlx::Error> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM vehicles WHERE id = $1")))
         .bind(id.to_string())
-        .fetch_optional(store.pool())
+        .fetch_optional(store.reader())
         .await?;
     row.as_ref().map(vehicle).transpose()
 }
@@ -197,7 +275,6 @@ fn like(text: &str) -> String {
 }
 
 fn vehicle(row: &AnyRow) -> Result<Vehicle, sqlx::Error> {
-    let status: String = row.try_get("connection_status")?;
     Ok(Vehicle {
         id: id(row)?,
         vin: row.try_get("vin")?,
@@ -205,9 +282,14 @@ fn vehicle(row: &AnyRow) -> Result<Vehicle, sqlx::Error> {
         model: row.try_get("model")?,
         year: u32::try_from(row.try_get::<i64, _>("year")?).unwrap_or_default(),
         connector: row.try_get("connector")?,
-        connection_status: ConnectionStatus::from_word(&status).ok_or_else(|| odd("connection_status"))?,
+        connection_status: connection_status(row)?,
         last_seen_at: from_micros(row.try_get("last_seen_at")?),
     })
+}
+
+fn connection_status(row: &AnyRow) -> Result<ConnectionStatus, sqlx::Error> {
+    let word: String = row.try_get("connection_status")?;
+    ConnectionStatus::from_word(&word).ok_or_else(|| odd("connection_status"))
 }
 
 fn id(row: &AnyRow) -> Result<VehicleId, sqlx::Error> {
