@@ -2,6 +2,7 @@
 
 mod away;
 mod bounds;
+mod limits;
 mod opening;
 mod writing;
 
