@@ -8,6 +8,7 @@ use turnpike_event::{CommandId, Offset, UserId, VehicleId};
 use turnpike_store::{
     Store, from_micros,
     idempotency::{Key, Known},
+    limits::{Limit, Taken},
     micros,
 };
 
@@ -105,6 +106,9 @@ pub enum SubmitError {
     /// The key stands for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// The user has sent too many commands within a minute. The next one is accepted after this time.
+    #[error("too many commands")]
+    TooMany(Duration),
     /// The database.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -116,8 +120,9 @@ pub const COLUMNS: &str = "c.id, c.user_id, c.vehicle_id, c.name, c.params, c.ef
 /// What its conductor needs besides; `vehicles v`.
 pub const OPEN_COLUMNS: &str = "c.accept_by, c.run_by, c.instance_id, c.epoch, c.reached, c.fence, v.vin, v.connector";
 
-/// Writes a command down, to be conducted by this instance.
-pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitted, SubmitError> {
+/// Writes a command down, to be conducted by this instance. A repeated request, and one that is refused, does not count against
+/// the limit.
+pub async fn submit(store: &Store, new: &New, limit: Option<Limit>, now: Timestamp) -> Result<Submitted, SubmitError> {
     let id = CommandId::new(now);
     let mut tx = store.begin().await?;
     if let Some(key) = &new.key {
@@ -130,6 +135,11 @@ pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitte
             }
             Known::Other => return Err(SubmitError::KeyReused),
         }
+    }
+    if let Some(limit) = limit
+        && let Taken::NotFor(after) = limit.take(&mut tx, &format!("commands {}", new.user_id), now).await?
+    {
+        return Err(SubmitError::TooMany(after));
     }
     let vehicle = sqlx::query("SELECT vin, connector FROM vehicles WHERE id = $1")
         .bind(new.vehicle_id.to_string())

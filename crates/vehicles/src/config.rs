@@ -15,6 +15,8 @@ pub struct Config {
     pub connectors: Vec<(String, String)>,
     /// `TURNPIKE_AUTH_URL`.
     pub auth_url: String,
+    /// `TURNPIKE_LIMIT_COMMANDS_PER_MINUTE`: of one user, at all instances together; 0 means no limit.
+    pub commands_per_minute: u32,
     /// The bus.
     pub bus: BusConfig,
 }
@@ -32,6 +34,12 @@ impl Config {
             database_url,
             connectors: connectors(env)?,
             auth_url: env.get("TURNPIKE_AUTH_URL")?.unwrap_or("http://127.0.0.1:50051").to_owned(),
+            commands_per_minute: env.parse(
+                "TURNPIKE_LIMIT_COMMANDS_PER_MINUTE",
+                60,
+                "a whole number, 0 for no limit",
+                |_| true,
+            )?,
             bus: BusConfig::new(env)?,
         })
     }

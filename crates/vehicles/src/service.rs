@@ -9,7 +9,10 @@ use tracing::{info, warn};
 use turnpike_bus::Bus;
 use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
 use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
-use turnpike_store::{Migrations, Store, idempotency};
+use turnpike_store::{
+    Migrations, Store, idempotency,
+    limits::{self, Limit},
+};
 
 use crate::{Config, conductor::Conductor, fleet::Fleet, leases, rpc};
 
@@ -59,8 +62,9 @@ impl Service {
         };
         take_over(process, conductor.clone());
         forget(process, store);
+        let limit = Limit::per_minute(config.commands_per_minute);
         let mut services = RoutesBuilder::default();
-        services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor }));
+        services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor, limit }));
         Ok(Self { routes: grpc::behind_door(process, services, rpc::POLICY, deps.verifier) })
     }
 
@@ -92,17 +96,22 @@ fn take_over(process: &Process, conductor: Conductor) {
     });
 }
 
-/// Old idempotency keys.
+/// Removes old idempotency keys, and limits whose whole budget is available.
 fn forget(process: &Process, store: Store) {
     let (clock, stopping) = (process.clock.clone(), process.tasks.stopping().clone());
     process.tasks.spawn("forget keys", Death::Ends, async move {
         loop {
             // Full batches follow one another; then once in a while is enough.
-            let pause = match idempotency::forget(&store, clock.now()).await {
+            let now = clock.now();
+            let removed = match idempotency::forget(&store, now).await {
+                Ok(keys) => limits::sweep(&store, now).await.map(|limits| keys.max(limits)),
+                failed => failed,
+            };
+            let pause = match removed {
                 Ok(1000..) => Duration::from_secs(1),
                 Ok(_) => Duration::from_secs(600),
                 Err(error) => {
-                    warn!(%error, "old idempotency keys could not be removed");
+                    warn!(%error, "old idempotency keys and limits could not be removed");
                     Duration::from_secs(600)
                 }
             };
