@@ -63,11 +63,11 @@ pub async fn forget(on: &mut AnyConnection, user: UserId) -> Result<(), sqlx::Er
     sqlx::query("DELETE FROM known_addresses WHERE user_id = $1").bind(user.to_string()).execute(on).await.map(|_| ())
 }
 
-/// Removes addresses that were not used for long, at most a thousand; returns their number.
+/// Removes addresses that were not used for long, at most 200; returns their number.
 pub async fn sweep(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     let sql = format!(
         "DELETE FROM known_addresses WHERE last_used_at <= $1 AND (user_id, address) IN
-             (SELECT user_id, address FROM known_addresses WHERE last_used_at <= $1 LIMIT 1000{})",
+             (SELECT user_id, address FROM known_addresses WHERE last_used_at <= $1 LIMIT 200{})",
         store.skip_locked()
     );
     let removed = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(micros(now - KEPT)).execute(store.pool()).await?;

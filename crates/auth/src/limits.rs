@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tracing::warn;
 use turnpike_event::UserId;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Clock, Death, Process};
+use turnpike_kit::Process;
 use turnpike_store::{
     Store,
     limits::{self, Limit, MINUTE, Taken},
@@ -186,29 +186,15 @@ fn refused(after: Duration) -> Fault {
     Fault::new(Kind::RateLimited, "Too many attempts to sign in").retry_after(after)
 }
 
-/// Removes counters that are over and addresses that were not used for long.
-pub fn sweep(process: &Process, store: Store) {
-    let (clock, stopping): (Clock, _) = (process.clock.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("sweep limits", Death::Ends, async move {
-        loop {
-            let now = clock.now();
-            let removed = match limits::sweep(&store, now).await {
-                Ok(removed) => known_addresses::sweep(&store, now).await.map(|addresses| removed.max(addresses)),
-                failed => failed,
-            };
-            // Full batches follow one another.
-            let pause = match removed {
-                Ok(1000..) => Duration::from_secs(1),
-                Ok(_) => MINUTE,
-                Err(error) => {
-                    warn!(%error, "old limits could not be removed");
-                    MINUTE
-                }
-            };
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = clock.sleep(pause) => {}
-            }
-        }
+/// Removes counters that are over, and addresses that were not used for long.
+pub fn sweep(process: &Process, store: &Store) {
+    let (counters, addresses) = (store.clone(), store.clone());
+    turnpike_store::sweep(process, "limits of sign-in attempts", MINUTE, move |now| {
+        let store = counters.clone();
+        async move { limits::sweep(&store, now).await }
+    });
+    turnpike_store::sweep(process, "known addresses", MINUTE, move |now| {
+        let store = addresses.clone();
+        async move { known_addresses::sweep(&store, now).await }
     });
 }

@@ -122,7 +122,7 @@ enum Drained {
 
 impl Publisher {
     async fn drain(&mut self) -> anyhow::Result<Drained> {
-        let waiting = sqlx::query("SELECT id FROM outbox LIMIT 1").fetch_optional(self.store.pool()).await?;
+        let waiting = sqlx::query("SELECT id FROM outbox LIMIT 1").fetch_optional(self.store.reader()).await?;
         if waiting.is_none() {
             return Ok(Drained::All);
         }
@@ -131,7 +131,7 @@ impl Publisher {
         }
         // Read after the turn was taken: what the instance before has published is gone.
         let rows =
-            sqlx::query("SELECT id, event FROM outbox ORDER BY id LIMIT 100").fetch_all(self.store.pool()).await?;
+            sqlx::query("SELECT id, event FROM outbox ORDER BY id LIMIT 100").fetch_all(self.store.reader()).await?;
         for row in &rows {
             let age = self.clock.now().duration_since(self.turn_at).unsigned_abs();
             if age >= RENEW && !self.take_turn().await? {
@@ -175,7 +175,7 @@ impl Publisher {
             (self.turn_at, self.other) = (now, None);
             return Ok(true);
         }
-        let row = sqlx::query("SELECT n FROM turns WHERE name = 'outbox'").fetch_one(self.store.pool()).await?;
+        let row = sqlx::query("SELECT n FROM turns WHERE name = 'outbox'").fetch_one(self.store.reader()).await?;
         let n: i64 = row.try_get("n")?;
         if self.other.is_none_or(|(seen, _)| seen != n) {
             self.other = Some((n, now));

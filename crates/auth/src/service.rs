@@ -52,7 +52,7 @@ impl Service {
         let keys = KeySet::new([key.public()]);
         let bell = outbox::publish(process, &store, bus);
         sweep(process, store.clone());
-        limits::sweep(process, store.clone());
+        limits::sweep(process, &store);
         let rpc = Rpc {
             hasher,
             limits: Logins::new(&store, &secret, config.logins_per_minute),

@@ -13,12 +13,15 @@
 //! CREATE INDEX limits_by_time ON limits (full_at);
 //! ```
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row};
 
-use crate::{Store, micros};
+use crate::{Store, micros, rows};
 
 /// How often something may be done: a number of times a minute, all at once or spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,26 +54,72 @@ impl Limit {
     /// need a keyed hash.
     pub async fn take(self, on: &mut AnyConnection, key: &str, now: Timestamp) -> Result<Taken, sqlx::Error> {
         let now = micros(now);
-        let latest = now + MINUTE_MICROS - self.interval;
-        let taken = sqlx::query(
-            "INSERT INTO limits (key, full_at) VALUES ($1, $2)
-             ON CONFLICT (key) DO UPDATE
-                 SET full_at = $3 + CASE WHEN limits.full_at > $4 THEN limits.full_at ELSE $4 END
-                 WHERE limits.full_at <= $5",
-        )
-        .bind(key)
-        .bind(now + self.interval)
-        .bind(self.interval)
-        .bind(now)
-        .bind(latest)
-        .execute(&mut *on)
-        .await?;
-        if taken.rows_affected() == 1 {
-            return Ok(Taken::Yes);
+        if self.count(on, &[key], now).await?.contains(key) { Ok(Taken::Yes) } else { self.refusal(on, key, now).await }
+    }
+
+    /// As [`Limit::take`], for each of these keys in its turn, by one statement if no key comes twice. Rows are locked in the
+    /// order of the keys, so two batches never wait for each other.
+    pub async fn take_each(
+        self,
+        on: &mut AnyConnection,
+        keys: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Taken>, sqlx::Error> {
+        let now = micros(now);
+        let mut uses: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, key) in keys.iter().enumerate() {
+            uses.entry(key).or_default().push(at);
         }
+        let mut taken = vec![Taken::Yes; keys.len()];
+        // The nth round counts the nth use of each key. A key that was refused once is refused for the rest.
+        for round in 0.. {
+            let again: Vec<&str> = uses.iter().filter(|(_, at)| at.len() > round).map(|(key, _)| *key).collect();
+            if again.is_empty() {
+                break;
+            }
+            let counted = self.count(on, &again, now).await?;
+            for key in again.into_iter().filter(|key| !counted.contains(*key)) {
+                let refusal = self.refusal(on, key, now).await?;
+                for at in uses.remove(key).into_iter().flatten().skip(round) {
+                    taken[at] = refusal;
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Counts one use of each of these keys, which differ; returns those for which there was room.
+    async fn count(self, on: &mut AnyConnection, keys: &[&str], now: i64) -> Result<HashSet<String>, sqlx::Error> {
+        let next = keys.len() * 2 + 1;
+        let sql = format!(
+            "INSERT INTO limits (key, full_at) VALUES {} ON CONFLICT (key) DO UPDATE
+                 SET full_at = ${} + CASE WHEN limits.full_at > ${} THEN limits.full_at ELSE ${} END
+                 WHERE limits.full_at <= ${}
+             RETURNING key",
+            rows(keys.len(), &["", ""]),
+            next,
+            next + 1,
+            next + 1,
+            next + 2,
+        );
+        let mut count = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for key in keys {
+            count = count.bind(*key).bind(now + self.interval);
+        }
+        let counted = count.bind(self.interval).bind(now).bind(self.latest(now)).fetch_all(on).await?;
+        counted.iter().map(|row| row.try_get("key")).collect()
+    }
+
+    async fn refusal(self, on: &mut AnyConnection, key: &str, now: i64) -> Result<Taken, sqlx::Error> {
+        let latest = self.latest(now);
         let row = sqlx::query("SELECT full_at FROM limits WHERE key = $1").bind(key).fetch_optional(on).await?;
         let full_at: i64 = row.map_or(Ok(latest), |row| row.try_get("full_at"))?;
         Ok(Taken::NotFor(Duration::from_micros(full_at.saturating_sub(latest).max(1).unsigned_abs())))
+    }
+
+    /// There is room for one use while the whole budget is available by then.
+    fn latest(self, now: i64) -> i64 {
+        now + MINUTE_MICROS - self.interval
     }
 
     /// Takes one counted use back.
@@ -84,11 +133,11 @@ impl Limit {
     }
 }
 
-/// Removes rows whose whole budget is available, at most a thousand; returns their number.
+/// Removes rows whose whole budget is available, at most 200; returns their number.
 pub async fn sweep(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     let sql = format!(
         "DELETE FROM limits WHERE full_at <= $1 AND key IN
-             (SELECT key FROM limits WHERE full_at <= $1 LIMIT 1000{})",
+             (SELECT key FROM limits WHERE full_at <= $1 LIMIT 200{})",
         store.skip_locked()
     );
     let removed = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(micros(now)).execute(store.pool()).await?;

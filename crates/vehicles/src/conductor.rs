@@ -24,6 +24,7 @@ use crate::{
     leases::{self, Dispatch},
     lifecycle::State,
     record,
+    renewal::{Leases, RENEW},
 };
 
 /// What conducting needs.
@@ -34,6 +35,8 @@ pub struct Conductor {
     pub(crate) fleet: Fleet,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
+    /// The leases of the commands that are being conducted.
+    pub(crate) leases: Leases,
     /// How many commands are being conducted.
     pub(crate) conducting: Arc<AtomicUsize>,
 }
@@ -49,8 +52,6 @@ impl Drop for Counted {
 
 /// Between attempts at something that is away.
 pub(crate) const RETRY: Duration = Duration::from_millis(250);
-/// A lease is renewed well before it ends.
-const RENEW: Duration = Duration::from_millis(1500);
 
 /// Why conducting stops before the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,12 +121,16 @@ struct Conducting {
 
 impl Conducting {
     async fn run(mut self) -> Stop {
-        let renewing = Arc::new(self.here.clone());
-        let (id, fence) = (self.open.command.id, self.open.fence);
+        let mut lease = self.here.leases.hold(self.open.command.id, self.open.fence);
+        let clock = self.here.clock.clone();
         let stopping = self.here.tasks.stopping().clone();
         tokio::select! {
             stop = self.conduct() => stop,
-            () = keep_lease(renewing, id, fence) => Stop::TakenOver,
+            () = async {
+                lease.lost().await;
+                // The command has ended just now, perhaps; then the other branch is about to return.
+                clock.sleep(RENEW).await;
+            } => Stop::TakenOver,
             () = stopping.cancelled() => Stop::Stopping,
         }
     }
@@ -324,23 +329,6 @@ impl Conducting {
 
     fn event(&self, body: Body) -> Event {
         Event { at: self.here.clock.now(), traceparent: Some(Context::current().traceparent()), body }
-    }
-}
-
-/// Ends when the lease is lost.
-async fn keep_lease(here: Arc<Conductor>, id: turnpike_event::CommandId, fence: i64) {
-    loop {
-        here.clock.sleep(RENEW).await;
-        match leases::renew(&here.store, id, fence, here.clock.now()).await {
-            Ok(true) => {}
-            Ok(false) => {
-                // Ended just now, perhaps; then the other branch is about to say so.
-                here.clock.sleep(RENEW).await;
-                return;
-            }
-            // Another instance can't take over either, and writes are fenced.
-            Err(error) => warn!(%error, "a lease could not be renewed"),
-        }
     }
 }
 

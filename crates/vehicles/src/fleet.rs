@@ -124,24 +124,32 @@ impl Watcher {
     }
 
     async fn learn(&self, connector: &Connector, message: pb::WatchVehiclesResponse) {
+        let mut seen = BTreeMap::new();
         for vehicle in &message.vehicles {
-            let status = match vehicle.connection_status() {
+            let connection_status = match vehicle.connection_status() {
                 pb::ConnectionStatus::Connected => ConnectionStatus::Connected,
                 pb::ConnectionStatus::Disconnected => ConnectionStatus::Disconnected,
                 pb::ConnectionStatus::Error | pb::ConnectionStatus::Unspecified => ConnectionStatus::Error,
             };
-            let seen = Sighting {
-                vin: vehicle.vin.clone(),
-                make: vehicle.make.clone(),
-                model: vehicle.model.clone(),
-                year: vehicle.year,
-                connection_status: status,
-            };
-            match registry::note(&self.store, &self.name, &seen, self.clock.now()).await {
-                Ok(None) => {}
-                Ok(Some(id)) => self.tell(id, status).await,
-                Err(error) => warn!(connector = self.name, %error, "a vehicle could not be noted"),
+            // Of a vehicle that is named twice, the later word holds.
+            seen.insert(
+                vehicle.vin.clone(),
+                Sighting {
+                    vin: vehicle.vin.clone(),
+                    make: vehicle.make.clone(),
+                    model: vehicle.model.clone(),
+                    year: vehicle.year,
+                    connection_status,
+                },
+            );
+        }
+        match registry::note(&self.store, &self.name, seen.into_values().collect(), self.clock.now()).await {
+            Ok(news) => {
+                for (id, status) in news {
+                    self.tell(id, status).await;
+                }
             }
+            Err(error) => warn!(connector = self.name, %error, "vehicles could not be recorded"),
         }
         if message.snapshot {
             let still: Vec<_> = message.vehicles.into_iter().map(|vehicle| vehicle.vin).collect();

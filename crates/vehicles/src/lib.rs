@@ -9,10 +9,14 @@ mod fleet;
 mod handover;
 mod leases;
 mod lifecycle;
+mod list;
 mod record;
 mod registry;
+mod renewal;
+mod retention;
 mod rpc;
 mod service;
+mod submit;
 
 pub use config::Config;
 pub use rpc::POLICY;

@@ -19,7 +19,7 @@ use crate::{
     commands::{self, Command, New, SubmitError, Submitted},
     conductor::{Conductor, timestamp},
     lifecycle::{Effect, State},
-    record,
+    list, record,
     registry::{self, Vehicle},
 };
 
@@ -148,7 +148,7 @@ impl VehicleService for Rpc {
             })?)
             .collect(),
         };
-        let filter = commands::Filter {
+        let filter = list::Filter {
             user_id: (caller.claims.role != Role::Admin).then_some(caller.claims.user_id),
             vehicle_id,
             states,
@@ -157,7 +157,7 @@ impl VehicleService for Rpc {
             before: cursor(&request.cursor)?,
         };
         let mut commands =
-            commands::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
+            list::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
         let more = commands.len() > limit as usize;
         commands.truncate(limit as usize);
         let next_cursor = next(more, commands.last().map(|command| command.id));

@@ -9,12 +9,9 @@ use tracing::{info, warn};
 use turnpike_bus::Bus;
 use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
 use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
-use turnpike_store::{
-    Migrations, Store, idempotency,
-    limits::{self, Limit},
-};
+use turnpike_store::{Migrations, Store, limits::Limit};
 
-use crate::{Config, conductor::Conductor, fleet::Fleet, leases, rpc};
+use crate::{Config, conductor::Conductor, fleet::Fleet, leases, renewal::Leases, retention, rpc};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -51,6 +48,7 @@ impl Service {
             let store = asked.clone();
             async move { store.answers().await }
         });
+        store.serve(process);
         let fleet = Fleet::watch(process, deps.connectors, &store, &deps.bus);
         let conductor = Conductor {
             store: store.clone(),
@@ -58,10 +56,12 @@ impl Service {
             fleet,
             clock: process.clock.clone(),
             tasks: process.tasks.clone(),
+            leases: Leases::default(),
             conducting: Arc::default(),
         };
+        conductor.leases.renew(process, &store);
         take_over(process, conductor.clone());
-        forget(process, store);
+        retention::sweep(process, &store, config.command_retention);
         let limit = Limit::per_minute(config.commands_per_minute);
         let mut services = RoutesBuilder::default();
         services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor, limit }));
@@ -91,33 +91,6 @@ fn take_over(process: &Process, conductor: Conductor) {
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = conductor.clock.sleep(LOOK) => {}
-            }
-        }
-    });
-}
-
-/// Removes old idempotency keys, and limits whose whole budget is available.
-fn forget(process: &Process, store: Store) {
-    let (clock, stopping) = (process.clock.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("forget keys", Death::Ends, async move {
-        loop {
-            // Full batches follow one another; then once in a while is enough.
-            let now = clock.now();
-            let removed = match idempotency::forget(&store, now).await {
-                Ok(keys) => limits::sweep(&store, now).await.map(|limits| keys.max(limits)),
-                failed => failed,
-            };
-            let pause = match removed {
-                Ok(1000..) => Duration::from_secs(1),
-                Ok(_) => Duration::from_secs(600),
-                Err(error) => {
-                    warn!(%error, "old idempotency keys and limits could not be removed");
-                    Duration::from_secs(600)
-                }
-            };
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = clock.sleep(pause) => {}
             }
         }
     });

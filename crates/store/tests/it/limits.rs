@@ -21,6 +21,8 @@ turnpike_testkit::on_both!(
     a_use_that_is_given_back_was_never_taken,
     a_rollback_takes_a_use_back,
     parallel_uses_do_not_exceed_the_limit,
+    a_batch_counts_like_its_uses_one_by_one,
+    parallel_batches_of_the_same_keys_do_not_exceed_the_limit,
     a_spent_budget_is_kept_and_a_full_one_removed,
 );
 
@@ -96,6 +98,40 @@ async fn parallel_uses_do_not_exceed_the_limit(database: Database) {
     }
     let taken = uses.join_all().await.into_iter().filter(|taken| *taken == Taken::Yes).count();
     assert_eq!(taken, 10);
+}
+
+async fn a_batch_counts_like_its_uses_one_by_one(database: Database) {
+    let store = open(database.url()).await.expect("a store");
+    let two = Limit::per_minute(2).expect("not 0");
+    assert_eq!(take(&store, two, "b", start()).await, Taken::Yes);
+    let keys = ["b", "a", "b", "a", "c", "a", "b"].map(str::to_owned);
+    let mut tx = store.begin().await.expect("a transaction");
+    let taken = two.take_each(&mut tx, &keys, start()).await.expect("an answer");
+    tx.commit().await.expect("committed");
+    let refused = Taken::NotFor(Duration::from_secs(30));
+    assert_eq!(taken, [Taken::Yes, Taken::Yes, refused, Taken::Yes, Taken::Yes, refused, refused]);
+    assert_eq!(take(&store, two, "a", start()).await, refused);
+    assert_eq!(take(&store, two, "c", start()).await, Taken::Yes);
+    let mut tx = store.begin().await.expect("a transaction");
+    assert_eq!(two.take_each(&mut tx, &[], start()).await.expect("an answer"), []);
+}
+
+async fn parallel_batches_of_the_same_keys_do_not_exceed_the_limit(database: Database) {
+    let (first, second) = (open(database.url()).await.expect("a store"), open(database.url()).await.expect("another"));
+    let five = Limit::per_minute(5).expect("not 0");
+    let mut batches = JoinSet::new();
+    for n in 0..40 {
+        let store = if n % 2 == 0 { first.clone() } else { second.clone() };
+        let mut keys = ["a", "b", "c", "d"].map(str::to_owned);
+        keys.rotate_left(n % 4);
+        batches.spawn(async move {
+            let mut tx = store.begin().await.expect("a transaction");
+            let taken = five.take_each(&mut tx, &keys, start()).await.expect("no batch waits for another in a circle");
+            tx.commit().await.expect("committed");
+            taken.into_iter().filter(|taken| *taken == Taken::Yes).count()
+        });
+    }
+    assert_eq!(batches.join_all().await.into_iter().sum::<usize>(), 4 * 5);
 }
 
 async fn a_spent_budget_is_kept_and_a_full_one_removed(database: Database) {
