@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Any, Transaction};
-use turnpike_event::{Body, EndReason, UserId};
+use turnpike_event::{EndReason, UserId};
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::{
     Store,
@@ -14,7 +14,7 @@ use turnpike_store::{
 use turnpike_token::Role;
 
 use crate::{
-    outbox,
+    known_addresses, outbox,
     password::{self, Hasher},
     sessions::{self, Active},
     users::{self, COLUMNS, Replayed, User, UserError, user},
@@ -78,7 +78,7 @@ async fn apply(
     let after = user(&row)?;
     keep_an_admin(&mut tx, &before).await?;
     if before.active != after.active {
-        outbox::put(&mut tx, Body::AccountChanged { user_id: id, active: after.active }, now).await?;
+        outbox::put(&mut tx, outbox::account_changed(id, after.active), now).await?;
     }
     let ends = match (&before, &after) {
         (User { active: true, .. }, User { active: false, .. }) => Some(EndReason::AccountInactive),
@@ -107,11 +107,15 @@ pub async fn delete(store: &Store, id: UserId, now: Timestamp) -> Result<(), Use
     .execute(&mut *tx)
     .await?;
     keep_an_admin(&mut tx, &before).await?;
-    outbox::put(&mut tx, Body::AccountChanged { user_id: id, active: false }, now).await?;
+    known_addresses::forget(&mut tx, id).await?;
+    outbox::put(&mut tx, outbox::account_changed(id, false), now).await?;
     sessions::end_all(&mut tx, id, None, EndReason::AccountInactive, now).await?;
     tx.commit().await?;
     Ok(())
 }
+
+/// The code of the failure for a wrong current password.
+pub const WRONG_PASSWORD: &str = "INVALID_PASSWORD";
 
 /// A user gives themselves another password; their other sessions end.
 pub async fn change_password(
@@ -133,7 +137,7 @@ pub async fn change_password(
         }
     }
     let wrong = || {
-        let fault = Fault::new(Kind::Invalid, "The current password is wrong").code_is("INVALID_PASSWORD");
+        let fault = Fault::new(Kind::Invalid, "The current password is wrong").code_is(WRONG_PASSWORD);
         fault.field("current_password", "is wrong")
     };
     let checked = users::password_hash(store, user.id).await?;

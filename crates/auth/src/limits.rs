@@ -1,203 +1,200 @@
-//! How often somebody may try a password.
+//! How often a password may be tried. The counters are in the database: all instances share them, and a restart keeps them.
+//!
+//! One account from one address has N failures a minute, one address 10 N over all accounts, and one account 10 N over all
+//! addresses. An account that does not exist is counted like one that does. An attempt counts as soon as it is admitted, so
+//! parallel attempts cannot exceed a limit; it is subtracted again unless its password was checked and wrong. A refused attempt
+//! counts nowhere.
+//!
+//! An account that has signed in from an address before is bound there by its own limit only: neither the failures of other
+//! accounts behind the same address nor guesses from elsewhere lock it out.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::warn;
 use turnpike_event::UserId;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Clock, Death, Process};
+use turnpike_kit::Process;
+use turnpike_store::{
+    Store,
+    limits::{self, Limit, MINUTE, Taken},
+};
 
-use crate::{dice, users};
+use crate::{
+    known_addresses,
+    network::network,
+    secret::{Fingerprints, ServerSecret},
+    users,
+};
 
-/// So many failures a minute for an account from an address; from one address to all accounts ten times as many, and to one
-/// account from all addresses as well. An account that does not exist counts like one that does. A try counts from its
-/// beginning, so that many at once are many, and no longer once it has turned out right.
-#[derive(Clone)]
-pub struct Logins(Option<Arc<Keyed>>);
+/// The limits of password attempts.
+pub struct Logins(Option<Limits>);
 
-struct Keyed {
-    clock: Clock,
-    pair: Tries,
-    address: Tries,
-    account: Tries,
+struct Limits {
+    store: Store,
+    /// Names and addresses are people's: fingerprints of them are kept, which are also short.
+    fingerprints: Fingerprints,
+    pair: Limit,
+    address: Limit,
+    account: Limit,
 }
 
-/// A try that was counted.
+/// An attempt that may be checked. If it is dropped, it stays counted.
 #[must_use]
-pub struct Counted(Option<(Arc<Keyed>, Key)>);
-
-enum Key {
-    Login { address: String, account: String },
-    Again(UserId),
+pub struct Admitted {
+    store: Option<Store>,
+    counted: Vec<(Limit, String)>,
+    /// The account, and the fingerprint of the address at which it is known after a right password.
+    known_at: Option<(UserId, String)>,
+    /// A limit that is shared with others is spent; the attempt is checked only because the account is known at the address.
+    spent_for: Option<Duration>,
 }
 
 impl Logins {
-    /// 0 is no limit.
-    pub fn new(process: &Process, per_minute: u32) -> Self {
-        if per_minute == 0 {
-            return Self(None);
-        }
-        let [pair, address, account] = [1, 10, 10].map(|times| Tries::new(per_minute.saturating_mul(times)));
-        let keyed = Arc::new(Keyed { clock: process.clock.clone(), pair, address, account });
-        let (swept, stopping) = (keyed.clone(), process.tasks.stopping().clone());
-        process.tasks.spawn("login limits", Death::Ends, async move {
-            loop {
-                tokio::select! {
-                    () = stopping.cancelled() => return,
-                    () = swept.clock.sleep(MINUTE) => {
-                        for tries in [&swept.pair, &swept.address, &swept.account] {
-                            tries.sweep(swept.clock.now());
-                        }
-                    }
-                }
-            }
+    /// 0 means no limit.
+    pub fn new(store: &Store, secret: &ServerSecret, per_minute: u32) -> Self {
+        let times = |factor: u32| Limit::per_minute(per_minute.saturating_mul(factor));
+        let limits = times(1).zip(times(10)).map(|(pair, ten)| Limits {
+            store: store.clone(),
+            fingerprints: secret.fingerprints(b"limits"),
+            pair,
+            address: ten,
+            account: ten,
         });
-        Self(Some(keyed))
+        Self(limits)
     }
 
-    /// Counts a try to sign in.
-    pub fn count(&self, address: &str, identifier: &str) -> Result<Counted, Fault> {
-        let Some(keyed) = &self.0 else { return Ok(Counted(None)) };
-        let now = keyed.clock.now();
-        // A name may be long, and is somebody's: its hash is neither.
-        let account = dice::hash(&users::key(identifier));
-        let address = network(address);
-        keyed.address.take(&address, now)?;
-        keyed.pair.take(&pair(&address, &account), now)?;
-        keyed.account.take(&account, now)?;
-        Ok(Counted(Some((keyed.clone(), Key::Login { address, account }))))
+    /// Counts an attempt to sign in, or refuses it. `user` is the account that `identifier` names, if there is one.
+    pub async fn admit(
+        &self,
+        address: &str,
+        identifier: &str,
+        user: Option<UserId>,
+        now: Timestamp,
+    ) -> Result<Admitted, Fault> {
+        let Some(limits) = &self.0 else { return Ok(Admitted::unlimited()) };
+        limits.admit(&network(address), identifier, user, now).await.map_err(turnpike_store::fault)?
     }
 
-    /// Counts a try to prove an open session's password again: a stolen token must not be a way to guess it.
-    pub fn count_again(&self, user: UserId) -> Result<Counted, Fault> {
-        let Some(keyed) = &self.0 else { return Ok(Counted(None)) };
-        keyed.pair.take(&user.to_string(), keyed.clock.now())?;
-        Ok(Counted(Some((keyed.clone(), Key::Again(user)))))
+    /// Counts an attempt to prove the password of an open session again: a stolen token must not be a way to guess it.
+    pub async fn admit_again(&self, user: UserId, now: Timestamp) -> Result<Admitted, Fault> {
+        let Some(limits) = &self.0 else { return Ok(Admitted::unlimited()) };
+        limits.admit_again(user, now).await.map_err(turnpike_store::fault)?
     }
 }
 
-impl Counted {
-    /// It was right, or was not judged.
-    pub fn forgive(self) {
-        let Some((keyed, key)) = self.0 else { return };
-        match key {
-            Key::Login { address, account } => {
-                keyed.pair.give_back(&pair(&address, &account));
-                keyed.address.give_back(&address);
-                keyed.account.give_back(&account);
+impl Limits {
+    /// The rows are locked in the same order everywhere, so two attempts never wait for each other.
+    async fn admit(
+        &self,
+        network: &str,
+        identifier: &str,
+        user: Option<UserId>,
+        now: Timestamp,
+    ) -> Result<Result<Admitted, Fault>, sqlx::Error> {
+        // An account has two names, and one limit.
+        let (kind, name) = match user {
+            Some(user) => ("user", user.to_string()),
+            None => ("name", users::key(identifier)),
+        };
+        let keys = [&[kind, &name, network] as &[&str], &[kind, &name], &["address", network]];
+        let [pair_key, account_key, address_key] = keys.map(|key| self.fingerprints.of(key));
+        let mut tx = self.store.begin().await?;
+        let known = known_addresses::is_known(&mut tx, user, &address_key, now).await?;
+        let pair = self.pair.take(&mut tx, &pair_key, now).await?;
+        let account = self.account.take(&mut tx, &account_key, now).await?;
+        let address = self.address.take(&mut tx, &address_key, now).await?;
+        let spent_for = [account, address].into_iter().filter_map(wait).max();
+        let refused_for = match (spent_for, wait(pair)) {
+            (Some(shared), _) if !known => Some(shared),
+            // The same bytes as for an account that is not known here.
+            (Some(shared), Some(_)) => Some(shared),
+            (_, own) => own,
+        };
+        if let Some(after) = refused_for {
+            return Ok(Err(refused(after))); // the rollback takes back what was counted
+        }
+        tx.commit().await?;
+        let known_at = user.map(|user| (user, address_key.clone()));
+        let all =
+            [(pair, self.pair, pair_key), (account, self.account, account_key), (address, self.address, address_key)];
+        let counted = all.into_iter().filter(|(taken, ..)| *taken == Taken::Yes).map(|(_, limit, key)| (limit, key));
+        Ok(Ok(Admitted { store: Some(self.store.clone()), counted: counted.collect(), known_at, spent_for }))
+    }
+
+    async fn admit_again(&self, user: UserId, now: Timestamp) -> Result<Result<Admitted, Fault>, sqlx::Error> {
+        let key = format!("password {user}");
+        let mut tx = self.store.begin().await?;
+        if let Taken::NotFor(after) = self.pair.take(&mut tx, &key, now).await? {
+            return Ok(Err(refused(after)));
+        }
+        tx.commit().await?;
+        let counted = vec![(self.pair, key)];
+        Ok(Ok(Admitted { store: Some(self.store.clone()), counted, known_at: None, spent_for: None }))
+    }
+}
+
+impl Admitted {
+    fn unlimited() -> Self {
+        Self { store: None, counted: Vec::new(), known_at: None, spent_for: None }
+    }
+
+    /// The password was wrong: the attempt stays counted. Returns the response to it. While a shared limit is spent, that is the
+    /// response that any account gets which is not known at the address.
+    pub fn wrong(self, answer: Fault) -> Fault {
+        self.spent_for.map_or(answer, refused)
+    }
+
+    /// The password was not checked: the attempt is subtracted.
+    pub async fn not_checked(self) {
+        self.settle(None).await;
+    }
+
+    /// The password was right: the attempt is subtracted, and the account is known at the address from now on.
+    pub async fn right(self, now: Timestamp) {
+        self.settle(Some(now)).await;
+    }
+
+    /// A failure costs the account one attempt, which returns by itself within a minute.
+    async fn settle(self, right_at: Option<Timestamp>) {
+        let Some(store) = self.store else { return };
+        let settled = async {
+            let mut tx = store.begin().await?;
+            for (limit, key) in &self.counted {
+                limit.give_back(&mut tx, key).await?;
             }
-            Key::Again(user) => keyed.pair.give_back(&user.to_string()),
-        }
-    }
-}
-
-fn pair(address: &str, account: &str) -> String {
-    format!("{address} {account}")
-}
-
-/// So many a minute for each key, all at once or spread: the generic cell rate algorithm (ITU-T I.371, A.2). The crates that
-/// have it take nothing back.
-struct Tries {
-    interval: Duration,
-    /// By when each key will have its whole minute's worth again; who is not here has it.
-    whole_at: Mutex<HashMap<String, Timestamp>>,
-}
-
-const MINUTE: Duration = Duration::from_secs(60);
-
-impl Tries {
-    fn new(per_minute: u32) -> Self {
-        Self { interval: MINUTE / per_minute, whole_at: Mutex::default() }
-    }
-
-    fn take(&self, key: &str, now: Timestamp) -> Result<(), Fault> {
-        let mut whole_at = self.whole_at.lock().expect("no panic while it is held");
-        let whole = whole_at.get(key).map_or(now, |at| (*at).max(now)) + self.interval;
-        let beyond = Duration::try_from(whole.duration_since(now + MINUTE)).unwrap_or_default();
-        if !beyond.is_zero() {
-            return Err(Fault::new(Kind::RateLimited, "Too many attempts to sign in").retry_after(beyond));
-        }
-        whole_at.insert(key.to_owned(), whole);
-        Ok(())
-    }
-
-    fn give_back(&self, key: &str) {
-        if let Some(whole) = self.whole_at.lock().expect("no panic while it is held").get_mut(key) {
-            *whole -= self.interval;
-        }
-    }
-
-    fn sweep(&self, now: Timestamp) {
-        self.whole_at.lock().expect("no panic while it is held").retain(|_, whole| *whole > now);
-    }
-}
-
-/// What one customer of a network has for himself: an IPv4 address, or 2^64 of IPv6 (RFC 6177).
-fn network(address: &str) -> String {
-    match address.parse().map(|ip: IpAddr| ip.to_canonical()) {
-        Ok(IpAddr::V6(ip)) => {
-            let [a, b, c, d, ..] = ip.segments();
-            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        Ok(IpAddr::V4(ip)) => ip.to_string(),
-        Err(_) => address.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn one_customer_of_a_network_is_one_address() {
-        assert_eq!(network("203.0.113.7"), "203.0.113.7");
-        assert_eq!(network("::ffff:203.0.113.7"), "203.0.113.7");
-        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2:ffff::1"));
-        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
-        assert_eq!(network("a socket"), "a socket");
-    }
-
-    proptest! {
-        /// Whatever the pauses: no more than a minute's worth at once, and no more than the rate after it; and who was refused
-        /// is let in when he was told to come back.
-        #[test]
-        fn tries_are_bounded_and_the_wait_is_true(per_minute in 1..120_u32, pauses in prop::collection::vec(0..30_000_u64, 1..200)) {
-            let tries = Tries::new(per_minute);
-            let (start, mut now, mut taken) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH, 0_u32);
-            for pause in pauses {
-                now += Duration::from_millis(pause);
-                match tries.take("key", now) {
-                    Ok(()) => taken += 1,
-                    Err(fault) => {
-                        now += fault.retry_in().expect("a wait");
-                        tries.take("key", now).expect("let in when told");
-                        taken += 1;
-                    }
-                }
-                let passed = now.duration_since(start).as_secs_f64();
-                let most = f64::from(per_minute) * (1.0 + passed / 60.0);
-                prop_assert!(f64::from(taken) <= most + 0.01, "{taken} in {passed} s");
+            if let (Some(now), Some((user, address))) = (right_at, &self.known_at) {
+                known_addresses::remember(&mut tx, *user, address, now).await?;
             }
-        }
-
-        #[test]
-        fn what_is_given_back_was_never_taken(times in 1..500_usize) {
-            let tries = Tries::new(5);
-            for _ in 0..times {
-                tries.take("key", Timestamp::UNIX_EPOCH).expect("given back each time");
-                tries.give_back("key");
-            }
-            for _ in 0..5 {
-                tries.take("key", Timestamp::UNIX_EPOCH).expect("five a minute");
-            }
-            prop_assert!(tries.take("key", Timestamp::UNIX_EPOCH).is_err());
+            tx.commit().await
+        };
+        if let Err(error) = settled.await {
+            warn!(%error, "a sign-in attempt stays counted for up to a minute");
         }
     }
+}
+
+fn wait(taken: Taken) -> Option<Duration> {
+    match taken {
+        Taken::Yes => None,
+        Taken::NotFor(after) => Some(after),
+    }
+}
+
+fn refused(after: Duration) -> Fault {
+    metrics::counter!("turnpike_auth_limited_total").increment(1);
+    Fault::new(Kind::RateLimited, "Too many attempts to sign in").retry_after(after)
+}
+
+/// Removes counters that are over, and addresses that were not used for long.
+pub fn sweep(process: &Process, store: &Store) {
+    let (counters, addresses) = (store.clone(), store.clone());
+    turnpike_store::sweep(process, "limits of sign-in attempts", MINUTE, move |now| {
+        let store = counters.clone();
+        async move { limits::sweep(&store, now).await }
+    });
+    turnpike_store::sweep(process, "known addresses", MINUTE, move |now| {
+        let store = addresses.clone();
+        async move { known_addresses::sweep(&store, now).await }
+    });
 }

@@ -1,4 +1,5 @@
-//! Signing in: the same work and the same answer, whoever it is not.
+//! Password sign-in. Every failure takes the same time and returns the same response, so that an attacker learns nothing about
+//! accounts.
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -43,20 +44,25 @@ pub async fn login(
     now: Timestamp,
 ) -> Result<(Active, String), Fault> {
     let found = look_up(store, &attempt.identifier).await?;
-    // An account has two names, and one limit.
-    let account = found.as_ref().map_or_else(|| attempt.identifier.clone(), |(user, _)| user.id.to_string());
-    let counted = limits.count(&attempt.ip, &account)?;
-    let judged = judge(store, hasher, attempt, found, now).await;
-    let outcome = match &judged {
-        Ok(_) => "ok",
-        Err(fault) if fault.kind() == Kind::Unauthenticated => "refused",
-        Err(_) => "not judged",
-    };
-    if outcome != "refused" {
-        counted.forgive();
+    let user = found.as_ref().map(|(user, _)| user.id);
+    let admitted = limits.admit(&attempt.ip, &attempt.identifier, user, now).await?;
+    let count = |outcome| metrics::counter!("turnpike_auth_logins_total", "outcome" => outcome).increment(1);
+    match judge(store, hasher, attempt, found, now).await {
+        Ok(begun) => {
+            count("ok");
+            admitted.right(now).await;
+            Ok(begun)
+        }
+        Err(fault) if fault.kind() == Kind::Unauthenticated => {
+            count("refused");
+            Err(admitted.wrong(fault))
+        }
+        Err(fault) => {
+            count("not judged");
+            admitted.not_checked().await;
+            Err(fault)
+        }
     }
-    metrics::counter!("turnpike_auth_logins_total", "outcome" => outcome).increment(1);
-    judged
 }
 
 async fn judge(

@@ -1,21 +1,27 @@
-//! Words for gateways, laid out in the transaction of the change and published until they are: a bus that is away delays them,
-//! and neither it nor a restart loses one.
+//! Events for gateways, written in the transaction of the change and published afterwards: an outage of the bus delays them, and
+//! neither the outage nor a restart loses one.
+//!
+//! One instance at a time publishes, in the order of the rows. That is the order of the changes of an account, because every
+//! change locks the account before its row gets a number. A row is removed after the bus has accepted its event. An event can
+//! therefore arrive twice, or late from an instance that lost its turn while its request was on the way; so the events of an
+//! account carry the row's number, and their readers pass over an event whose number is not higher than the last one.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use sqlx::{Any, Row, Transaction};
+use sqlx::{Any, Row, Transaction, any::AnyRow};
 use tokio::{sync::Notify, time::timeout};
-use tracing::warn;
+use tracing::{debug, warn};
 use turnpike_bus::Bus;
-use turnpike_event::{Body, Event, Topic};
-use turnpike_kit::{Context, Death, Process};
+use turnpike_event::{Body, Event, Topic, UserId};
+use turnpike_kit::{Clock, Context, Death, Process};
 use turnpike_store::Store;
 
-/// Lays a word out.
+use crate::dice;
+
+/// Writes an event, to be published after the transaction.
 pub async fn put(tx: &mut Transaction<'_, Any>, body: Body, now: Timestamp) -> Result<(), sqlx::Error> {
     let event = Event { at: now, traceparent: Some(Context::current().traceparent()), body };
-    // The database numbers them. Words about one account are in order: whoever changes it has locked it before.
     sqlx::query("INSERT INTO outbox (event) VALUES ($1)")
         .bind(event.to_bytes().to_vec())
         .execute(&mut **tx)
@@ -23,56 +29,174 @@ pub async fn put(tx: &mut Transaction<'_, Any>, body: Body, now: Timestamp) -> R
         .map(|_| ())
 }
 
-/// Whoever has laid something out says so here.
+/// The event of an account that was switched on or off. It gets its number when it is published.
+pub fn account_changed(user_id: UserId, active: bool) -> Body {
+    Body::AccountChanged { user_id, active, change: 0 }
+}
+
+/// Wakes the publisher of this instance.
 #[derive(Clone, Default)]
 pub struct Bell(Arc<Notify>);
 
 impl Bell {
-    /// There is something.
+    /// Something was written.
     pub fn ring(&self) {
         self.0.notify_one();
     }
 }
 
-/// While the bus is away, and to find what an instance that died has laid out.
+/// How often the publisher looks without being woken: after a failure, and for what an instance that died has left.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// A connection that dies without a word is given up after so long. What was told by then stays told.
+/// How often it looks while another instance has the turn.
+const SOON: Duration = Duration::from_millis(50);
+/// A connection that dies without a word is given up after this time. What was published until then stays published.
 const STUCK: Duration = Duration::from_secs(10);
+/// An instance whose turn was neither renewed nor ended for this long has died, and another one takes the turn.
+const SILENT: Duration = Duration::from_secs(10);
+/// A turn is renewed before it is older than this. One publish takes at most [`turnpike_bus::BOUND`].
+const RENEW: Duration = Duration::from_secs(3);
+/// Rows that are read at once.
+const PAGE: usize = 100;
 
-/// Publishes what is laid out, for as long as the process lives.
+/// Publishes what was written, for as long as the process lives.
 pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
     let bell = Bell::default();
-    let (rung, store, bus, stopping) = (bell.clone(), store.clone(), bus.clone(), process.tasks.stopping().clone());
+    let (rung, stopping) = (bell.clone(), process.tasks.stopping().clone());
+    let mut publisher = Publisher {
+        store: store.clone(),
+        bus: bus.clone(),
+        clock: process.clock.clone(),
+        name: dice::token(),
+        other: None,
+        turn_at: Timestamp::UNIX_EPOCH,
+    };
     process.tasks.spawn("outbox", Death::Fatal, async move {
         loop {
-            match timeout(STUCK, drain(&store, &bus)).await {
-                Ok(Ok(true)) => continue,
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => warn!(%error, "ended sessions could not be told yet"),
-                Err(_) => warn!("the database or the bus has fallen silent; ended sessions could not be told yet"),
-            }
+            let pause = match timeout(STUCK, publisher.drain()).await {
+                Ok(Ok(Drained::Some)) => continue,
+                Ok(Ok(Drained::All)) => LOOK,
+                Ok(Ok(Drained::NotOurTurn)) => SOON,
+                Ok(Err(error)) => {
+                    warn!(%error, "ended sessions could not be published yet");
+                    publisher.give_up().await;
+                    LOOK
+                }
+                Err(_) => {
+                    warn!("the database or the bus does not answer; ended sessions could not be published yet");
+                    publisher.give_up().await;
+                    LOOK
+                }
+            };
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = rung.0.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     });
     bell
 }
 
-/// Publishes some; says whether there may be more. A word is removed after it was published: after a crash in between it is said
-/// twice, which changes nothing.
-async fn drain(store: &Store, bus: &Bus) -> Result<bool, anyhow::Error> {
-    let rows = sqlx::query("SELECT id, event FROM outbox ORDER BY id LIMIT 100").fetch_all(store.pool()).await?;
-    for row in &rows {
-        let event = Event::from_bytes(row.try_get::<Vec<u8>, _>("event")?.into());
-        bus.publish(&Topic::Sessions, &event).await?;
-        sqlx::query("DELETE FROM outbox WHERE id = $1")
-            .bind(row.try_get::<i64, _>("id")?)
-            .execute(store.pool())
-            .await?;
+struct Publisher {
+    store: Store,
+    bus: Bus,
+    clock: Clock,
+    /// This run of this instance.
+    name: String,
+    /// The turn of another instance: its number, and since when this instance has seen that number. So no two clocks are
+    /// compared.
+    other: Option<(i64, Timestamp)>,
+    /// When this instance took or renewed its turn.
+    turn_at: Timestamp,
+}
+
+/// What a round of publishing has come to.
+enum Drained {
+    /// There is nothing left.
+    All,
+    /// There may be more.
+    Some,
+    /// Another instance is publishing.
+    NotOurTurn,
+}
+
+impl Publisher {
+    async fn drain(&mut self) -> anyhow::Result<Drained> {
+        let waiting = sqlx::query("SELECT id FROM outbox LIMIT 1").fetch_optional(self.store.reader()).await?;
+        if waiting.is_none() {
+            return Ok(Drained::All);
+        }
+        if !self.take_turn().await? {
+            return Ok(Drained::NotOurTurn);
+        }
+        // Read after the turn was taken: what the instance before has published is gone.
+        let rows =
+            sqlx::query("SELECT id, event FROM outbox ORDER BY id LIMIT 100").fetch_all(self.store.reader()).await?;
+        for row in &rows {
+            let age = self.clock.now().duration_since(self.turn_at).unsigned_abs();
+            if age >= RENEW && !self.take_turn().await? {
+                return Ok(Drained::NotOurTurn);
+            }
+            self.publish(row).await?;
+        }
+        if rows.len() == PAGE {
+            return Ok(Drained::Some);
+        }
+        self.end_turn().await?;
+        Ok(Drained::All)
     }
-    Ok(rows.len() == 100)
+
+    async fn publish(&self, row: &AnyRow) -> anyhow::Result<()> {
+        let id: i64 = row.try_get("id")?;
+        let mut event = Event::from_bytes(row.try_get::<Vec<u8>, _>("event")?.into());
+        if let Body::AccountChanged { change, .. } = &mut event.body {
+            *change = id.unsigned_abs();
+        }
+        self.bus.publish(&Topic::Sessions, &event).await?;
+        sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(self.store.pool()).await?;
+        Ok(())
+    }
+
+    /// Takes or renews the turn: if nobody has it, if this instance has it, or if the instance that has it has died.
+    async fn take_turn(&mut self) -> Result<bool, sqlx::Error> {
+        let now = self.clock.now();
+        let dead = self.other.filter(|(_, since)| now.duration_since(*since).unsigned_abs() >= SILENT).map(|(n, _)| n);
+        let taken = sqlx::query(
+            "UPDATE turns SET holder = $1, n = n + 1 WHERE name = 'outbox' AND (holder = '' OR holder = $1 OR n = $2)",
+        )
+        .bind(&self.name)
+        .bind(dead.unwrap_or(-1))
+        .execute(self.store.pool())
+        .await?;
+        if taken.rows_affected() == 1 {
+            if dead.is_some() {
+                warn!("an instance ended while it published ended sessions; this instance goes on");
+            }
+            (self.turn_at, self.other) = (now, None);
+            return Ok(true);
+        }
+        let row = sqlx::query("SELECT n FROM turns WHERE name = 'outbox'").fetch_one(self.store.reader()).await?;
+        let n: i64 = row.try_get("n")?;
+        if self.other.is_none_or(|(seen, _)| seen != n) {
+            self.other = Some((n, now));
+        }
+        Ok(false)
+    }
+
+    async fn end_turn(&self) -> Result<(), sqlx::Error> {
+        sqlx::query("UPDATE turns SET holder = '' WHERE name = 'outbox' AND holder = $1")
+            .bind(&self.name)
+            .execute(self.store.pool())
+            .await
+            .map(|_| ())
+    }
+
+    /// After a failure another instance may reach the bus.
+    async fn give_up(&self) {
+        match timeout(STUCK, self.end_turn()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "the turn to publish could not be given up; it ends by itself"),
+            Err(_) => debug!("the turn to publish could not be given up; it ends by itself"),
+        }
+    }
 }

@@ -203,13 +203,19 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
         let (_, session) = self.session(&request, Role::User).await?;
         let request = request.into_inner();
-        let counted = self.limits.count_again(session.user.id)?;
+        let now = self.clock.now();
         let key = self.key(&session, &request.idempotency_key, &[&request.current_password, &request.new_password])?;
         let (current, new) = (request.current_password.into(), request.new_password.into());
-        let now = self.clock.now();
-        let Replayed(replayed) =
-            changes::change_password(&self.store, &self.hasher, &session, current, new, key.as_ref(), now).await?;
-        counted.forgive();
+        let admitted = self.limits.admit_again(session.user.id, now).await?;
+        let changed =
+            changes::change_password(&self.store, &self.hasher, &session, current, new, key.as_ref(), now).await;
+        let Replayed(replayed) = match changed {
+            Err(fault) if fault.code() == changes::WRONG_PASSWORD => return Err(admitted.wrong(fault).into()),
+            checked => {
+                admitted.not_checked().await;
+                checked?
+            }
+        };
         self.bell.ring();
         Ok(Response::new(pb::ChangePasswordResponse { replayed }))
     }
@@ -238,7 +244,7 @@ impl AuthService for Rpc {
 
     async fn create_ticket(&self, request: Request<pb::CreateTicketRequest>) -> Result<Response<pb::Ticket>, Status> {
         let (_, session) = self.session(&request, Role::User).await?;
-        let ticket = tickets::issue(&self.store, session.id, self.clock.now()).await.map_err(turnpike_store::fault)?;
+        let ticket = tickets::issue(&self.store, &session, self.clock.now()).await.map_err(Fault::from)?;
         Ok(Response::new(pb::Ticket { ticket, expires_in: tickets::LIFE.as_secs() as u32 }))
     }
 

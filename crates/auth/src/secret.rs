@@ -61,15 +61,14 @@ impl ServerSecret {
         Ok(Self::new(text.expose_secret().trim().as_bytes()))
     }
 
-    /// What tells a list of texts from another, and nothing else about them to whoever has not the secret.
+    /// A keyed fingerprint (HMAC-SHA-256) of a list of strings; without the key it reveals nothing about them.
     pub fn digest(&self, purpose: &[u8], texts: &[&str]) -> String {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(self.derive(&[purpose]).expose_secret()).expect("any length is a key");
-        for text in texts {
-            mac.update(&(text.len() as u64).to_be_bytes());
-            mac.update(text.as_bytes());
-        }
-        BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+        self.fingerprints(purpose).of(texts)
+    }
+
+    /// Keyed fingerprints for one purpose.
+    pub fn fingerprints(&self, purpose: &[u8]) -> Fingerprints {
+        Fingerprints(self.derive(&[purpose]))
     }
 
     /// 32 bytes for one purpose.
@@ -77,5 +76,20 @@ impl ServerSecret {
         SecretBox::init_with_mut(|key: &mut [u8; 32]| {
             self.0.expand_multi_info(purpose, key).expect("32 bytes are less than HKDF's bound");
         })
+    }
+}
+
+/// Keyed fingerprints (HMAC-SHA-256) of lists of strings; without the key they reveal nothing about the strings.
+pub struct Fingerprints(SecretBox<[u8; 32]>);
+
+impl Fingerprints {
+    /// The fingerprint of a list.
+    pub fn of(&self, texts: &[&str]) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("any length is a key");
+        for text in texts {
+            mac.update(&(text.len() as u64).to_be_bytes());
+            mac.update(text.as_bytes());
+        }
+        BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
     }
 }

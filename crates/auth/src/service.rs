@@ -15,7 +15,7 @@ use turnpike_token::{KeySet, SigningKey};
 use crate::{
     Config,
     bootstrap::{self, FirstAdmin},
-    limits::Logins,
+    limits::{self, Logins},
     outbox,
     password::Hasher,
     revocations,
@@ -52,9 +52,10 @@ impl Service {
         let keys = KeySet::new([key.public()]);
         let bell = outbox::publish(process, &store, bus);
         sweep(process, store.clone());
+        limits::sweep(process, &store);
         let rpc = Rpc {
             hasher,
-            limits: Logins::new(process, config.logins_per_minute),
+            limits: Logins::new(&store, &secret, config.logins_per_minute),
             clock: process.clock.clone(),
             jwks: keys.to_jwks(),
             store,

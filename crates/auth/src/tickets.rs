@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::Row;
-use turnpike_event::SessionId;
-use turnpike_store::{Store, micros};
+use turnpike_event::UserId;
+use turnpike_fault::{Fault, Kind};
+use turnpike_store::{
+    Store, from_micros,
+    limits::{Limit, Taken},
+    micros,
+};
 
 use crate::{
     dice,
@@ -14,17 +19,74 @@ use crate::{
 
 /// How long a ticket waits to be used.
 pub const LIFE: Duration = Duration::from_secs(30);
+/// Tickets of one user that wait to be used.
+const MOST_OPEN: i64 = 20;
+/// Tickets of one user a minute: a reconnect of all their sockets, several times.
+const PER_MINUTE: u32 = 60;
+
+/// Why no ticket is issued.
+#[derive(Debug, thiserror::Error)]
+pub enum TicketError {
+    /// The user has too many that are not used yet, or asks too often. One can be issued after this time.
+    #[error("the user has too many tickets")]
+    TooMany(Duration),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<TicketError> for Fault {
+    fn from(error: TicketError) -> Self {
+        match error {
+            TicketError::TooMany(after) => {
+                Self::new(Kind::RateLimited, "Too many tickets; use the ones that were issued").retry_after(after)
+            }
+            TicketError::Database(error) => turnpike_store::fault(error),
+        }
+    }
+}
 
 /// A ticket of a session.
-pub async fn issue(store: &Store, session: SessionId, now: Timestamp) -> Result<String, sqlx::Error> {
+pub async fn issue(store: &Store, session: &Active, now: Timestamp) -> Result<String, TicketError> {
     let ticket = dice::token();
+    let mut tx = store.begin().await?;
+    let user = session.user.id;
+    // Locks the user's counter: parallel requests come one after another, and each sees the tickets of those before it.
+    if let Some(limit) = Limit::per_minute(PER_MINUTE)
+        && let Taken::NotFor(after) = limit.take(&mut tx, &format!("tickets {user}"), now).await?
+    {
+        return Err(TicketError::TooMany(after));
+    }
+    let (open, first_expires_at) = open(&mut tx, user, now).await?;
+    if open >= MOST_OPEN {
+        let after = first_expires_at.map_or(LIFE, |at| now.duration_until(at).unsigned_abs());
+        return Err(TicketError::TooMany(after)); // the rollback takes the counted request back
+    }
     sqlx::query("INSERT INTO tickets (hash, session_id, expires_at) VALUES ($1, $2, $3)")
         .bind(dice::hash(&ticket))
-        .bind(session.to_string())
+        .bind(session.id.to_string())
         .bind(micros(now + LIFE))
-        .execute(store.pool())
+        .execute(&mut *tx)
         .await?;
+    tx.commit().await?;
     Ok(ticket)
+}
+
+/// How many tickets of a user wait to be used, and when the first of them expires.
+async fn open(
+    on: &mut sqlx::AnyConnection,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(i64, Option<Timestamp>), sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS open, MIN(t.expires_at) AS first FROM tickets t JOIN sessions s ON s.id = t.session_id
+         WHERE s.user_id = $1 AND t.expires_at > $2",
+    )
+    .bind(user.to_string())
+    .bind(micros(now))
+    .fetch_one(on)
+    .await?;
+    Ok((row.try_get("open")?, row.try_get::<Option<i64>, _>("first")?.map(from_micros)))
 }
 
 /// Uses a ticket up: of many that present it at once, one gets its session.

@@ -71,6 +71,8 @@ pub enum Body {
         user_id: UserId,
         /// On.
         active: bool,
+        /// Number of the change. A later change of the account has a higher number; 0 if the producer does not number them.
+        change: u64,
     },
     /// Something that a newer producer says. The bytes are the whole event, as they came.
     Unknown(Bytes),

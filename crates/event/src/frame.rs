@@ -48,7 +48,7 @@ impl Serialize for Frame<'_> {
                 map.serialize_entry("user_id", user_id)?;
                 map.serialize_entry("reason", reason.as_str())?;
             }
-            Body::AccountChanged { user_id, active } => {
+            Body::AccountChanged { user_id, active, change: _ } => {
                 map.serialize_entry("user_id", user_id)?;
                 map.serialize_entry("active", active)?;
             }

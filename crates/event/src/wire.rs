@@ -144,8 +144,9 @@ fn to_pb_body(body: &Body) -> Option<pb::event::Body> {
             user_id: user_id.to_string(),
             reason: reason.as_str().to_owned(),
         }),
-        Body::AccountChanged { user_id, active } => {
-            To::AccountChanged(pb::AccountChanged { user_id: user_id.to_string(), active: *active })
+        Body::AccountChanged { user_id, active, change } => {
+            let (user_id, active, change) = (user_id.to_string(), *active, *change);
+            To::AccountChanged(pb::AccountChanged { user_id, active, change })
         }
         Body::Unknown(_) => return None,
     })
@@ -178,7 +179,9 @@ fn from_pb_body(body: pb::event::Body) -> Option<Body> {
             user_id: e.user_id.parse().ok()?,
             reason: EndReason::from_word(&e.reason)?,
         },
-        From::AccountChanged(e) => Body::AccountChanged { user_id: e.user_id.parse().ok()?, active: e.active },
+        From::AccountChanged(e) => {
+            Body::AccountChanged { user_id: e.user_id.parse().ok()?, active: e.active, change: e.change }
+        }
     })
 }
 
@@ -238,7 +241,11 @@ mod tests {
                 user_id: UserId::from(id),
                 reason
             }),
-            (id, any::<bool>()).prop_map(|(id, active)| Body::AccountChanged { user_id: UserId::from(id), active }),
+            (id, any::<bool>(), any::<u64>()).prop_map(|(id, active, change)| Body::AccountChanged {
+                user_id: UserId::from(id),
+                active,
+                change
+            }),
         ]
     }
 

@@ -35,8 +35,6 @@ pub struct Limits {
     pub messages_per_minute: u32,
     /// Bytes of one WebSocket frame.
     pub frame_bytes: usize,
-    /// Commands of one user.
-    pub commands_per_minute: u32,
 }
 
 impl Config {
@@ -59,7 +57,6 @@ impl Config {
                     "bytes up to 1048576, 0 for that",
                     |b| *b <= MAX_FRAME,
                 )?,
-                commands_per_minute: env.parse("TURNPIKE_LIMIT_COMMANDS_PER_MINUTE", 60, whole, |_| true)?,
             },
             heartbeat: Duration::from_secs(heartbeat),
             trusted_proxies: proxies(env)?,

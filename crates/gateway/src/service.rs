@@ -52,7 +52,6 @@ pub(crate) struct Parts {
     pub(crate) identity: Identity,
     pub(crate) sockets: Sockets,
     pub(crate) messages: PerMinute,
-    pub(crate) commands: PerMinute,
     pub(crate) auth: Transport,
     pub(crate) vehicles: Transport,
 }
@@ -109,7 +108,6 @@ impl Service {
             identity: Identity::new(verifier, deps.auth.clone(), process.clock.clone(), &config.allowed_origins),
             sockets,
             messages: PerMinute::new(process, config.limits.messages_per_minute),
-            commands: PerMinute::new(process, config.limits.commands_per_minute),
             auth: deps.auth,
             vehicles: deps.vehicles,
             config,

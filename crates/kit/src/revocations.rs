@@ -16,8 +16,13 @@ use turnpike_token::{Claims, LIFETIME};
 
 use crate::{Death, Process, Refusal, Transport};
 
-/// What ended within the life of an access token: told by events as it happens, and by auth's own record at the start, after
-/// a loss of the bus, and every now and then.
+/// The sessions that ended, and the accounts that became inactive, within the life of an access token. Events on the topic
+/// `sessions` keep the list current; auth's own list is read at the start, after an outage of the bus, and every 15 seconds.
+///
+/// Until auth has answered once, nobody can tell which sessions ended, and every token is refused as
+/// [`Refusal::Unavailable`]. Later, while auth cannot be reached, the known list stays in use. It can lack a session only if the
+/// event of its end was lost with the bus as well, and then for at most the life of the session's last access token (15 minutes):
+/// without auth nobody gets a new one.
 #[derive(Clone)]
 pub struct Revocations(Arc<Inner>);
 
@@ -28,8 +33,12 @@ struct Inner {
 
 #[derive(Default)]
 struct Ended {
+    /// Auth has answered: who is not listed here goes on.
+    known: bool,
     sessions: HashMap<SessionId, Timestamp>,
     inactive: HashMap<UserId, Timestamp>,
+    /// The number of the last change of an account, and when it happened: an event with a lower number is late.
+    changes: HashMap<UserId, (u64, Timestamp)>,
 }
 
 /// Somebody's access has just ended; open sockets are to be closed.
@@ -47,16 +56,20 @@ const RECHECK: Duration = Duration::from_secs(15);
 /// While auth does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// What readiness says until auth's first answer.
+const UNKNOWN: &str = "auth has not answered yet, so the ended sessions are not known; every token is refused";
+
 impl Revocations {
-    /// Follows the bus and asks auth. The process is not ready before auth's first answer; that it is away later is for
-    /// those to say who need it then.
+    /// Follows the bus and asks auth, again each second until it answers. The process is not ready before auth's first answer.
+    /// A later outage of auth is reported by the calls that need it.
     pub fn watch(process: &Process, bus: &Bus, auth: Transport) -> Self {
         let revocations = Self(Arc::new(Inner { ended: RwLock::default(), news: broadcast::Sender::new(4096) }));
         let (watched, process_) = (revocations.clone(), process.clone());
         let mut follower = bus.follow(Topic::Sessions, From::Live);
         let component = process.health.component("auth");
+        component.down(UNKNOWN);
         process.tasks.spawn("revocations", Death::Fatal, async move {
-            let (mut ask_at, mut reached) = (tokio::time::Instant::now(), false);
+            let mut ask_at = tokio::time::Instant::now();
             loop {
                 tokio::select! {
                     () = process_.tasks.stopping().cancelled() => return,
@@ -68,13 +81,8 @@ impl Revocations {
                     },
                     () = tokio::time::sleep_until(ask_at) => {
                         let answered = watched.ask(&auth, process_.clock.now()).await;
-                        match answered {
-                            true => {
-                                reached = true;
-                                component.up();
-                            }
-                            false if !reached => component.down("auth has not answered yet"),
-                            false => {}
+                        if answered {
+                            component.up();
                         }
                         ask_at = tokio::time::Instant::now() + if answered { RECHECK } else { RETRY };
                     }
@@ -84,15 +92,17 @@ impl Revocations {
         revocations
     }
 
-    /// Whether the bearer's session goes on.
+    /// Whether the bearer's session goes on. [`Refusal::Unavailable`] until auth has answered.
     pub fn check(&self, claims: &Claims) -> Result<(), Refusal> {
         let ended = self.0.ended.read().expect("no panic while it is held");
         if ended.inactive.contains_key(&claims.user_id) {
             Err(Refusal::Inactive)
         } else if ended.sessions.contains_key(&claims.session_id) {
             Err(Refusal::SessionEnded)
-        } else {
+        } else if ended.known {
             Ok(())
+        } else {
+            Err(Refusal::Unavailable)
         }
     }
 
@@ -108,13 +118,16 @@ impl Revocations {
                 ended.sessions.insert(session_id, at);
                 Revoked::Session(session_id, reason)
             }
-            Body::AccountChanged { user_id, active: false } => {
+            Body::AccountChanged { user_id, active, change } => {
+                if ended.is_late(user_id, change, at) {
+                    return;
+                }
+                if active {
+                    ended.inactive.remove(&user_id);
+                    return;
+                }
                 ended.inactive.insert(user_id, at);
                 Revoked::User(user_id)
-            }
-            Body::AccountChanged { user_id, active: true } => {
-                ended.inactive.remove(&user_id);
-                return;
             }
             _ => return, // a newer auth says more than this build knows
         };
@@ -123,8 +136,9 @@ impl Revocations {
         let _ = self.0.news.send(news);
     }
 
-    /// Takes over auth's record; says whether auth answered.
+    /// Takes over auth's list; returns whether auth answered.
     async fn ask(&self, auth: &Transport, now: Timestamp) -> bool {
+        self.0.ended.write().expect("no panic while it is held").forget(now);
         let mut client = pb::auth_service_client::AuthServiceClient::new(auth.clone().deadline(Duration::from_secs(2)));
         let record = match client.list_revocations(pb::ListRevocationsRequest {}).await {
             Ok(answer) => answer.into_inner().revocations,
@@ -152,12 +166,32 @@ impl Revocations {
             }
         }
         ended.inactive = inactive;
-        // Later than this no token of theirs is valid.
-        ended.sessions.retain(|_, at| now.duration_since(*at).unsigned_abs() <= LIFETIME + RECHECK);
+        ended.known = true;
         drop(ended);
         for revoked in news {
             let _ = self.0.news.send(revoked);
         }
         true
+    }
+}
+
+impl Ended {
+    /// Whether a later change of the account is known already. Notes the change if it is not late.
+    fn is_late(&mut self, user: UserId, change: u64, at: Timestamp) -> bool {
+        if change == 0 {
+            return false; // from a producer that does not number them
+        }
+        let late = self.changes.get(&user).is_some_and(|(last, _)| change <= *last);
+        if !late {
+            self.changes.insert(user, (change, at));
+        }
+        late
+    }
+
+    /// Forgets what is so old that no token of it is valid any more.
+    fn forget(&mut self, now: Timestamp) {
+        let matters = |at: &Timestamp| now.duration_since(*at).unsigned_abs() <= LIFETIME + RECHECK;
+        self.sessions.retain(|_, at| matters(at));
+        self.changes.retain(|_, (_, at)| matters(at));
     }
 }

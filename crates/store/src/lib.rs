@@ -2,6 +2,7 @@
 
 mod error;
 pub mod idempotency;
+pub mod limits;
 mod open;
 mod rows;
 mod serve;
@@ -59,6 +60,15 @@ impl Store {
         match self.backend {
             Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
             Backend::Postgres => self.pool.begin().await,
+        }
+    }
+
+    /// At the end of a subquery that selects rows to be removed: rows that other transactions have locked are left out. A removal
+    /// of several rows and a transaction that locks some of them then never wait for each other.
+    pub fn skip_locked(&self) -> &'static str {
+        match self.backend {
+            Backend::Sqlite => "", // has one writer
+            Backend::Postgres => " FOR UPDATE SKIP LOCKED",
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
 use turnpike_event::{CommandId, Offset, UserId, VehicleId};
-use turnpike_store::{Store, from_micros, idempotency::Key};
+use turnpike_store::{Store, from_micros, idempotency::Key, limits::Limit};
 
 use crate::{
     catalogue::Request,
@@ -101,6 +101,9 @@ pub enum SubmitError {
     /// The key stands for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// The user has sent too many commands within a minute. The next one is accepted after this time.
+    #[error("too many commands")]
+    TooMany(Duration),
     /// The database.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -112,9 +115,10 @@ pub const COLUMNS: &str = "c.id, c.user_id, c.vehicle_id, c.name, c.params, c.ef
 /// What its conductor needs besides; `vehicles v`.
 pub const OPEN_COLUMNS: &str = "c.accept_by, c.run_by, c.instance_id, c.epoch, c.reached, c.fence, v.vin, v.connector";
 
-/// Stores a command, to be conducted by this instance.
-pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitted, SubmitError> {
-    submit::submit(store, new.clone(), now).await
+/// Stores a command, to be conducted by this instance. A repeated request, and one that is refused, does not count against the
+/// limit.
+pub async fn submit(store: &Store, new: &New, limit: Option<Limit>, now: Timestamp) -> Result<Submitted, SubmitError> {
+    submit::submit(store, new.clone(), limit, now).await
 }
 
 /// One command.

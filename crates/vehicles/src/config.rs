@@ -17,6 +17,8 @@ pub struct Config {
     pub auth_url: String,
     /// `TURNPIKE_COMMAND_RETENTION_DAYS`: how long an ended command and its events are kept; `None` for ever.
     pub command_retention: Option<Duration>,
+    /// `TURNPIKE_LIMIT_COMMANDS_PER_MINUTE`: of one user, at all instances together; 0 means no limit.
+    pub commands_per_minute: u32,
     /// The bus.
     pub bus: BusConfig,
 }
@@ -35,6 +37,12 @@ impl Config {
             connectors: connectors(env)?,
             auth_url: env.get("TURNPIKE_AUTH_URL")?.unwrap_or("http://127.0.0.1:50051").to_owned(),
             command_retention: command_retention(env)?,
+            commands_per_minute: env.parse(
+                "TURNPIKE_LIMIT_COMMANDS_PER_MINUTE",
+                60,
+                "a whole number, 0 for no limit",
+                |_| true,
+            )?,
             bus: BusConfig::new(env)?,
         })
     }

@@ -1,11 +1,11 @@
-//! Removing what has been kept for long enough: ended commands with their events, and idempotency keys.
+//! Removing what has been kept for long enough: ended commands with their events, idempotency keys, and limits that are over.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row};
 use turnpike_kit::Process;
-use turnpike_store::{Store, Write, idempotency, micros, rows};
+use turnpike_store::{Store, Write, idempotency, limits, micros, rows};
 
 /// How often the sweeps look.
 const EVERY: Duration = Duration::from_secs(600);
@@ -20,6 +20,11 @@ pub fn sweep(process: &Process, store: &Store, kept: Option<Duration>) {
     turnpike_store::sweep(process, "idempotency keys of commands", EVERY, move |now| {
         let store = keys.clone();
         async move { idempotency::forget(&store, now).await }
+    });
+    let counters = store.clone();
+    turnpike_store::sweep(process, "limits of commands", EVERY, move |now| {
+        let store = counters.clone();
+        async move { limits::sweep(&store, now).await }
     });
     let Some(kept) = kept else { return };
     let commands = store.clone();

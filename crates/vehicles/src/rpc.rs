@@ -8,7 +8,10 @@ use turnpike_event::{Body, CommandState, ConnectionStatus, Event, Offset};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Access, Caller, Policy, caller};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_server::VehicleService};
-use turnpike_store::idempotency::{self, Key};
+use turnpike_store::{
+    idempotency::{self, Key},
+    limits::Limit,
+};
 use turnpike_token::Role;
 
 use crate::{
@@ -39,6 +42,8 @@ const MAX_PARAMS_BYTES: usize = 16 << 10;
 
 pub(crate) struct Rpc {
     pub(crate) conductor: Conductor,
+    /// Of the commands of one user.
+    pub(crate) limit: Option<Limit>,
 }
 
 impl Rpc {
@@ -100,7 +105,7 @@ impl VehicleService for Rpc {
         self.conductor.can_begin()?;
         let now = self.conductor.clock.now();
         let (mut command, replayed) =
-            match commands::submit(&self.conductor.store, &new, now).await.map_err(Fault::from)? {
+            match commands::submit(&self.conductor.store, &new, self.limit, now).await.map_err(Fault::from)? {
                 Submitted::New(open) => {
                     let command = open.command.clone();
                     self.conductor.begin(*open);
@@ -267,6 +272,9 @@ impl From<SubmitError> for Fault {
             )
             .code_is("BUSY"),
             SubmitError::KeyReused => idempotency::reused(),
+            SubmitError::TooMany(after) => {
+                Self::new(Kind::RateLimited, "Too many commands within a minute").retry_after(after)
+            }
             SubmitError::Database(error) => turnpike_store::fault(error),
         }
     }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use turnpike_bus::Bus;
 use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
 use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
-use turnpike_store::{Migrations, Store};
+use turnpike_store::{Migrations, Store, limits::Limit};
 
 use crate::{
     Config, conductor::Conductor, fleet::Fleet, leases, outbox, progress::Progress, registry, renewal::Leases,
@@ -68,8 +68,9 @@ impl Service {
         conductor.leases.renew(process, &store);
         take_over(process, conductor.clone());
         retention::sweep(process, &store, config.command_retention);
+        let limit = Limit::per_minute(config.commands_per_minute);
         let mut services = RoutesBuilder::default();
-        services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor }));
+        services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor, limit }));
         Ok(Self { routes: grpc::behind_door(process, services, rpc::POLICY, deps.verifier) })
     }
 

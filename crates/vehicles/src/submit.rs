@@ -1,11 +1,19 @@
 //! Submitting commands. Those that are submitted at the same time are inserted together.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Error, Row};
 use turnpike_event::CommandId;
-use turnpike_store::{Store, Write, idempotency::Known, micros, rows};
+use turnpike_store::{
+    Store, Write,
+    idempotency::Known,
+    limits::{Limit, Taken},
+    micros, rows,
+};
 
 use crate::{
     commands::{ACCEPT, COLUMNS, Command, New, Open, SubmitError, Submitted, command},
@@ -14,14 +22,15 @@ use crate::{
 };
 
 /// Stores a command, to be conducted by this instance.
-pub async fn submit(store: &Store, new: New, now: Timestamp) -> Result<Submitted, SubmitError> {
+pub async fn submit(store: &Store, new: New, limit: Option<Limit>, now: Timestamp) -> Result<Submitted, SubmitError> {
     let params = serde_json::Value::Object(new.request.params.clone()).to_string();
-    let submission = Submission { id: CommandId::new(now), new, params, now };
+    let submission = Submission { id: CommandId::new(now), new, params, limit, now };
     match store.write(submission).await? {
         Outcome::Submitted(submitted) => Ok(submitted),
         Outcome::UnknownVehicle => Err(SubmitError::UnknownVehicle),
         Outcome::Busy => Err(SubmitError::Busy),
         Outcome::KeyReused => Err(SubmitError::KeyReused),
+        Outcome::TooMany(after) => Err(SubmitError::TooMany(after)),
     }
 }
 
@@ -29,6 +38,8 @@ struct Submission {
     id: CommandId,
     new: New,
     params: String,
+    /// Of the commands of one user; the same for all of a batch.
+    limit: Option<Limit>,
     now: Timestamp,
 }
 
@@ -38,6 +49,8 @@ enum Outcome {
     UnknownVehicle,
     Busy,
     KeyReused,
+    /// The next one is accepted after this time.
+    TooMany(Duration),
 }
 
 /// VIN and connector of a vehicle, by its id.
@@ -55,8 +68,14 @@ impl Write for Submission {
                 None => Known::New,
             });
         }
-        let new = |(submission, known): (_, &Known)| (*known == Known::New).then_some(submission);
-        let inserted = insert(writes.iter().zip(&known).filter_map(new), &vehicles, on).await?;
+        let possible = |(submission, known): &(&Self, &Known)| {
+            **known == Known::New && vehicles.contains_key(&submission.new.vehicle_id.to_string())
+        };
+        let possible: Vec<&Self> =
+            writes.iter().zip(&known).filter(possible).map(|(submission, _)| submission).collect();
+        let limited = limited(&possible, on).await?;
+        let within = |submission: &&Self| !limited.contains_key(&submission.id);
+        let inserted = insert(possible.into_iter().filter(within), on).await?;
         let mut outcomes = Vec::with_capacity(writes.len());
         for (submission, known) in writes.iter().zip(known) {
             outcomes.push(match (known, vehicles.get(&submission.new.vehicle_id.to_string())) {
@@ -66,11 +85,20 @@ impl Write for Submission {
                     Outcome::Submitted(Submitted::New(Box::new(submission.open(vehicle))))
                 }
                 (Known::New, vehicle) => {
-                    // A refused request does not use its key up.
+                    // A refused request uses up neither its key nor its user's limit.
                     if let Some(key) = &submission.new.key {
                         key.give_back(on).await?;
                     }
-                    if vehicle.is_some() { Outcome::Busy } else { Outcome::UnknownVehicle }
+                    match (vehicle, limited.get(&submission.id)) {
+                        (None, _) => Outcome::UnknownVehicle,
+                        (Some(_), Some(after)) => Outcome::TooMany(*after),
+                        (Some(_), None) => {
+                            if let Some(limit) = submission.limit {
+                                limit.give_back(on, &submission.counter()).await?;
+                            }
+                            Outcome::Busy
+                        }
+                    }
                 }
             });
         }
@@ -89,15 +117,27 @@ async fn vehicles(writes: &[Submission], on: &mut AnyConnection) -> Result<Vehic
     rows.iter().map(|row| Ok((row.try_get("id")?, (row.try_get("vin")?, row.try_get("connector")?)))).collect()
 }
 
-/// Inserts the commands whose vehicle is known. Gives the ids of those for which there was room: the one conflict there can be is
-/// the partial index over unsafe commands.
+/// Counts commands against the limits of their users. Gives those that are beyond, with the time to wait.
+async fn limited(submissions: &[&Submission], on: &mut AnyConnection) -> Result<HashMap<CommandId, Duration>, Error> {
+    let Some((limit, now)) = submissions.last().and_then(|last| Some((last.limit?, last.now))) else {
+        return Ok(HashMap::new());
+    };
+    let counters: Vec<_> = submissions.iter().map(|submission| submission.counter()).collect();
+    let taken = limit.take_each(on, &counters, now).await?;
+    let beyond = submissions.iter().zip(taken).filter_map(|(submission, taken)| match taken {
+        Taken::Yes => None,
+        Taken::NotFor(after) => Some((submission.id, after)),
+    });
+    Ok(beyond.collect())
+}
+
+/// Inserts commands. Gives the ids of those for which there was room: the one conflict there can be is the partial index over
+/// unsafe commands.
 async fn insert(
     submissions: impl Iterator<Item = &Submission>,
-    vehicles: &Vehicles,
     on: &mut AnyConnection,
 ) -> Result<HashSet<String>, Error> {
-    let submissions: Vec<_> =
-        submissions.filter(|submission| vehicles.contains_key(&submission.new.vehicle_id.to_string())).collect();
+    let submissions: Vec<_> = submissions.collect();
     if submissions.is_empty() {
         return Ok(HashSet::new());
     }
@@ -109,7 +149,7 @@ async fn insert(
     );
     let mut insert = sqlx::query(sqlx::AssertSqlSafe(sql));
     for submission in submissions {
-        let Submission { id, new, params, now } = submission;
+        let Submission { id, new, params, now, .. } = submission;
         insert = insert
             .bind(id.to_string())
             .bind(new.user_id.to_string())
@@ -140,17 +180,22 @@ async fn before(id: &str, on: &mut AnyConnection) -> Result<Outcome, Error> {
 }
 
 impl Submission {
+    /// The key under which the commands of its user are counted.
+    fn counter(&self) -> String {
+        format!("commands {}", self.new.user_id)
+    }
+
     fn accept_by(&self) -> Timestamp {
         self.run_by().min(self.now + ACCEPT)
     }
 
     fn run_by(&self) -> Timestamp {
-        self.now + std::time::Duration::from_secs(self.new.timeout_seconds.into())
+        self.now + Duration::from_secs(self.new.timeout_seconds.into())
     }
 
     /// The command as it has just been stored.
     fn open(&self, (vin, connector): &(String, String)) -> Open {
-        let Self { id, new, params, now } = self;
+        let Self { id, new, params, now, .. } = self;
         Open {
             command: Command {
                 id: *id,

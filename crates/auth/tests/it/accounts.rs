@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::task::JoinSet;
 use tonic::Code;
-use turnpike_event::{Body, EndReason};
+use turnpike_event::{Body, EndReason, UserId};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::Database;
@@ -177,7 +177,7 @@ async fn a_deactivation_ends_everything_and_is_told(database: Database) {
     let (session, ticket) = (them.session_id().await, them.ticket().await.expect("a ticket"));
     let mut ear = house.listen().await;
     admin.set_active(&ada, false).await.expect("switched off");
-    assert_eq!(ear.hear().await, Body::AccountChanged { user_id: them.user_id(), active: false });
+    assert_eq!(account_changed(&ear.hear().await), Some((them.user_id(), false)));
     assert_eq!(ear.hear_end(session).await, EndReason::AccountInactive);
     let told = house.revocations().await;
     assert!(told.iter().any(|one| one.inactive_user_id == ada.id && one.session_id.is_empty()));
@@ -192,7 +192,7 @@ async fn a_deactivation_ends_everything_and_is_told(database: Database) {
         assert_eq!(answer.expect_err("nothing works").code(), Code::Unauthenticated);
     }
     admin.set_active(&ada, true).await.expect("switched on");
-    assert_eq!(ear.hear().await, Body::AccountChanged { user_id: them.user_id(), active: true });
+    assert_eq!(account_changed(&ear.hear().await), Some((them.user_id(), true)));
     assert!(!house.revocations().await.iter().any(|one| one.inactive_user_id == ada.id));
     refused(them.me().await, Code::Unauthenticated, "SESSION_ENDED");
     house.enter("ada").await;
@@ -300,4 +300,11 @@ async fn a_role_that_is_none_is_refused(database: Database) {
         admin.update(change).await.expect("blank is the username"),
         pb::User { display_name: "ada".to_owned(), ..ada }
     );
+}
+
+fn account_changed(body: &Body) -> Option<(UserId, bool)> {
+    match body {
+        Body::AccountChanged { user_id, active, change: 1.. } => Some((*user_id, *active)),
+        _ => None,
+    }
 }

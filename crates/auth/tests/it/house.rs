@@ -96,6 +96,12 @@ impl House {
         begin(&self.plan, &self.url, self.data.path().to_owned(), self.clock.clone()).await.expect("a second instance")
     }
 
+    /// Another instance on the same database and directory, with its own connection to the bus.
+    pub(crate) async fn second_instance_on(&self, bus: Bus) -> (Process, Service) {
+        let plan = Plan { variables: self.plan.variables.clone(), bus };
+        begin(&plan, &self.url, self.data.path().to_owned(), self.clock.clone()).await.expect("a second instance")
+    }
+
     pub(crate) fn bus(&self) -> &Bus {
         &self.plan.bus
     }
@@ -115,13 +121,16 @@ impl House {
     }
 
     pub(crate) async fn sign_in(&self, identifier: &str, password: &str) -> Result<pb::LoginResponse, Status> {
-        let request = pb::LoginRequest {
-            identifier: identifier.to_owned(),
-            password: password.to_owned(),
-            client_ip: "192.0.2.7".to_owned(),
-            user_agent: "a test".to_owned(),
-        };
-        self.client().login(request).await.map(tonic::Response::into_inner)
+        self.sign_in_from("192.0.2.7", identifier, password).await
+    }
+
+    pub(crate) async fn sign_in_from(
+        &self,
+        address: &str,
+        identifier: &str,
+        password: &str,
+    ) -> Result<pb::LoginResponse, Status> {
+        self.client().login(login_request(address, identifier, password)).await.map(tonic::Response::into_inner)
     }
 
     /// A session of the first admin.
@@ -310,6 +319,15 @@ impl Ear {
                 return reason;
             }
         }
+    }
+}
+
+pub(crate) fn login_request(address: &str, identifier: &str, password: &str) -> pb::LoginRequest {
+    pb::LoginRequest {
+        identifier: identifier.to_owned(),
+        password: password.to_owned(),
+        client_ip: address.to_owned(),
+        user_agent: "a test".to_owned(),
     }
 }
 

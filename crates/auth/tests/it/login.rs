@@ -9,7 +9,7 @@ use turnpike_fault::Fault;
 use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::Database;
 
-use crate::house::{House, OTHER_PASSWORD, PASSWORD, Plan, refused};
+use crate::house::{House, OTHER_PASSWORD, PASSWORD, refused};
 
 turnpike_testkit::on_both!(
     a_name_or_an_address_in_any_case,
@@ -152,7 +152,7 @@ async fn a_crowd_is_answered_or_sent_away(database: Database) {
         });
     }
     // Meanwhile: tokens are judged (a ListSessions asks the database, too) without waiting for hashes.
-    let mut slowest_check = Duration::ZERO;
+    let mut checks = Vec::new();
     let (mut entered, mut refused, mut sent_away) = (0, 0, 0);
     let mut slowest = Duration::ZERO;
     while entered + refused + sent_away < 200 {
@@ -173,13 +173,16 @@ async fn a_crowd_is_answered_or_sent_away(database: Database) {
             () = tokio::time::sleep(Duration::from_millis(20)) => {
                 let began = Instant::now();
                 admin.me().await.expect("a token is a token");
-                slowest_check = slowest_check.max(began.elapsed());
+                checks.push(began.elapsed());
             }
         }
     }
     assert!(entered > 0 && refused > 0, "some are let in and some refused whatever the crowd");
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
-    assert!(slowest_check < Duration::from_secs(1), "{slowest_check:?}");
+    // The median: on a busy machine a single one may wait for a processor.
+    checks.sort();
+    let usual = checks.get(checks.len() / 2).copied().unwrap_or_default();
+    assert!(usual < Duration::from_millis(500), "{usual:?} of {checks:?}");
     house.admin().await; // and when the crowd has gone, it works as before
 }
 
@@ -210,50 +213,4 @@ async fn a_password_that_changes_while_it_is_checked_begins_no_session(database:
         }
         house.sign_in(&ada.username, OTHER_PASSWORD).await.expect("the new one works");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn five_failures_a_minute_for_an_account_from_an_address() {
-    let database = Database::sqlite();
-    let plan = Plan::default().with("TURNPIKE_LIMIT_LOGINS_PER_MINUTE", "5");
-    let house = plan.start(&database).await.expect("a service");
-    house.create("ada", pb::Role::User).await;
-    for _ in 0..20 {
-        house.enter("ada").await; // who knows the password may come as often as he likes
-    }
-    for _ in 0..5 {
-        refused(house.sign_in("ada", "wrong").await, Code::Unauthenticated, "INVALID_CREDENTIALS");
-    }
-    for same in ["ada", "ADA", " ada", "ada@example.com"] {
-        let status = house.sign_in(same, PASSWORD).await.expect_err("too many");
-        let fault = Fault::from(&status);
-        assert_eq!((status.code(), fault.code()), (Code::ResourceExhausted, "RATE_LIMITED"));
-        let wait = fault.retry_in().expect("when to come back");
-        assert!((1..=60).contains(&wait.as_secs()), "{wait:?}");
-    }
-    house.enter("admin").await; // another account from the same address
-    house.pass(12);
-    house.enter("ada").await; // one more each twelve seconds
-    let elsewhere = pb::LoginRequest {
-        identifier: "ada".to_owned(),
-        password: "wrong".to_owned(),
-        client_ip: "198.51.100.1".to_owned(),
-        user_agent: String::new(),
-    };
-    refused(house.client().login(elsewhere).await, Code::Unauthenticated, "INVALID_CREDENTIALS");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stolen_token_is_no_way_to_guess_the_password() {
-    let database = Database::sqlite();
-    let plan = Plan::default().with("TURNPIKE_LIMIT_LOGINS_PER_MINUTE", "5");
-    let house = plan.start(&database).await.expect("a service");
-    let stolen = house.admin().await;
-    for _ in 0..5 {
-        let guess = stolen.change_password("a guess", OTHER_PASSWORD).await;
-        refused(guess, Code::InvalidArgument, "INVALID_PASSWORD");
-    }
-    let right = stolen.change_password(PASSWORD, OTHER_PASSWORD).await;
-    refused(right, Code::ResourceExhausted, "RATE_LIMITED");
-    house.admin().await; // who knows the password is not kept out
 }

@@ -6,6 +6,7 @@ mod loss;
 mod openapi;
 mod reading;
 mod refusals;
+mod revoked;
 mod road;
 mod socket;
 mod start;

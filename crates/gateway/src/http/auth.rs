@@ -299,7 +299,8 @@ pub(super) struct Ticket {
 }
 
 /// A single-use credential for opening a WebSocket, so that no token stands in a URL.
-#[utoipa::path(post, path = "/api/auth/tickets", tag = "auth", responses((status = 201, body = Ticket)))]
+#[utoipa::path(post, path = "/api/auth/tickets", tag = "auth",
+    responses((status = 201, body = Ticket), (status = 429, body = ProblemBody)))]
 pub(super) async fn ticket(
     State(app): State<App>,
     SignedIn(caller): SignedIn,

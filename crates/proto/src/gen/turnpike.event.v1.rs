@@ -169,4 +169,8 @@ pub struct AccountChanged {
     pub user_id: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub active: bool,
+    /// A later change of the same account has a higher number. An event that is repeated or arrives late, after one with a higher
+    /// number, is passed over. 0 if the producer does not number them.
+    #[prost(uint64, tag = "3")]
+    pub change: u64,
 }

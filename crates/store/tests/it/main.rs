@@ -3,6 +3,7 @@
 mod away;
 mod bounds;
 mod group;
+mod limits;
 mod opening;
 mod writing;
 

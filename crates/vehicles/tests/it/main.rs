@@ -9,6 +9,7 @@ mod connectors;
 mod deadlines;
 mod idempotency;
 mod life;
+mod limits;
 mod lists;
 mod one_at_a_time;
 mod outages;

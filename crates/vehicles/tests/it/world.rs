@@ -27,6 +27,8 @@ pub struct World {
     pub script: Script,
     connector: Transport,
     key: SigningKey,
+    /// Commands of one user a minute; 0 means no limit.
+    limit: u32,
     // Last: services let go of it first.
     database: Database,
 }
@@ -48,12 +50,17 @@ impl World {
         let script = Script::new(bus.clone(), clock.clone());
         let connector = script.transport();
         let key = SigningKey::from_secret(&SecretBox::new(Box::new([7; 32])));
-        Self { bus, clock, hand, script, connector, key, database }
+        Self { bus, clock, hand, script, connector, key, limit: 0, database }
     }
 
     /// Another connector than the scripted one.
     pub fn with_connector(self, connector: Transport) -> Self {
         Self { connector, ..self }
+    }
+
+    /// With a limit for the commands of one user.
+    pub fn with_limit(self, limit: u32) -> Self {
+        Self { limit, ..self }
     }
 
     /// Starts a service, and waits until it sees the fleet.
@@ -78,7 +85,12 @@ impl World {
     pub async fn start_on(&self, connector: Transport) -> Instance {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let env = Environment::new([("TURNPIKE_VEHICLES_DATABASE_URL", self.database.url())]).expect("a known name");
+        let limit = self.limit.to_string();
+        let variables = [
+            ("TURNPIKE_VEHICLES_DATABASE_URL", self.database.url()),
+            ("TURNPIKE_LIMIT_COMMANDS_PER_MINUTE", limit.as_str()),
+        ];
+        let env = Environment::new(variables).expect("known names");
         let process = Process::new(env.clone(), self.clock.clone()).expect("a process");
         let deps = Deps {
             bus: self.bus.clone(),

@@ -1,0 +1,70 @@
+//! A service that verifies tokens, before and after auth has told it which sessions ended.
+
+use turnpike_event::EndReason;
+use turnpike_kit::{Environment, Outbound, Process, Refusal, Revocations, Transport, Verifier, grpc};
+use turnpike_testkit::{Database, Wire, eventually};
+
+use crate::house::{House, In};
+
+turnpike_testkit::on_both!(no_token_is_accepted_before_the_ended_sessions_are_known);
+
+/// A process that was just started: the keys can be had, and the ended sessions only over a wire of its own.
+struct Started {
+    house: House,
+    process: Process,
+    wire: Wire,
+    verifier: Verifier,
+}
+
+impl Started {
+    async fn new(house: House) -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        grpc::serve(&house.process, listener, house.service.routes());
+        let wire = Wire::to(&format!("http://{address}")).await;
+        wire.cut();
+        let auth = Transport::direct(house.service.routes());
+        let late = Transport::connect(wire.url(), &Outbound::default()).expect("a URL");
+        let none: [(&str, &str); 0] = [];
+        let process = Process::new(Environment::new(none).expect("nothing"), house.clock.clone()).expect("a process");
+        let revocations = Revocations::watch(&process, house.bus(), late);
+        let verifier = Verifier::remote(auth, revocations);
+        Self { house, process, wire, verifier }
+    }
+
+    async fn verify(&self, who: &In) -> Result<(), Refusal> {
+        self.verifier.verify(who.access.expose(), self.house.clock.now()).await.map(|_| ())
+    }
+}
+
+async fn no_token_is_accepted_before_the_ended_sessions_are_known(database: Database) {
+    let house = House::new(&database).await;
+    let (ended, open, later) = (house.admin().await, house.admin().await, house.admin().await);
+    let later_id = later.session_id().await;
+    ended.log_out().await;
+    let started = Started::new(house).await;
+    assert_eq!(started.verify(&ended).await, Err(Refusal::Unavailable));
+    assert_eq!(started.verify(&open).await, Err(Refusal::Unavailable), "nobody can tell them apart yet");
+    eventually("readiness to name what is missing", 10, || async {
+        let missing = started.process.health.missing();
+        missing.get("auth").is_some_and(|why| why.contains("ended sessions")).then_some(())
+    })
+    .await;
+
+    started.wire.mend();
+    started.process.health.ready().await;
+    assert_eq!(started.verify(&ended).await, Err(Refusal::SessionEnded));
+    assert_eq!(started.verify(&open).await, Ok(()));
+
+    // Later the list stays in use while auth cannot be reached, and the topic keeps it current.
+    started.wire.cut();
+    let mut ear = started.house.listen().await;
+    later.log_out().await;
+    assert_eq!(ear.hear_end(later_id).await, EndReason::Logout);
+    eventually("the end of a session to be heard", 10, || async {
+        (started.verify(&later).await == Err(Refusal::SessionEnded)).then_some(())
+    })
+    .await;
+    assert_eq!(started.verify(&ended).await, Err(Refusal::SessionEnded));
+    assert_eq!(started.verify(&open).await, Ok(()));
+}
