@@ -206,6 +206,14 @@ impl Bus {
         }
     }
 
+    /// Events that a follower has read were lost by the backend: their offsets must not be used again.
+    pub(crate) async fn mark_lost(&self, topic: &Topic, epoch: u64) -> Result<(), Unavailable> {
+        match &self.0.backend {
+            Backend::Memory(_) => Ok(()), // loses nothing
+            Backend::Redis(redis) => redis.mark_lost(BOUND, topic, epoch).await,
+        }
+    }
+
     pub(crate) async fn turn_to_read(&self) -> Option<SemaphorePermit<'_>> {
         // An error would mean that the semaphore is closed, which nobody does.
         self.0.reads.acquire().await.ok()
