@@ -2,7 +2,7 @@
 --
 -- KEYS  the topic's stream, its head
 -- ARGV  1 the event as field 1 of a record, 2 '1' if it is final, 3 the publish's id, 4 '1' if it may have been sent before,
---       5 retention in ms, 6 the most events to keep, 7 the channel, 8 the run id of this Redis process ('' if unknown),
+--       5 retention after this event in ms, 6 the most events to keep, 7 the channel, 8 the run id of this Redis process ('' if unknown),
 --       9 the head that the publisher has checked ('' if none), 10 '1' if that head is the true one
 -- gives {1, epoch, n} when the event was appended, {0, epoch, n of the final event} when the topic was closed before,
 --       {2, epoch, n of the head} when the publisher must first check whether that head is the true one

@@ -83,7 +83,7 @@ impl Redis {
                         .arg(is_final)
                         .arg(&id)
                         .arg(again)
-                        .arg(self.limits.retention_ms())
+                        .arg(self.limits.retention_ms(is_final))
                         .arg(self.limits.max_events())
                         .arg(&channel)
                         .arg(run);
