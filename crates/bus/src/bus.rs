@@ -28,7 +28,7 @@ struct Inner {
 
 enum Backend {
     Memory(Memory),
-    Redis(Redis),
+    Redis(Box<Redis>),
 }
 
 /// How long a publish or a read may take before it is given up.
@@ -76,6 +76,8 @@ pub(crate) enum Cause {
     NoAnswer(Duration),
     #[error("Redis refused")]
     Redis(#[source] ::redis::RedisError),
+    #[error("the topics of this process have more than {limit} bytes")]
+    Full { limit: u64 },
 }
 
 /// Text that is no Redis URL. It may hold a password, so it is not repeated here.
@@ -90,9 +92,20 @@ pub enum Status {
     Up,
     /// Nothing can be published, or nothing arrives.
     Down {
-        /// Since then.
+        /// When the bus stopped working.
         since: Instant,
+        /// Why.
+        reason: DownReason,
     },
+}
+
+/// Why the bus does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownReason {
+    /// There is no connection to Redis, or Redis does not answer.
+    Unreachable,
+    /// Redis answers and refuses writes: its memory or disk is full, it is a replica, or the user may not write.
+    ReadOnly,
 }
 
 impl Bus {
@@ -109,7 +122,7 @@ impl Bus {
     /// A bus that all processes with the same Redis share. Connects in the background, returns at once, and must be called
     /// within a Tokio runtime. An error means that the URL is malformed.
     pub fn redis(url: &str, limits: Limits) -> Result<Self, InvalidUrl> {
-        Ok(Self::new(Backend::Redis(Redis::open(url, limits)?)))
+        Ok(Self::new(Backend::Redis(Box::new(Redis::open(url, limits)?))))
     }
 
     fn new(backend: Backend) -> Self {
@@ -203,6 +216,14 @@ impl Bus {
         match &self.0.backend {
             Backend::Memory(memory) => memory.join(topic),
             Backend::Redis(redis) => redis.join(topic),
+        }
+    }
+
+    /// Events that a follower has read were lost by the backend: their offsets must not be used again.
+    pub(crate) async fn mark_lost(&self, topic: &Topic, epoch: u64) -> Result<(), Unavailable> {
+        match &self.0.backend {
+            Backend::Memory(_) => Ok(()), // loses nothing
+            Backend::Redis(redis) => redis.mark_lost(BOUND, topic, epoch).await,
         }
     }
 

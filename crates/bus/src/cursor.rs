@@ -11,6 +11,8 @@ use crate::{Delivery, Page, ResetReason, history::Mark};
 #[derive(Debug)]
 pub(crate) struct Cursor {
     place: Place,
+    /// The epoch of which events were lost, until [`Cursor::take_lost`].
+    lost: Option<u64>,
     /// The next time everything that there is has been delivered, that is to be said.
     owes_caught_up: bool,
 }
@@ -21,10 +23,34 @@ enum Place {
     Start,
     /// Behind whatever is the head when history is first read.
     Head,
-    /// Behind an event; marked, if this follower saw it itself.
-    After(Offset, Option<Mark>),
+    /// Behind an event.
+    After(Offset, Known),
     /// What was seen is not what is there now: before the first event that is, and that must be said.
     Elsewhere,
+}
+
+/// What a follower knows about the event at its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Nothing: a client named the offset.
+    Claimed,
+    /// The topic had an event there.
+    Existed,
+    /// Which event it was.
+    Read(Mark),
+}
+
+impl Known {
+    /// Whether a page shows that the topic no longer has this event, in an epoch that goes on. A client may name any offset, so
+    /// an offset that was only claimed proves nothing.
+    fn is_lost(self, at: Offset, page: &Page) -> bool {
+        let is_behind = page.state.is_some_and(|state| state.epoch == at.epoch && state.n < at.n);
+        match self {
+            Self::Claimed => false,
+            Self::Existed => is_behind,
+            Self::Read(mark) => is_behind || page.before.is_some_and(|there| there != mark),
+        }
+    }
 }
 
 /// What to do next.
@@ -40,15 +66,32 @@ pub(crate) enum Next {
 
 impl Cursor {
     pub(crate) const fn start() -> Self {
-        Self { place: Place::Start, owes_caught_up: true }
+        Self::at(Place::Start)
     }
 
     pub(crate) const fn head() -> Self {
-        Self { place: Place::Head, owes_caught_up: true }
+        Self::at(Place::Head)
     }
 
     pub(crate) const fn after(offset: Offset) -> Self {
-        Self { place: Place::After(offset, None), owes_caught_up: true }
+        Self::at(Place::After(offset, Known::Claimed))
+    }
+
+    const fn at(place: Place) -> Self {
+        Self { place, lost: None, owes_caught_up: true }
+    }
+
+    /// The newest event that was read.
+    pub(crate) const fn has_read(&self) -> Option<(Offset, Mark)> {
+        match self.place {
+            Place::After(at, Known::Read(mark)) => Some((at, mark)),
+            _ => None,
+        }
+    }
+
+    /// The epoch of which events were lost, if the latest page has shown that.
+    pub(crate) const fn take_lost(&mut self) -> Option<u64> {
+        self.lost.take()
     }
 
     /// Which page to read, of at most `limit` records.
@@ -65,13 +108,20 @@ impl Cursor {
         let head = page.state.map(|state| state.head());
         let gap = match self.place {
             Place::Head => {
-                self.place = head.map_or(Place::Start, |head| Place::After(head, None));
+                self.place = head.map_or(Place::Start, |head| Place::After(head, Known::Existed));
                 None
             }
             Place::Elsewhere => Some(ResetReason::Epoch),
-            Place::After(_, Some(seen)) if page.before.is_some_and(|there| there != seen) => {
-                self.place = Place::Elsewhere;
+            Place::After(at, known) if known.is_lost(at, &page) => {
+                (self.place, self.lost) = (Place::Elsewhere, Some(at.epoch));
                 return Next::Read;
+            }
+            Place::After(at, known) if page.gap.is_none() => {
+                // The page confirms the offset.
+                let known =
+                    if let Known::Read(_) = known { known } else { page.before.map_or(Known::Existed, Known::Read) };
+                self.place = Place::After(at, known);
+                None
             }
             Place::Start | Place::After(..) => page.gap,
         };
@@ -79,10 +129,10 @@ impl Cursor {
             out.push_back(Delivery::Reset { reason, head });
             self.owes_caught_up = true;
             // Where records follow, they say where this is; where a head is without records, it is.
-            self.place = head.map_or(Place::Start, |head| Place::After(head, None));
+            self.place = head.map_or(Place::Start, |head| Place::After(head, Known::Existed));
         }
-        if let Some(last) = page.records.last() {
-            self.place = Place::After(last.offset, page.last);
+        if let (Some(last), Some(mark)) = (page.records.last(), page.last) {
+            self.place = Place::After(last.offset, Known::Read(mark));
         }
         out.extend(page.records.into_iter().map(Delivery::Record));
 
@@ -111,7 +161,7 @@ impl Cursor {
         if record.offset.n <= seen.n {
             return Next::Wait; // seen in the history
         }
-        self.place = Place::After(record.offset, Some(Mark::of(&bytes)));
+        self.place = Place::After(record.offset, Known::Read(Mark::of(&bytes)));
         let is_final = record.is_final;
         out.push_back(Delivery::Record(record));
         if is_final {

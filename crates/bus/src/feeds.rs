@@ -16,6 +16,8 @@ use bytes::Bytes;
 use tokio::sync::{Notify, broadcast};
 use turnpike_event::{Offset, Topic};
 
+use crate::history::Mark;
+
 /// How many signals wait for a slow follower before it is sent to the history. Small, because every followed topic pays for it.
 const BACKLOG: usize = 16;
 
@@ -56,6 +58,8 @@ struct Feed {
     confirmed: AtomicBool,
     /// The head that was told last.
     told: Mutex<Option<Option<Offset>>>,
+    /// The newest event that a follower here has read.
+    read: Mutex<Option<(Offset, Mark)>>,
 }
 
 /// What to ask of the server.
@@ -85,6 +89,7 @@ impl Feeds {
                 signals: broadcast::Sender::new(BACKLOG),
                 confirmed: AtomicBool::new(!self.by_server),
                 told: Mutex::new(None),
+                read: Mutex::new(None),
             }),
         });
         followed.followers += 1;
@@ -127,6 +132,11 @@ impl Feeds {
         if told != Some(head) {
             let _ = feed.signals.send(Signal::Head(head));
         }
+    }
+
+    /// The newest event of a topic that a follower of this process has read.
+    pub(crate) fn read_up_to(&self, topic: &Topic) -> Option<(Offset, Mark)> {
+        *self.feed(topic)?.read.lock().expect("no panic while it is held")
     }
 
     fn feed(&self, topic: &Topic) -> Option<Arc<Feed>> {
@@ -199,6 +209,14 @@ impl Subscription {
     /// Whether history may be read without missing what comes after it. If not, a [`Signal::Look`] says when.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.feed.confirmed.load(Ordering::Acquire)
+    }
+
+    /// The follower has read this event.
+    pub(crate) fn has_read(&self, at: Offset, mark: Mark) {
+        let mut read = self.feed.read.lock().expect("no panic while it is held");
+        if read.is_none_or(|newest| newest.0 < at) {
+            *read = Some((at, mark));
+        }
     }
 
     /// The next signal. Cancel-safe.

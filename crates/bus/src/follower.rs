@@ -124,6 +124,9 @@ impl Follower {
                 },
                 Step::Ended => pending().await,
             };
+            if let (Some((at, mark)), Some(subscription)) = (self.cursor.has_read(), &self.subscription) {
+                subscription.has_read(at, mark);
+            }
             self.proceed(next);
         }
     }
@@ -140,7 +143,8 @@ impl Follower {
             Next::Wait => Step::Listening,
             Next::Read => {
                 let (after, limit) = self.cursor.wants(PAGE);
-                Step::Reading(Box::pin(read(self.bus.clone(), self.topic, after, limit)))
+                let lost = self.cursor.take_lost();
+                Step::Reading(Box::pin(read(self.bus.clone(), self.topic, after, limit, lost)))
             }
             Next::End => {
                 self.subscription = None;
@@ -150,9 +154,15 @@ impl Follower {
     }
 }
 
-async fn read(bus: Bus, topic: Topic, after: Option<Offset>, limit: usize) -> Page {
+/// `lost` is an epoch of which events were lost.
+async fn read(bus: Bus, topic: Topic, after: Option<Offset>, limit: usize, lost: Option<u64>) -> Page {
     // After an outage everybody reads at once: their pages must not fill the memory, nor the publishers' connection.
     let _turn = bus.turn_to_read().await;
+    if let Some(epoch) = lost {
+        while bus.mark_lost(&topic, epoch).await.is_err() {
+            sleep(PAUSE).await;
+        }
+    }
     loop {
         match bus.read(&topic, after, limit).await {
             Ok(page) => return page,

@@ -9,7 +9,7 @@ mod limits;
 mod memory;
 mod redis;
 
-pub use bus::{BOUND, Bus, InvalidUrl, PublishError, Status, UNTIL_DROPPED, Unavailable};
+pub use bus::{BOUND, Bus, DownReason, InvalidUrl, PublishError, Status, UNTIL_DROPPED, Unavailable};
 pub use follower::{Delivery, Follower, From};
 pub use history::{Page, ResetReason, TopicState};
 pub use limits::Limits;

@@ -1,4 +1,4 @@
-//! What is kept, and for how long.
+//! How much of a topic is kept, and for how long.
 
 use std::time::Duration;
 
@@ -7,19 +7,31 @@ use std::time::Duration;
 pub struct Limits {
     /// How long a topic outlives its latest event. Counted in whole milliseconds, at least one.
     pub retention: Duration,
+    /// How long a closed topic outlives its final event; never longer than `retention`. Shorter, because the owner of a topic
+    /// has recorded its events by then.
+    pub ended_retention: Duration,
     /// How many of its latest events a topic keeps. At least one.
     pub max_events: u64,
+    /// Bytes of all events that the backend in memory keeps. Redis has a limit of its own, `maxmemory`.
+    pub max_memory: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { retention: Duration::from_secs(86_400), max_events: 10_000 }
+        Self {
+            retention: Duration::from_secs(86_400),
+            ended_retention: Duration::from_secs(3_600),
+            max_events: 10_000,
+            max_memory: 256 << 20,
+        }
     }
 }
 
 impl Limits {
-    pub(crate) fn retention_ms(&self) -> u64 {
-        u64::try_from(self.retention.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 50)
+    /// How long a topic is kept after an event.
+    pub(crate) fn retention_ms(&self, is_final: bool) -> u64 {
+        let retention = if is_final { self.ended_retention.min(self.retention) } else { self.retention };
+        u64::try_from(retention.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 50)
     }
 
     pub(crate) fn max_events(&self) -> u64 {

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 /// `<epoch>-<n>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset {
     /// The topic's birth in milliseconds since 1970. Offsets of different epochs have no order.
     pub epoch: u64,

@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -88,6 +89,31 @@ impl RedisServer {
         self.process = Some(process);
         let port = self.port;
         eventually("a Redis that answers", 20, || async move { answers(port).await.then_some(()) }).await;
+    }
+
+    /// Bytes of the append-only file. A published event is in the file when its publish returns.
+    pub fn written(&self) -> u64 {
+        std::fs::metadata(self.append_only_file()).expect("an append-only file").len()
+    }
+
+    /// Kills the process, cuts the append-only file back to an earlier length, and starts the process again: everything
+    /// that was written after that moment is lost, as after a power cut.
+    pub async fn restart_as_of(&mut self, written: u64) {
+        self.kill();
+        let file = std::fs::OpenOptions::new().write(true).open(self.append_only_file()).expect("an append-only file");
+        file.set_len(written).expect("a file that can be cut");
+        self.restart().await;
+    }
+
+    /// Redis 7 keeps several files in a directory; the one with the newest commands is named `….incr.aof`.
+    fn append_only_file(&self) -> PathBuf {
+        let directory = self.directory.path();
+        let files = std::fs::read_dir(directory.join("appendonlydir")).into_iter().flatten();
+        let newest = files
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
+            .max();
+        newest.unwrap_or_else(|| directory.join("appendonly.aof"))
     }
 
     /// Ends the process at once, as a power cut would.

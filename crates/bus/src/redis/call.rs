@@ -26,19 +26,20 @@ enum Remedy {
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Link {
-    /// Calls a script and gives its answer, over as many connections as it takes within the bound.
+    /// Calls a script and gives its answer, over as many connections as it takes within the bound. The arguments may depend
+    /// on the attempt and on the run id of the Redis process that gets them.
     pub(super) async fn call<T: FromRedisValue>(
         &self,
         bound: Duration,
         script: &Script,
-        arguments: impl Fn(&mut ScriptInvocation<'_>, Attempt),
+        arguments: impl Fn(&mut ScriptInvocation<'_>, Attempt, &str),
     ) -> Result<T, Unavailable> {
         let deadline = Instant::now() + bound;
         let mut attempt = Attempt::First;
         loop {
             let mut connection = self.connection(deadline).await.ok_or(Unavailable(Cause::NoConnection(bound)))?;
             let mut call = script.prepare_invoke();
-            arguments(&mut call, attempt);
+            arguments(&mut call, attempt, &connection.run);
             let answer = tokio::select! {
                 biased;
                 answer = timeout_at(deadline, call.invoke_async(&mut connection.commands)) => answer,

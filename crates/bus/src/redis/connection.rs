@@ -38,6 +38,9 @@ pub(super) struct Connection {
     pub(super) commands: MultiplexedConnection,
     /// It does not work any more. Whoever finds out says so here.
     pub(super) lost: CancellationToken,
+    /// The random id of the Redis process; empty if it is not known. Another id means that Redis was restarted, or that
+    /// another server took over, and that newest events may be lost.
+    pub(super) run: Arc<str>,
 }
 
 /// Opens one connection after another.
@@ -107,7 +110,8 @@ impl Connector {
         }
         // A Redis that is still loading its data accepts connections, and refuses this.
         redis::cmd("PING").query_async::<Value>(&mut commands).await?;
-        Ok(Connection { commands, lost })
+        let run = run_id(&mut commands).await.into();
+        Ok(Connection { commands, lost, run })
     }
 }
 
@@ -125,6 +129,17 @@ impl Connection {
             }
         }
     }
+}
+
+/// The first 16 of 40 hexadecimal digits: enough to tell processes apart, and short, because each head holds them.
+async fn run_id(commands: &mut MultiplexedConnection) -> String {
+    let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(commands).await;
+    let info = info.unwrap_or_else(|error| {
+        warn!(%error, "Redis does not tell its run id: topics that lost their newest events may not be recognised");
+        String::new()
+    });
+    let id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
+    id.chars().take(16).collect()
 }
 
 /// A message as Redis pushes it: the channel, which is the topic's name, and the payload.

@@ -6,7 +6,7 @@
 redis.call('DEL', KEYS[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then
     redis.call('HSET', KEYS[2], 'n', 0)
-    redis.call('HDEL', KEYS[2], 'closed', 'late')
+    redis.call('HDEL', KEYS[2], 'closed', 'late', 'lost')
     redis.call('PEXPIRE', KEYS[2], ARGV[1])
 end
 -- What is not a record makes followers look for themselves.

@@ -1,51 +1,112 @@
-//! Whether the bus works: both connections do.
+//! Whether the bus works: both connections do, and Redis accepts writes.
 
 use std::sync::Mutex;
 
-use tokio::{sync::watch, time::Instant};
+use redis::{RedisResult, Value};
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, sleep, timeout},
+};
 use tracing::{info, warn};
 
-use crate::Status;
+use super::connection::Connection;
+use crate::{DownReason, Status};
 
 pub(super) struct Health {
-    works: Mutex<[bool; 2]>,
+    parts: Mutex<Parts>,
     status: watch::Sender<Status>,
 }
 
-/// What the bus is made of.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Part {
-    Commands,
-    Messages,
+#[derive(Default)]
+struct Parts {
+    commands: bool,
+    messages: bool,
+    /// The answer to the latest test write; `None` before the first one on a connection.
+    accepts_writes: Option<bool>,
+}
+
+impl Parts {
+    const fn down(&self) -> Option<DownReason> {
+        match (self.commands && self.messages, self.accepts_writes) {
+            (true, Some(true)) => None,
+            (true, Some(false)) => Some(DownReason::ReadOnly),
+            (true, None) | (false, _) => Some(DownReason::Unreachable),
+        }
+    }
 }
 
 impl Health {
     pub(super) fn new() -> Self {
-        let status = watch::Sender::new(Status::Down { since: Instant::now() });
-        Self { works: Mutex::default(), status }
+        let status = watch::Sender::new(Status::Down { since: Instant::now(), reason: DownReason::Unreachable });
+        Self { parts: Mutex::default(), status }
     }
 
     pub(super) fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
 
-    pub(super) fn set(&self, part: Part, works: bool) {
-        let mut all = self.works.lock().expect("no panic while it is held");
-        all[part as usize] = works;
-        let works = all.iter().all(|works| *works);
+    pub(super) fn set_commands(&self, works: bool) {
+        self.update(|parts| (parts.commands, parts.accepts_writes) = (works, None));
+    }
+
+    pub(super) fn set_messages(&self, works: bool) {
+        self.update(|parts| parts.messages = works);
+    }
+
+    fn set_writes(&self, accepted: bool) {
+        self.update(|parts| parts.accepts_writes = Some(accepted));
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Parts)) {
+        let mut parts = self.parts.lock().expect("no panic while it is held");
+        change(&mut parts);
+        let down = parts.down();
         self.status.send_if_modified(|status| {
-            match (*status, works) {
-                (Status::Down { since }, true) => {
+            match (&mut *status, down) {
+                (Status::Down { since, .. }, None) => {
                     info!(after = ?since.elapsed(), "the event bus works");
                     *status = Status::Up;
                 }
-                (Status::Up, false) => {
-                    warn!(?part, "the event bus is down");
-                    *status = Status::Down { since: Instant::now() };
+                (Status::Up, Some(reason)) => {
+                    warn!(?reason, "the event bus does not work");
+                    *status = Status::Down { since: Instant::now(), reason };
                 }
+                (Status::Down { reason: known, .. }, Some(reason)) if *known != reason => *known = reason,
                 _ => return false,
             }
             true
         });
+    }
+}
+
+/// The key of the test write, for all processes.
+const PROBE: &str = "topic:probe";
+
+/// Writes are tried this often, and the key expires by itself.
+const EVERY: Duration = Duration::from_millis(500);
+const EXPIRY_MS: u64 = 10_000;
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Tries a small write again and again: a Redis without memory answers a `PING` and refuses every publish. Never returns.
+pub(super) async fn probe_writes(connection: &Connection, health: &Health) {
+    let mut commands = connection.commands.clone();
+    let mut write = redis::cmd("SET");
+    write.arg(PROBE).arg(1).arg("PX").arg(EXPIRY_MS);
+    let mut refused_before = false;
+    loop {
+        // A connection without an answer is found by its ping.
+        let answer: Result<RedisResult<Value>, _> = timeout(DEADLINE, write.query_async(&mut commands)).await;
+        if let Ok(written) = answer {
+            health.set_writes(written.is_ok());
+            match written {
+                Err(error) if !refused_before => {
+                    warn!(%error, "Redis refuses writes: no event can be published");
+                    refused_before = true;
+                }
+                Err(_) => {}
+                Ok(_) => refused_before = false,
+            }
+        }
+        sleep(EVERY).await;
     }
 }

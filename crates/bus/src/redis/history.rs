@@ -1,4 +1,4 @@
-//! Reading and forgetting a topic: one script call each.
+//! Reading a topic, forgetting it, and marking it as incomplete: one script call each.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::{TopicState, Unavailable, history::Found, limits::MAX_PAGE_BYTES};
 pub(super) struct History {
     read: Script,
     forget: Script,
+    lost: Script,
 }
 
 /// For how long the epoch of a forgotten topic is remembered: longer than the millisecond in which it could be given again.
@@ -19,7 +20,9 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 
 impl History {
     pub(super) fn new() -> Self {
-        Self { read: Script::new(include_str!("read.lua")), forget: Script::new(include_str!("forget.lua")) }
+        let [read, forget, lost] =
+            [include_str!("read.lua"), include_str!("forget.lua"), include_str!("lost.lua")].map(Script::new);
+        Self { read, forget, lost }
     }
 }
 
@@ -34,7 +37,7 @@ impl Redis {
         let keys = Keys::of(&topic.to_string());
         let Offset { epoch, n } = after.unwrap_or(Offset { epoch: 0, n: 0 });
         self.link
-            .call(bound, &self.history.read, |call, _| {
+            .call(bound, &self.history.read, |call, _, _| {
                 call.key(&keys.stream).key(&keys.head).arg(epoch).arg(n).arg(limit).arg(MAX_PAGE_BYTES);
             })
             .await
@@ -44,8 +47,20 @@ impl Redis {
         let channel = topic.to_string();
         let keys = Keys::of(&channel);
         self.link
-            .call(bound, &self.history.forget, |call, _| {
+            .call::<()>(bound, &self.history.forget, |call, _, _| {
                 call.key(&keys.stream).key(&keys.head).arg(REMEMBERED.as_millis() as u64).arg(&channel);
+            })
+            .await?;
+        self.publisher.known.remove(topic);
+        Ok(())
+    }
+
+    /// Makes the topic's next publish start a new epoch, unless that has happened: events of this epoch were lost.
+    pub(crate) async fn mark_lost(&self, bound: Duration, topic: &Topic, epoch: u64) -> Result<(), Unavailable> {
+        let keys = Keys::of(&topic.to_string());
+        self.link
+            .call(bound, &self.history.lost, |call, _, _| {
+                call.key(&keys.head).arg(epoch);
             })
             .await
     }

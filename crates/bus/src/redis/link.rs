@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::{Connection, Connector},
-    health::{Health, Part},
+    health::{Health, probe_writes},
 };
 
 /// The connection that works at the moment, if there is one.
@@ -29,9 +29,12 @@ pub(super) fn new(
             loop {
                 let connection = connector.open().await;
                 current.send_replace(Some(connection.clone()));
-                health.set(Part::Commands, true);
-                connection.end().await;
-                health.set(Part::Commands, false);
+                health.set_commands(true);
+                tokio::select! {
+                    () = connection.end() => {}
+                    () = probe_writes(&connection, &health) => {}
+                }
+                health.set_commands(false);
                 current.send_replace(None);
             }
         };

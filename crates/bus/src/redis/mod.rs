@@ -1,9 +1,10 @@
-//! The bus over Redis: two connections, three scripts, three background tasks.
+//! The bus over Redis: two connections, five scripts, three background tasks.
 
 mod call;
 mod connection;
 mod health;
 mod history;
+mod known;
 mod link;
 mod publish;
 mod subscriptions;

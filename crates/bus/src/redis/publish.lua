@@ -1,16 +1,18 @@
--- Appends one event to a topic and announces it. Everything in here happens at once, or not at all.
+-- Appends one event to a topic and announces it, atomically.
 --
 -- KEYS  the topic's stream, its head
 -- ARGV  1 the event as field 1 of a record, 2 '1' if it is final, 3 the publish's id, 4 '1' if it may have been sent before,
---       5 retention in ms, 6 the most events to keep, 7 the channel
--- gives {1, epoch, n} when it is there, {0, epoch, n of the final event} when the topic was closed before
+--       5 retention after this event in ms, 6 the most events to keep, 7 the channel, 8 the run id of this Redis process ('' if unknown),
+--       9 the head that the publisher has checked ('' if none), 10 '1' if that head is the true one
+-- gives {1, epoch, n} when the event was appended, {0, epoch, n of the final event} when the topic was closed before,
+--       {2, epoch, n of the head} when the publisher must first check whether that head is the true one
 
 local stream, head = KEYS[1], KEYS[2]
-local event, final, id, again = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4] == '1'
-local known = redis.call('HMGET', head, 'epoch', 'n', 'closed', 'late')
+local event, final, id, again, run = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4] == '1', ARGV[8]
+local known = redis.call('HMGET', head, 'epoch', 'n', 'closed', 'late', 'run', 'lost')
 local epoch, n, closed, late = tonumber(known[1] or 0), tonumber(known[2] or 0), known[3], known[4]
 
--- The answer to an earlier attempt was lost: did the attempt arrive? It is among the latest events, if so.
+-- The answer to an earlier attempt was lost. If the attempt arrived, its event is among the latest ones.
 if again then
     for _, entry in ipairs(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 256)) do
         if entry[2][4] == id then
@@ -18,7 +20,7 @@ if again then
         end
     end
 end
--- The first attempt was delayed on its way, and arrives behind the second: nobody waits for this answer.
+-- The first attempt was delayed on its way and arrives after the second: no caller waits for this answer.
 if late and not again then
     for at = 1, #late, #id do
         if string.sub(late, at, at + #id - 1) == id then
@@ -31,8 +33,24 @@ if closed then
     return { 0, epoch, tonumber(closed) }
 end
 
+-- Another Redis process wrote this head: the newest events may be lost. An offset that was lost must not be used again, so a
+-- topic that is not known to be complete starts a new epoch.
+local another = run ~= '' and known[5] and known[5] ~= run
+if n > 0 and (known[6] or another) then
+    local checked = ARGV[9] == known[1] .. '-' .. known[2]
+    if known[6] or (checked and ARGV[10] ~= '1') then
+        n = 0
+        redis.call('HDEL', head, 'lost')
+    elseif not checked then
+        return { 2, epoch, n }
+    end
+end
+if run ~= '' and (n == 0 or another) then
+    redis.call('HSET', head, 'run', run)
+end
+
 if n == 0 then
-    -- The topic's birth. A stream without a head is what eviction or a forgetful restart left; its numbers are over.
+    -- A new epoch. Entries of an earlier one are left by a new epoch, by eviction, or by a Redis that lost the head.
     local orphan = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
     if orphan then
         epoch = math.max(epoch, tonumber(string.match(orphan[1], '^%d+')))

@@ -8,7 +8,7 @@ use turnpike_event::Topic;
 
 use super::{
     connection::{Connection, Connector},
-    health::{Health, Part},
+    health::Health,
 };
 use crate::feeds::{Changes, Feeds};
 
@@ -26,7 +26,7 @@ pub(super) async fn keep(mut connector: Connector, feeds: Arc<Feeds>, health: Ar
             feeds.unconfirm_all();
             serve(&connection, &feeds, &health).await;
             connection.lost.cancel();
-            health.set(Part::Messages, false);
+            health.set_messages(false);
         }
     };
     stop.run_until_cancelled_owned(keep_up).await;
@@ -40,7 +40,7 @@ async fn serve(connection: &Connection, feeds: &Feeds, health: &Health) {
                 return;
             }
         }
-        health.set(Part::Messages, true);
+        health.set_messages(true);
         tokio::select! {
             () = connection.end() => return,
             () = feeds.changed() => {}

@@ -9,5 +9,6 @@ mod model;
 mod proxy;
 mod redis_connections;
 mod redis_data;
+mod redis_lost_tail;
 mod redis_outage;
 mod redis_retry;

@@ -118,6 +118,21 @@ async fn both_keys_expire_with_the_retention_and_each_publish_prolongs_it() {
 }
 
 #[tokio::test]
+async fn a_closed_topic_is_kept_for_a_shorter_time() {
+    let seconds = std::time::Duration::from_secs;
+    for (retention, ended, expected) in [(1_000, 100, 80_000..=100_000), (100, 1_000, 80_000..=100_000)] {
+        let limits = Limits { retention: seconds(retention), ended_retention: seconds(ended), ..Limits::default() };
+        let setup = Setup::with(limits).await;
+        publish(&setup.bus, &setup.topic, [1]).await;
+        setup.bus.close(&setup.topic, &event(2)).await.expect("closed");
+        for key in [setup.stream(), setup.head()] {
+            let left: u64 = ask(&setup.redis, &format!("PTTL {key}")).await;
+            assert!(expected.contains(&left), "{key} is kept for {left} ms");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_topic_does_not_outgrow_its_limit() {
     let setup = Setup::with(limits(7)).await;
     publish(&setup.bus, &setup.topic, 1..=500).await;

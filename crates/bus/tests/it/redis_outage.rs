@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{task::JoinHandle, time::Instant};
-use turnpike_bus::{Bus, Delivery, From, Limits, PublishError, ResetReason, Status};
+use turnpike_bus::{Bus, Delivery, DownReason, From, Limits, PublishError, ResetReason, Status};
 use turnpike_event::{Offset, Topic};
 use turnpike_testkit::RedisServer;
 
@@ -140,7 +140,7 @@ async fn a_redis_that_stands_still_is_down_within_two_seconds() {
     let paused = Instant::now();
     is_down(&bus).await;
     assert!(paused.elapsed() < Duration::from_millis(2_500), "known after {:?}", paused.elapsed());
-    assert!(matches!(*bus.status().borrow(), Status::Down { since } if since >= paused));
+    assert!(matches!(*bus.status().borrow(), Status::Down { since, .. } if since >= paused));
     let asked = Instant::now();
     let refused = bus.publish(&topic, &event(2)).await;
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
@@ -238,4 +238,28 @@ fn a_malformed_url_is_refused_and_not_repeated() {
         let Err(error) = Bus::redis(url, Limits::default()) else { panic!("{url} is no Redis URL") };
         assert!(!error.to_string().contains("secret"));
     }
+}
+
+/// Redis answers a `PING` and refuses every write.
+#[tokio::test]
+async fn a_redis_without_memory_is_down_and_comes_back_by_itself() {
+    let redis = RedisServer::start(false).await;
+    let (bus, topic) = (connect(&redis.url()), topic());
+    is_up(&bus).await;
+    publish(&bus, &topic, [1]).await;
+    let mut follower = bus.follow(topic, From::Start);
+    caught_up(&mut follower).await;
+    ask_at::<()>(&redis.url(), "CONFIG SET maxmemory 1").await;
+
+    is_down(&bus).await;
+    let status = *bus.status().borrow();
+    assert!(matches!(status, Status::Down { reason: DownReason::ReadOnly, .. }), "{status:?}");
+    let (started, refused) = (Instant::now(), bus.publish(&topic, &event(2)).await);
+    assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+    assert!(started.elapsed() < Duration::from_secs(1), "refused at once");
+
+    ask_at::<()>(&redis.url(), "CONFIG SET maxmemory 0").await;
+    is_up(&bus).await;
+    publish(&bus, &topic, [2]).await;
+    assert_eq!(numbers(&mut follower, 1).await, [2], "the follower was not disturbed");
 }

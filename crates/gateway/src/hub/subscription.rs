@@ -128,8 +128,10 @@ impl Subscription {
                 head.map_or(0, |head| head.n)
             }
             Cursor::Start | Cursor::Finished => 0,
-            Cursor::After(offset) if ring.epoch == Some(offset.epoch) => offset.n,
-            // Of a life that is gone, or of one that the follower has yet to notice: history says.
+            Cursor::After(offset) if head.is_some_and(|head| offset.epoch == head.epoch && offset.n <= head.n) => {
+                offset.n
+            }
+            // Another epoch, or ahead of the head: the follower is behind, or no such event exists. History knows which.
             Cursor::After(_) => return None,
         };
         if ring.epoch.is_some() && after < ring.base {
@@ -152,11 +154,7 @@ impl Subscription {
         }
         Some(if !self.told_caught_up {
             self.told_caught_up = true;
-            match self.cursor {
-                // history may have been ahead of the follower
-                Cursor::After(offset) => Batch::CaughtUp { head: Some(offset) },
-                _ => Batch::CaughtUp { head },
-            }
+            Batch::CaughtUp { head }
         } else if ring.closed {
             Batch::Closed
         } else {

@@ -42,12 +42,19 @@ enum Step {
 enum Place {
     Start,
     Live,
-    /// After an event that there was.
+    /// After an event that was published.
     After(Index),
+    /// At an offset of a known epoch, this far behind one that was published: mostly ahead of the head.
+    Ahead(Index, u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let place = prop_oneof![Just(Place::Start), Just(Place::Live), any::<Index>().prop_map(Place::After)];
+    let place = prop_oneof![
+        Just(Place::Start),
+        Just(Place::Live),
+        any::<Index>().prop_map(Place::After),
+        (any::<Index>(), 1..400_u64).prop_map(|(index, by)| Place::Ahead(index, by)),
+    ];
     let step = prop_oneof![
         6 => (1..150_usize, 0..2_000_usize).prop_map(|(events, bytes)| Step::Publish { events, bytes }),
         1 => Just(Step::Close),
@@ -80,7 +87,9 @@ impl Truth {
     /// Whether a reader at this place can't go on where it is.
     fn is_gone(&self, place: Reading, reason: ResetReason) -> bool {
         match (place, reason) {
-            (Reading::After(at), ResetReason::Epoch) => self.head.is_none_or(|head| head.epoch != at.epoch),
+            (Reading::After(at), ResetReason::Epoch) => {
+                self.head.is_none_or(|head| head.epoch != at.epoch || head.n < at.n)
+            }
             (Reading::After(at), ResetReason::Trimmed) => at.n + 1 < self.first(at.epoch),
             (Reading::First, ResetReason::Trimmed) => self.head.is_some_and(|head| self.first(head.epoch) > 1),
             // it has read nothing that could go
@@ -198,6 +207,13 @@ impl World {
                     self.enter(Since::After(Offset { epoch, n }));
                 }
             }
+            Step::Enter(Place::Ahead(index, by)) => {
+                let known: Vec<_> = self.truth.texts.keys().collect();
+                if !known.is_empty() {
+                    let &(epoch, n) = *index.get(&known);
+                    self.enter(Since::After(Offset { epoch, n: n + by }));
+                }
+            }
             Step::Resume(index) => self.resume(index),
             Step::Take { reader, times, bytes } => {
                 if let Some(reader) = reader.get_mut_or_none(&mut self.readers) {
@@ -272,6 +288,8 @@ impl Reader {
             Batch::CaughtUp { head } => {
                 assert!(!self.caught_up, "said once");
                 self.caught_up = true;
+                let published = |at: Offset| truth.texts.contains_key(&(at.epoch, at.n));
+                assert!(head.is_none_or(published), "caught up at {head:?}, where no event was published");
                 match (self.place, head) {
                     (Reading::After(place), _) => assert_eq!(Some(place), head, "caught up is at the head"),
                     (Reading::Live, Some(head)) => self.place = Reading::After(head),

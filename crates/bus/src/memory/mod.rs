@@ -1,0 +1,124 @@
+//! The bus within one process.
+
+mod topics;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use turnpike_event::{Event, Offset, Record, Topic};
+
+use self::topics::{Swept, Topics};
+use crate::{
+    Limits, PublishError, Status, TopicState, Unavailable,
+    bus::Cause,
+    feeds::{Feeds, Signal, Subscription},
+    history::{Found, judge},
+    limits::MAX_PAGE_BYTES,
+};
+
+pub(crate) struct Memory {
+    limits: Limits,
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    topics: Mutex<Topics>,
+    feeds: Arc<Feeds>,
+    status: watch::Sender<Status>,
+}
+
+/// How many expired topics one publish removes: more than a publish can add, so that expired topics do not accumulate.
+const SWEEP: usize = 2;
+
+impl Memory {
+    pub(crate) fn new(limits: Limits, now: Box<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
+        Self { limits, now, topics: Mutex::default(), feeds: Feeds::at_once(), status: watch::Sender::new(Status::Up) }
+    }
+
+    pub(crate) fn append(&self, topic: &Topic, event: &Event, is_final: bool) -> Result<Offset, PublishError> {
+        let mut record = Record { offset: Offset { epoch: 0, n: 0 }, is_final, event: event.clone() };
+        let now = self.now_ms();
+        let mut topics = self.lock();
+        for _ in 0..SWEEP {
+            match topics.sweep(now) {
+                Some(Swept::Removed(expired)) => self.feeds.tell(&expired, Signal::Look),
+                Some(Swept::Kept) => {}
+                None => break,
+            }
+        }
+        self.expire(&mut topics, topic, now);
+
+        let state = match topics.get(topic).map(|log| log.state) {
+            Some(state) if state.closed => return Err(PublishError::Closed { final_offset: state.head() }),
+            Some(state) => state,
+            None => TopicState { epoch: now.max(topics.newest_epoch() + 1), n: 0, first: 1, closed: false },
+        };
+        record.offset = Offset { epoch: state.epoch, n: state.n + 1 };
+        let bytes = record.to_bytes();
+        while !topics.has_room_for(&bytes, self.limits.max_memory) {
+            let Some(ended) = topics.remove_oldest_ended() else {
+                if is_final {
+                    break; // the final event makes its topic one that can be removed
+                }
+                let full = Cause::Full { limit: self.limits.max_memory };
+                return Err(PublishError::Unavailable(Unavailable(full)));
+            };
+            self.feeds.tell(&ended, Signal::Look);
+        }
+        let expires = now + self.limits.retention_ms(is_final);
+        topics.push(topic, &record, bytes.clone(), expires, self.limits.max_events());
+        // Announced under the lock, so that followers get events in their order.
+        self.feeds.tell(topic, Signal::Record(bytes));
+        Ok(record.offset)
+    }
+
+    pub(crate) fn read(&self, topic: &Topic, after: Option<Offset>, limit: usize) -> Found {
+        let now = self.now_ms();
+        let mut topics = self.lock();
+        self.expire(&mut topics, topic, now);
+        let Some(log) = topics.get(topic) else { return Found::default() };
+        let (_, from) = judge(after, Some(&log.state));
+        let mut bytes = 0;
+        let entries = (from..=log.state.n)
+            .zip(log.records.range((from - log.state.first) as usize..))
+            .take(limit)
+            .take_while(|(_, record)| {
+                let is_first = bytes == 0;
+                bytes += record.len();
+                is_first || bytes <= MAX_PAGE_BYTES
+            })
+            .map(|(n, record)| (n, record.clone()))
+            .collect();
+        Found { state: Some(log.state), before: None, entries }
+    }
+
+    pub(crate) fn forget(&self, topic: &Topic) {
+        self.lock().remove(topic);
+        self.feeds.tell(topic, Signal::Look);
+    }
+
+    pub(crate) fn join(&self, topic: Topic) -> Subscription {
+        self.feeds.join(topic)
+    }
+
+    pub(crate) fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Removes the topic if its retention has ended.
+    fn expire(&self, topics: &mut Topics, topic: &Topic, now: u64) {
+        if topics.get(topic).is_some_and(|log| log.expires <= now) {
+            topics.remove(topic);
+            self.feeds.tell(topic, Signal::Look);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from((self.now)().as_millisecond()).unwrap_or(0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Topics> {
+        self.topics.lock().expect("no panic while it is held")
+    }
+}
+
+#[cfg(test)]
+mod tests;

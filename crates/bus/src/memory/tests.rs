@@ -1,0 +1,155 @@
+//! Retention and the memory limit, by a pushed clock.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use turnpike_event::{Body, RoomId};
+use uuid::Uuid;
+
+use super::*;
+
+const RETENTION: i64 = 1_000;
+const ENDED_RETENTION: i64 = 100;
+const MAX_MEMORY: u64 = 1 << 20;
+
+struct Setup {
+    memory: Memory,
+    clock: Arc<AtomicI64>,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let clock = Arc::new(AtomicI64::new(1_763_700_000_000));
+        let shown = clock.clone();
+        let now = move || Timestamp::from_millisecond(shown.load(Ordering::Relaxed)).expect("in range");
+        let limits = Limits {
+            retention: Duration::from_millis(RETENTION as u64),
+            ended_retention: Duration::from_millis(ENDED_RETENTION as u64),
+            max_memory: MAX_MEMORY,
+            ..Limits::default()
+        };
+        Self { memory: Memory::new(limits, Box::new(now)), clock }
+    }
+
+    fn push_clock(&self, by: i64) {
+        self.clock.fetch_add(by, Ordering::Relaxed);
+    }
+
+    fn publish(&self, topic: u128) -> Offset {
+        self.append(topic, 1, false).expect("published")
+    }
+
+    fn close(&self, topic: u128) -> Offset {
+        self.append(topic, 1, true).expect("closed")
+    }
+
+    fn append(&self, topic: u128, bytes: usize, is_final: bool) -> Result<Offset, PublishError> {
+        let body = Body::Unknown(Bytes::from(vec![b'x'; bytes]));
+        let event = Event { at: Timestamp::UNIX_EPOCH, traceparent: None, body };
+        self.memory.append(&name(topic), &event, is_final)
+    }
+
+    fn lives(&self, topic: u128) -> bool {
+        self.memory.read(&name(topic), None, 1).state.is_some()
+    }
+}
+
+fn name(topic: u128) -> Topic {
+    Topic::Room(RoomId::from(Uuid::from_u128(topic)))
+}
+
+#[test]
+fn a_topic_lives_as_long_as_its_retention_after_its_latest_event() {
+    let setup = Setup::new();
+    let first = setup.publish(1);
+    setup.push_clock(RETENTION - 1);
+    assert_eq!(setup.publish(1), Offset { n: 2, ..first });
+    setup.push_clock(RETENTION - 1);
+    assert!(setup.lives(1));
+    setup.push_clock(1);
+    assert!(!setup.lives(1));
+    assert_eq!(setup.publish(1), Offset { epoch: first.epoch + 2 * RETENTION as u64 - 1, n: 1 });
+}
+
+#[test]
+fn topics_that_nobody_asks_for_are_removed_too() {
+    let setup = Setup::new();
+    for topic in 0..1_000 {
+        setup.publish(topic);
+    }
+    setup.push_clock(RETENTION / 2);
+    setup.publish(7); // lives on
+    setup.push_clock(RETENTION / 2);
+    for _ in 0..500 {
+        setup.publish(1_000);
+    }
+    let (topics, entries, _) = setup.memory.lock().sizes();
+    assert_eq!((topics, entries), (2, 2), "the one that lives on, and the one that was published to");
+}
+
+#[test]
+fn a_topic_that_is_born_again_and_again_is_remembered_once() {
+    let setup = Setup::new();
+    for _ in 0..100 {
+        setup.publish(1);
+        setup.memory.forget(&name(1));
+    }
+    setup.publish(1);
+    setup.push_clock(RETENTION / 2);
+    setup.publish(1);
+    setup.push_clock(RETENTION / 2);
+    for _ in 0..100 {
+        setup.publish(1);
+    }
+    assert_eq!(setup.memory.lock().sizes().1, 1);
+}
+
+#[test]
+fn a_closed_topic_is_kept_for_a_shorter_time() {
+    let setup = Setup::new();
+    for topic in 0..100 {
+        setup.publish(topic);
+        setup.close(topic);
+    }
+    setup.publish(200);
+    setup.push_clock(ENDED_RETENTION - 1);
+    assert!(setup.lives(0));
+    setup.push_clock(1);
+    assert!(!setup.lives(0));
+    for _ in 0..60 {
+        setup.publish(201);
+    }
+    let (topics, entries, _) = setup.memory.lock().sizes();
+    assert_eq!((topics, entries), (2, 2), "only the open ones are left");
+}
+
+#[test]
+fn when_the_memory_is_full_ended_topics_go_first_and_then_publishes_are_refused() {
+    const LARGE: usize = 100_000;
+    let setup = Setup::new();
+    setup.publish(1);
+    for topic in 10..15 {
+        setup.append(topic, LARGE, true).expect("room");
+    }
+    for _ in 0..9 {
+        setup.append(2, LARGE, false).expect("room, once the ended topics are gone");
+    }
+    assert!((10..14).all(|topic| !setup.lives(topic)), "the oldest ended topics were removed");
+    assert!(setup.lives(1) && setup.lives(2), "open topics are kept");
+    let refused = setup.append(2, 2 * LARGE, false);
+    assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+    let (_, _, bytes) = setup.memory.lock().sizes();
+    assert!(bytes <= MAX_MEMORY, "{bytes}");
+
+    // A command must be able to end: then its topic can be removed.
+    assert_eq!(setup.append(2, 2 * LARGE, true).expect("closed").n, 10);
+    setup.append(3, 2 * LARGE, false).expect("room again");
+    assert!(!setup.lives(2) && setup.lives(1));
+    for topic in 1..=3 {
+        setup.memory.forget(&name(topic));
+    }
+    assert_eq!(setup.memory.lock().sizes(), (0, 0, 0), "every byte is given back");
+}

@@ -1,0 +1,194 @@
+//! A Redis that comes back without its newest events, from an append-only file that was cut.
+
+use turnpike_bus::{Bus, Delivery, From, Limits, ResetReason};
+use turnpike_event::{Offset, Topic};
+use turnpike_testkit::RedisServer;
+
+use crate::{
+    asking::ask_at,
+    following::{caught_up, event, is_up, next, number, numbers, publish, record, topic, up_to},
+};
+
+fn connect(redis: &RedisServer) -> Bus {
+    Bus::redis(&redis.url(), Limits::default()).expect("a URL")
+}
+
+struct Setup {
+    redis: RedisServer,
+    topic: Topic,
+    /// The length of the append-only file when it held events 1 and 2 only.
+    written: u64,
+    /// Where event 4 was.
+    last: Offset,
+}
+
+impl Setup {
+    /// Events 1 to 4; the latter two are about to be lost.
+    async fn new(publisher: &impl AsyncFn(&RedisServer) -> Bus) -> (Self, Bus) {
+        let redis = RedisServer::start(true).await;
+        let (bus, topic) = (publisher(&redis).await, topic());
+        publish(&bus, &topic, 1..=2).await;
+        let written = redis.written();
+        publish(&bus, &topic, [3]).await;
+        let last = bus.publish(&topic, &event(4)).await.expect("published");
+        (Self { redis, topic, written, last }, bus)
+    }
+
+    fn at(&self, n: u64) -> Offset {
+        Offset { n, ..self.last }
+    }
+
+    async fn lose_the_tail(&mut self) {
+        self.redis.restart_as_of(self.written).await;
+    }
+
+    /// What every reader must find after 3' and the final 4' were published.
+    async fn check(&self, bus: &Bus) {
+        // A client that comes back with an offset of the lost epoch, whether the offset was lost or not.
+        for n in 1..=5 {
+            let mut follower = bus.follow(self.topic, From::After(self.at(n)));
+            let told = next(&mut follower).await;
+            assert!(matches!(told, Delivery::Reset { reason: ResetReason::Epoch, .. }), "resumed at {n}: {told:?}");
+            assert_eq!(numbers(&mut follower, 2).await, [30, 40], "resumed at {n}");
+        }
+        let mut late = bus.follow(self.topic, From::Start);
+        let first = record(&mut late).await;
+        assert_eq!((number(&first), first.offset.n), (30, 1));
+        assert!(first.offset.epoch > self.last.epoch, "no offset is used for two events");
+        let rest = up_to(&mut late, |delivery| *delivery == Delivery::Closed).await;
+        assert!(matches!(&rest[0], Delivery::Record(last) if number(last) == 40 && last.is_final), "{rest:?}");
+    }
+}
+
+async fn works(redis: &RedisServer) -> Bus {
+    let bus = connect(redis);
+    is_up(&bus).await;
+    bus
+}
+
+#[tokio::test]
+async fn the_publisher_of_a_lost_event_starts_a_new_epoch() {
+    let (mut setup, bus) = Setup::new(&works).await;
+    setup.lose_the_tail().await;
+    bus.publish(&setup.topic, &event(30)).await.expect("published");
+    bus.close(&setup.topic, &event(40)).await.expect("closed");
+    setup.check(&bus).await;
+    setup.check(&connect(&setup.redis)).await;
+}
+
+#[tokio::test]
+async fn a_lost_topic_starts_a_new_epoch_even_if_every_process_died() {
+    let (mut setup, bus) = Setup::new(&works).await;
+    bus.shutdown().await;
+    drop(bus);
+    setup.lose_the_tail().await;
+    let bus = connect(&setup.redis);
+    bus.publish(&setup.topic, &event(30)).await.expect("published");
+    bus.close(&setup.topic, &event(40)).await.expect("closed");
+    setup.check(&bus).await;
+}
+
+#[tokio::test]
+async fn connected_followers_are_told_and_their_knowledge_protects_the_offsets() {
+    let (mut setup, publisher) = Setup::new(&works).await;
+    let gateway = works(&setup.redis).await;
+    let mut from_start = gateway.follow(setup.topic, From::Start);
+    let mut live = gateway.follow(setup.topic, From::Live);
+    caught_up(&mut from_start).await;
+    caught_up(&mut live).await;
+    // The publisher dies with Redis, and another process that has published nothing goes on.
+    publisher.shutdown().await;
+    setup.lose_the_tail().await;
+    for follower in [&mut from_start, &mut live] {
+        let told = next(follower).await;
+        assert!(matches!(told, Delivery::Reset { reason: ResetReason::Epoch, .. }), "{told:?}");
+    }
+    assert_eq!(numbers(&mut from_start, 2).await, [1, 2], "what was kept can be read until the new epoch begins");
+    gateway.publish(&setup.topic, &event(30)).await.expect("published");
+    gateway.close(&setup.topic, &event(40)).await.expect("closed");
+    for follower in [&mut from_start, &mut live] {
+        let all = up_to(follower, |delivery| *delivery == Delivery::Closed).await;
+        let reset = all.iter().rposition(|d| matches!(d, Delivery::Reset { reason: ResetReason::Epoch, .. }));
+        let after = &all[reset.expect("told of the new epoch")..];
+        let read: Vec<_> =
+            after.iter().filter_map(|d| if let Delivery::Record(r) = d { Some(number(r)) } else { None }).collect();
+        assert_eq!(read, [30, 40]);
+    }
+    setup.check(&gateway).await;
+}
+
+/// The publisher knows all that is left, so it cannot know of the loss; a follower does.
+#[tokio::test]
+async fn a_loss_that_only_a_follower_knows_of_starts_a_new_epoch() {
+    let redis = RedisServer::start(true).await;
+    let (first, second, gateway) = (works(&redis).await, works(&redis).await, works(&redis).await);
+    let topic = topic();
+    publish(&first, &topic, 1..=2).await;
+    let written = redis.written();
+    publish(&second, &topic, [3]).await;
+    let last = second.publish(&topic, &event(4)).await.expect("published");
+    let mut follower = gateway.follow(topic, From::Start);
+    caught_up(&mut follower).await;
+    second.shutdown().await;
+    let mut setup = Setup { redis, topic, written, last };
+    setup.lose_the_tail().await;
+    let told = next(&mut follower).await;
+    assert!(matches!(told, Delivery::Reset { reason: ResetReason::Epoch, .. }), "{told:?}");
+    first.publish(&topic, &event(30)).await.expect("published");
+    first.close(&topic, &event(40)).await.expect("closed");
+    setup.check(&gateway).await;
+}
+
+#[tokio::test]
+async fn an_offset_that_a_client_made_up_ends_no_epoch() {
+    let redis = RedisServer::start(true).await;
+    let (bus, topic) = (works(&redis).await, topic());
+    let first = bus.publish(&topic, &event(1)).await.expect("published");
+    let mut follower = bus.follow(topic, From::After(Offset { n: 999, ..first }));
+    let told = next(&mut follower).await;
+    assert_eq!(told, Delivery::Reset { reason: ResetReason::Epoch, head: Some(first) });
+    assert_eq!(numbers(&mut follower, 1).await, [1]);
+    let second = bus.publish(&topic, &event(2)).await.expect("published");
+    assert_eq!(second, Offset { n: 2, ..first }, "the epoch goes on");
+}
+
+#[tokio::test]
+async fn a_complete_restart_goes_on_in_the_same_epoch_if_a_process_can_tell() {
+    let mut redis = RedisServer::start(true).await;
+    let (vehicles, connector) = (works(&redis).await, works(&redis).await);
+    let topic = topic();
+    let first = vehicles.publish(&topic, &event(1)).await.expect("published");
+    publish(&connector, &topic, [2]).await;
+    let mut follower = vehicles.follow(topic, From::Start);
+    assert_eq!(numbers(&mut follower, 2).await, [1, 2]);
+    caught_up(&mut follower).await;
+
+    redis.restart().await;
+    // The publisher of the newest event knows it, because it published it.
+    let third = connector.publish(&topic, &event(3)).await.expect("published");
+    assert_eq!(third, Offset { n: 3, ..first });
+    assert_eq!(numbers(&mut follower, 1).await, [3], "not told of anything");
+
+    redis.restart().await;
+    // Another process knows it, because it follows the topic.
+    let fourth = vehicles.publish(&topic, &event(4)).await.expect("published");
+    assert_eq!(fourth, Offset { n: 4, ..first });
+    assert_eq!(numbers(&mut follower, 1).await, [4]);
+
+    redis.restart().await;
+    // A process that knows nothing of the topic cannot tell: it must not reuse an offset.
+    let fifth = works(&redis).await.publish(&topic, &event(5)).await.expect("published");
+    assert!(fifth.epoch > first.epoch && fifth.n == 1, "{fifth}");
+    let told = next(&mut follower).await;
+    assert!(matches!(told, Delivery::Reset { reason: ResetReason::Epoch, .. }), "{told:?}");
+    assert_eq!(numbers(&mut follower, 1).await, [5]);
+}
+
+#[tokio::test]
+async fn a_redis_that_hides_its_run_id_is_still_usable() {
+    let redis = RedisServer::start(false).await;
+    let _: () = ask_at(&redis.url(), "ACL SETUSER default -info").await;
+    let (bus, topic) = (works(&redis).await, topic());
+    publish(&bus, &topic, 1..=3).await;
+    assert_eq!(numbers(&mut bus.follow(topic, From::Start), 3).await, [1, 2, 3]);
+}
