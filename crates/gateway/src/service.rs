@@ -98,7 +98,8 @@ impl Service {
     /// Puts the parts together and starts to watch what they need watched.
     pub fn new(config: Config, process: &Process, deps: Deps) -> Self {
         let verifier = Verifier::remote(deps.auth.clone(), deps.revocations.clone());
-        let sockets = Sockets::new(config.limits.sockets_per_user);
+        let revocations = deps.revocations.clone();
+        let sockets = Sockets::new(config.limits.sockets_per_user, move |claims| revocations.check(claims));
         sockets.watch(process, &deps.revocations, &deps.bus);
         let app = App(Arc::new(Parts {
             tasks: process.tasks.clone(),

@@ -39,6 +39,13 @@ impl Health {
         Component { name, health: self.clone() }
     }
 
+    /// The process stops: not ready from now on. That is what was asked for, so it is no warning.
+    pub(crate) fn stop(&self) {
+        self.0.send_modify(|all| {
+            all.insert("process", State::Down("stopping".to_owned()));
+        });
+    }
+
     /// What is not ready, and why; empty when all is well. The reasons are for operators, and safe to show them.
     pub fn missing(&self) -> BTreeMap<&'static str, String> {
         missing(&self.0.borrow())

@@ -48,7 +48,7 @@ impl Process {
     /// Stops: readiness turns false, work finishes or is dropped after `grace`, then what was to be done last is done.
     /// Says whether everything finished by itself.
     pub async fn stop(&self, grace: Duration) -> bool {
-        self.health.component("process").down("stopping");
+        self.health.stop();
         let finished = self.tasks.finish(grace).await;
         let last = std::mem::take(&mut *self.last.lock().expect("no panic while it is held"));
         for work in last.into_iter().rev() {

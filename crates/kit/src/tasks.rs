@@ -10,7 +10,10 @@ use std::{
 
 use futures_util::FutureExt;
 use tokio::task::AbortHandle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 use tracing::{Instrument, error, warn};
 
 /// What it means when a task ends while nobody asked it to.
@@ -84,6 +87,11 @@ impl Tasks {
             }
         };
         self.tracker.spawn(guarded.in_current_span()).abort_handle()
+    }
+
+    /// Keeps [`Tasks::finish`] waiting until the token is dropped, for work whose task is started later by somebody else.
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.tracker.token()
     }
 
     /// Cancelled when the process begins to stop: finish, accept nothing new.

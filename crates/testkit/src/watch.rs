@@ -1,5 +1,7 @@
 //! A WebSocket as its user sees it.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -109,6 +111,22 @@ impl Watch {
     /// Says any text.
     pub async fn say_text(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.expect("an open socket");
+    }
+
+    /// Says any text; false if the socket is closed.
+    pub async fn try_say_text(&mut self, text: &str) -> bool {
+        self.0.send(Message::text(text)).await.is_ok()
+    }
+
+    /// Sends a ping, or a pong that nobody asked for; false if the socket is closed.
+    pub async fn try_control(&mut self, ping: bool) -> bool {
+        let nothing = Default::default();
+        self.0.send(if ping { Message::Ping(nothing) } else { Message::Pong(nothing) }).await.is_ok()
+    }
+
+    /// Stays open for a while and answers pings; an error is how the socket ended meanwhile.
+    pub async fn idle(&mut self, time: Duration) -> Result<(), Closed> {
+        tokio::time::timeout(time, self.next()).await.map_or(Ok(()), |said| said.map(|_| ()))
     }
 
     /// Sends a text frame of any bytes.

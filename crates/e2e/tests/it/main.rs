@@ -1,6 +1,8 @@
 //! Stories about the whole.
 
 mod deploy;
+mod ending;
+mod flood;
 mod house;
 mod loss;
 mod openapi;

@@ -37,7 +37,7 @@ async fn the_socket_of_a_command_refuses_as_the_contract_says() {
     assert_eq!(open.frame().await["event"], "hello");
     assert_eq!(admin.patch(&user, json!({ "active": false })).await.status, 200);
     let (_, closed) = open.to_the_end().await;
-    assert_eq!((closed.code, closed.reason.as_str()), (1008, "User account is inactive"));
+    assert_eq!((closed.code, closed.reason.as_str()), (4401, "User account is inactive"), "its session ended");
     assert_eq!(refused(url, &path(&id, &operator.token)).await, "User account is inactive");
     assert_eq!(operator.get("/api/auth/me").await.status, 401);
 }

@@ -24,7 +24,7 @@ use crate::{
     App,
     hub::{Batch, Since},
     identity::SignedIn,
-    socket::{grammar, registry::Place},
+    socket::{Ending, grammar, registry::Place},
     source::{self, Source},
 };
 
@@ -62,10 +62,7 @@ pub(super) async fn follow(
             .map_err(|wrong| Fault::new(Kind::Validation, "The query is not valid").field("since", wrong.detail))?,
     };
     // It holds a connection like a socket, ends like one, and counts like one.
-    let place = app
-        .sockets
-        .enter(&caller)
-        .ok_or_else(|| Fault::new(Kind::RateLimited, "Too many connections").code_is("TOO_MANY_CONNECTIONS"))?;
+    let place = app.sockets.enter(&caller).map_err(Fault::from)?;
     let source = source::open(&app, &caller, topic, since, &place.handle.wake).await?;
     let retry = Bytes::from_static(b"retry: 1000\n\n");
     let feed = Feed { source, place, done: false };
@@ -91,9 +88,17 @@ impl Feed {
         let wake: Arc<Notify> = self.place.handle.wake.clone();
         let quiet_until = Instant::now() + KEEP_ALIVE;
         loop {
-            // An ended session or a stopping gateway cuts the stream; EventSource comes back with its last id.
-            if self.done || self.place.handle.ending().is_some() {
+            if self.done {
                 return None;
+            }
+            match self.place.handle.ending() {
+                None => {}
+                // EventSource comes back with its last id, here or at another gateway.
+                Some(Ending::Stopping) => return None,
+                Some(ending) => {
+                    self.done = true;
+                    return Some(event(&grammar::fault(None, None, &ending.into())));
+                }
             }
             let topic = self.source.topic();
             let pause = match self.source.take(TURN_BYTES).await {

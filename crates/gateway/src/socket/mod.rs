@@ -1,8 +1,12 @@
 //! WebSockets: who may open one, and how it is refused.
 
+pub(crate) mod ending;
 pub(crate) mod grammar;
+mod heartbeat;
+mod intake;
 pub(crate) mod registry;
 mod session;
+mod wire;
 
 use axum::{
     extract::{
@@ -14,11 +18,11 @@ use axum::{
 };
 use http::{HeaderMap, Method, header};
 use serde::Deserialize;
-use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 use turnpike_event::{CommandId, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Caller, Context, Death, Refusal};
 
+pub(crate) use ending::{Close, Ending};
 use grammar::since;
 use session::Kinds;
 
@@ -32,91 +36,8 @@ use crate::{
 /// The subprotocol that a client may name, and must name to send a ticket.
 const PROTOCOL: &str = "turnpike.v1";
 
-/// How a socket ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Close {
-    /// The topic is closed: 1000.
-    Done,
-    /// The gateway stops; another one, or this one soon, goes on: 1001.
-    Stopping,
-    /// Not allowed: 1008 with one of the reasons of the contract.
-    Refused(&'static str),
-    /// A frame beyond all measure: 1009.
-    TooBig,
-    /// Text that is not UTF-8: 1007.
-    NotText,
-    /// Not WebSocket as it is written (RFC 6455): 1002.
-    NotWebSocket,
-    /// Something that is needed is away: 1013.
-    TryAgain,
-    /// The session is over, or its token has expired: 4401.
-    SessionEnded,
-    /// The account was switched off: 1008, as at the door.
-    Inactive,
-    /// Nothing was heard for too long: 4408.
-    NoHeartbeat,
-    /// The user has too many: 4429.
-    TooMany,
-    /// The other side is gone, or has said goodbye.
-    Gone,
-}
-
-impl Close {
-    pub(crate) const fn code(&self) -> u16 {
-        match self {
-            Self::Done | Self::Gone => 1000,
-            Self::Stopping => 1001,
-            Self::Refused(_) | Self::Inactive => 1008,
-            Self::TooBig => 1009,
-            Self::NotText => 1007,
-            Self::NotWebSocket => 1002,
-            Self::TryAgain => 1013,
-            Self::SessionEnded => 4401,
-            Self::NoHeartbeat => 4408,
-            Self::TooMany => 4429,
-        }
-    }
-
-    pub(crate) const fn reason(&self) -> &'static str {
-        match self {
-            Self::Done | Self::Gone => "",
-            Self::Stopping => "retry_after=1",
-            Self::Refused(reason) => reason,
-            Self::TooBig => "Frame too large",
-            Self::NotText => "Text that is not UTF-8",
-            Self::NotWebSocket => "Protocol error",
-            Self::TryAgain => "Try again shortly",
-            Self::SessionEnded => "Session ended",
-            Self::Inactive => "User account is inactive",
-            Self::NoHeartbeat => "No heartbeat",
-            Self::TooMany => "Too many connections",
-        }
-    }
-
-    /// What a connection that could not be read is told, if it can be told anything.
-    pub(crate) fn broken(error: axum::Error) -> Self {
-        match error.into_inner().downcast_ref() {
-            Some(tungstenite::Error::Capacity(_)) => Self::TooBig,
-            Some(tungstenite::Error::Utf8(_)) => Self::NotText,
-            // a client that went without a word has broken the protocol, too
-            Some(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Self::Gone,
-            Some(tungstenite::Error::Protocol(_)) => Self::NotWebSocket,
-            _ => Self::Gone,
-        }
-    }
-
-    /// How a fault is told on a socket that is open already.
-    pub(crate) fn refused(fault: &Fault) -> Self {
-        match (fault.kind(), fault.code()) {
-            (Kind::Unauthenticated, "UNAUTHENTICATED") => Self::Refused("Missing authentication token"),
-            (Kind::Unauthenticated, "ACCOUNT_INACTIVE") => Self::Refused("User account is inactive"),
-            (Kind::Unauthenticated, _) => Self::Refused("Invalid authentication token"),
-            (Kind::NotFound, _) => Self::Refused("Not found"),
-            (Kind::Unavailable | Kind::Timeout | Kind::Internal, _) => Self::TryAgain,
-            _ => Self::Refused("Not allowed"),
-        }
-    }
-}
+/// The longest frame that a refused client may send before its connection is dropped.
+const REFUSED_BYTES: usize = 4 << 10;
 
 /// What may stand after the question mark.
 #[derive(Deserialize)]
@@ -207,21 +128,28 @@ fn prepared(upgrade: Upgrade, app: &App) -> Result<WebSocketUpgrade, Problem> {
 }
 
 fn accept(app: App, upgrade: WebSocketUpgrade, caller: &Caller, kind: Kinds) -> Response {
-    let Some(place) = app.sockets.enter(caller) else {
-        return refuse(app, upgrade, Close::TooMany);
+    let place = match app.sockets.enter(caller) {
+        Ok(place) => place,
+        Err(ending) => return refuse(app, upgrade, ending.into()),
     };
-    let (tasks, context) = (app.tasks.clone(), Context::current());
+    // From here on a stopping process waits for this socket, although its task starts only after the upgrade.
+    let (tasks, held, context) = (app.tasks.clone(), app.tasks.hold(), Context::current());
     upgrade
         .on_upgrade(async move |socket| {
             tasks.spawn("socket", Death::Ends, context.scope(session::run(app, socket, place, kind)));
+            drop(held);
         })
         .into_response()
 }
 
-/// Lets somebody in to show them out, with a reason that a browser passes on.
+/// Upgrades a connection only to close it with a reason, because browsers hide the status of a refused upgrade.
 fn refuse(app: App, upgrade: WebSocketUpgrade, close: Close) -> Response {
     metrics::counter!("turnpike_gateway_sockets_refused_total", "code" => close.code().to_string()).increment(1);
+    let held = app.tasks.hold();
     upgrade
+        // The client may have no credential: nothing that it sends is kept.
+        .max_message_size(REFUSED_BYTES)
+        .max_frame_size(REFUSED_BYTES)
         .on_upgrade(async move |mut socket: WebSocket| {
             app.tasks.spawn("socket refused", Death::Ends, async move {
                 let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
@@ -232,6 +160,7 @@ fn refuse(app: App, upgrade: WebSocketUpgrade, close: Close) -> Response {
                 };
                 let _ = tokio::time::timeout(std::time::Duration::from_secs(1), parting).await;
             });
+            drop(held);
         })
         .into_response()
 }

@@ -1,10 +1,10 @@
-//! Every open socket: whose it is, how to wake it, and when it must go.
+//! Every open socket and event stream: its user, how to wake it, and why it must end.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -14,8 +14,9 @@ use tokio::sync::{Notify, broadcast::error::RecvError};
 use turnpike_bus::{Bus, Status};
 use turnpike_event::{SessionId, UserId};
 use turnpike_kit::{Caller, Death, Process, Refusal, Revocations, Revoked};
+use turnpike_token::Claims;
 
-use super::Close;
+use super::Ending;
 
 /// The open sockets of this gateway.
 #[derive(Clone)]
@@ -23,17 +24,23 @@ pub(crate) struct Sockets(Arc<Inner>);
 
 struct Inner {
     table: Mutex<Table>,
+    check: Check,
     /// Of one user; 0 is no limit.
     most: u32,
     /// The bus has been away for a while.
     bus_away: AtomicBool,
 }
 
+/// Whether a session goes on.
+type Check = Box<dyn Fn(&Claims) -> Result<(), Refusal> + Send + Sync>;
+
 #[derive(Default)]
 struct Table {
     next: u64,
     handles: HashMap<u64, Arc<Handle>>,
     of_user: HashMap<UserId, u32>,
+    /// Set together with the ending of every handle: no socket registers behind it.
+    stopping: bool,
 }
 
 /// What others know of a socket.
@@ -41,47 +48,65 @@ pub(crate) struct Handle {
     /// Something may have happened for this socket.
     pub(crate) wake: Arc<Notify>,
     caller: Mutex<Caller>,
-    ending: AtomicU8,
+    /// The first reason stands.
+    ending: OnceLock<Ending>,
 }
 
 /// A socket's place in the registry, given back when it is dropped.
 pub(crate) struct Place {
     sockets: Sockets,
     id: u64,
-    user_id: UserId,
+    pub(crate) user_id: UserId,
     pub(crate) handle: Arc<Handle>,
 }
 
 /// How late a socket may learn that its token has expired.
 const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 
-/// [`Handle::ending`]: nothing, or why.
-const OPEN: u8 = 0;
-const SESSION_ENDED: u8 = 1;
-const STOPPING: u8 = 2;
-const INACTIVE: u8 = 3;
-
 impl Sockets {
-    pub(crate) fn new(most: u32) -> Self {
-        Self(Arc::new(Inner { table: Mutex::default(), most, bus_away: AtomicBool::new(false) }))
+    /// With a limit of sockets of one user, and with what says whether a session goes on.
+    pub(crate) fn new(most: u32, check: impl Fn(&Claims) -> Result<(), Refusal> + Send + Sync + 'static) -> Self {
+        let (check, bus_away) = (Box::new(check), AtomicBool::new(false));
+        Self(Arc::new(Inner { table: Mutex::default(), check, most, bus_away }))
     }
 
-    /// A place for a socket; `None` if the user has too many.
-    pub(crate) fn enter(&self, caller: &Caller) -> Option<Place> {
+    /// Registers a socket of a verified caller.
+    ///
+    /// The session can end between its verification and its registration, when nobody finds the socket in the table yet.
+    /// It is therefore checked again afterwards: a session that ends later than this check finds the socket.
+    pub(crate) fn enter(&self, caller: &Caller) -> Result<Place, Ending> {
+        let place = self.register(caller)?;
+        (self.0.check)(&caller.claims)?;
+        Ok(place)
+    }
+
+    fn register(&self, caller: &Caller) -> Result<Place, Ending> {
         let mut table = self.0.table.lock().expect("no panic while it is held");
+        if table.stopping {
+            return Err(Ending::Stopping);
+        }
         let user_id = caller.claims.user_id;
         let count = table.of_user.entry(user_id).or_default();
         if self.0.most > 0 && *count >= self.0.most {
-            return None;
+            return Err(Ending::TooMany);
         }
         *count += 1;
         table.next += 1;
         let id = table.next;
         let handle =
-            Arc::new(Handle { wake: Arc::default(), caller: Mutex::new(caller.clone()), ending: AtomicU8::new(OPEN) });
+            Arc::new(Handle { wake: Arc::default(), caller: Mutex::new(caller.clone()), ending: OnceLock::new() });
         table.handles.insert(id, handle.clone());
         metrics::gauge!("turnpike_gateway_sockets").increment(1);
-        Some(Place { sockets: self.clone(), id, user_id, handle })
+        Ok(Place { sockets: self.clone(), id, user_id, handle })
+    }
+
+    /// Ends every socket and refuses new ones.
+    fn stop(&self) {
+        let mut table = self.0.table.lock().expect("no panic while it is held");
+        table.stopping = true;
+        for handle in table.handles.values() {
+            handle.end(Ending::Stopping);
+        }
     }
 
     /// Whether the bus has been away for a while.
@@ -89,8 +114,8 @@ impl Sockets {
         self.0.bus_away.load(Ordering::Relaxed)
     }
 
-    /// Ends sockets whose session ends or whose token expires, and all of them when the process stops; tells all when the bus
-    /// goes.
+    /// Ends sockets whose session ends or whose token expires, and all of them when the process stops; wakes all when the
+    /// bus becomes unavailable or available.
     pub(crate) fn watch(&self, process: &Process, revocations: &Revocations, bus: &Bus) {
         self.watch_revocations(process, revocations);
         self.watch_expiry(process);
@@ -98,14 +123,14 @@ impl Sockets {
         let (sockets, stopping) = (self.clone(), process.tasks.stopping().clone());
         process.tasks.spawn("sockets stop", Death::Ends, async move {
             stopping.cancelled().await;
-            sockets.each(|handle| handle.end(STOPPING));
+            sockets.stop();
         });
     }
 
     fn watch_revocations(&self, process: &Process, revocations: &Revocations) {
-        let (sockets, stopping, revocations) = (self.clone(), process.tasks.stopping().clone(), revocations.clone());
+        let (sockets, stopping) = (self.clone(), process.tasks.stopping().clone());
+        let mut news = revocations.subscribe();
         process.tasks.spawn("sockets revocation", Death::Fatal, async move {
-            let mut news = revocations.subscribe();
             loop {
                 let revoked = tokio::select! {
                     () = stopping.cancelled() => return,
@@ -116,10 +141,9 @@ impl Sockets {
                     Ok(Revoked::User(user)) => sockets.end_user(user),
                     // Some were missed: look at each.
                     Err(RecvError::Lagged(_)) => {
-                        sockets.each(|handle| match revocations.check(&handle.caller().claims) {
-                            Ok(()) => {}
-                            Err(Refusal::Inactive) => handle.end(INACTIVE),
-                            Err(_) => handle.end(SESSION_ENDED),
+                        sockets.each(|handle| match (sockets.0.check)(&handle.caller().claims) {
+                            Ok(()) | Err(Refusal::Unavailable) => {}
+                            Err(refusal) => handle.end(refusal.into()),
                         });
                     }
                     Err(RecvError::Closed) => return,
@@ -140,7 +164,7 @@ impl Sockets {
                 let now = clock.now();
                 sockets.each(|handle| {
                     if handle.expires_at() <= now {
-                        handle.end(SESSION_ENDED);
+                        handle.end(Ending::TokenExpired);
                     }
                 });
             }
@@ -165,7 +189,7 @@ impl Sockets {
     fn end_session(&self, session: SessionId) {
         self.each(|handle| {
             if handle.caller().claims.session_id == session {
-                handle.end(SESSION_ENDED);
+                handle.end(Ending::SessionEnded);
             }
         });
     }
@@ -173,7 +197,7 @@ impl Sockets {
     fn end_user(&self, user: UserId) {
         self.each(|handle| {
             if handle.caller().claims.user_id == user {
-                handle.end(INACTIVE);
+                handle.end(Ending::AccountInactive);
             }
         });
     }
@@ -194,25 +218,23 @@ impl Handle {
         self.caller.lock().expect("no panic while it is held").claims.expires_at
     }
 
-    /// The same user with another token.
-    pub(crate) fn renew(&self, caller: Caller) {
-        *self.caller.lock().expect("no panic while it is held") = caller;
-    }
-
-    fn end(&self, why: u8) {
-        // The first reason stands.
-        let _ = self.ending.compare_exchange(OPEN, why, Ordering::Relaxed, Ordering::Relaxed);
+    fn end(&self, why: Ending) {
+        let _ = self.ending.set(why); // fails where an earlier reason stands
         self.wake.notify_one();
     }
 
-    /// Why this socket must go.
-    pub(crate) fn ending(&self) -> Option<Close> {
-        match self.ending.load(Ordering::Relaxed) {
-            OPEN => None,
-            STOPPING => Some(Close::Stopping),
-            INACTIVE => Some(Close::Inactive),
-            _ => Some(Close::SessionEnded),
-        }
+    /// Why this socket must end.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.ending.get().copied()
+    }
+}
+
+impl Place {
+    /// Replaces the access token by a newer one of the same user. Checked again afterwards, as in [`Sockets::enter`].
+    pub(crate) fn renew(&self, caller: Caller) -> Result<(), Refusal> {
+        let claims = caller.claims.clone();
+        *self.handle.caller.lock().expect("no panic while it is held") = caller;
+        (self.sockets.0.check)(&claims)
     }
 }
 
@@ -229,3 +251,6 @@ impl Drop for Place {
         metrics::gauge!("turnpike_gateway_sockets").decrement(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

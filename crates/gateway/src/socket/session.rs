@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use futures_util::{SinkExt, StreamExt};
+use axum::extract::ws::{Message, WebSocket};
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::debug;
@@ -13,9 +12,11 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_kit::Refusal;
 
 use super::{
-    Close,
+    Close, Ending,
     grammar::{self, Ask},
+    intake::Intake,
     registry::Place,
+    wire::Wire,
 };
 use crate::{
     App,
@@ -30,8 +31,8 @@ pub(crate) const MAX_TOPICS: usize = 100;
 const TURN_BYTES: usize = 32 << 10;
 /// Before history that could not be read is tried again.
 const RETRY: Duration = Duration::from_millis(500);
-/// How long the other side has to answer a close.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Frames that change nothing (control frames, refused frames) may follow one another before the topics are visited again.
+const UNVISITED: u32 = 32;
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +45,11 @@ pub(crate) enum Kinds {
 
 struct Session {
     app: App,
-    socket: WebSocket,
+    wire: Wire,
+    intake: Intake,
     place: Place,
     kind: Kinds,
     topics: Vec<Followed>,
-    /// The client was last heard then.
-    heard: Instant,
-    /// The next ping.
-    beat: Instant,
     /// Some history could not be read; when to try again.
     retry: Option<Instant>,
     told_bus_away: bool,
@@ -75,17 +73,16 @@ enum Happening {
 
 /// Serves a socket until either side ends it.
 pub(crate) async fn run(app: App, socket: WebSocket, place: Place, kind: Kinds) {
-    let now = Instant::now();
-    let beat = now + app.config.heartbeat;
-    let mut session =
-        Session { app, socket, place, kind, topics: Vec::new(), heard: now, beat, retry: None, told_bus_away: false };
+    let wire = Wire::new(socket, app.config.heartbeat);
+    let intake = Intake::new(app.config.limits.messages_per_minute);
+    let mut session = Session { app, wire, intake, place, kind, topics: Vec::new(), retry: None, told_bus_away: false };
     let close = match session.serve().await {
         Ok(never) => match never {},
         Err(close) => close,
     };
     debug!(?close, "socket closed");
     metrics::counter!("turnpike_gateway_sockets_closed_total", "code" => close.code().to_string()).increment(1);
-    Box::pin(session.part(close)).await;
+    Box::pin(session.wire.part(close)).await;
 }
 
 type Served = Result<std::convert::Infallible, Close>;
@@ -106,23 +103,34 @@ impl Session {
                 self.topics.push(Followed { source, unconfirmed: None, done: false });
             }
         }
+        let mut more = Box::pin(self.pump()).await?;
+        let mut unvisited = 0;
         loop {
             // A busy topic does not make the socket deaf: between two rounds, what was said meanwhile is heard.
-            let more = Box::pin(self.pump()).await?;
             match self.next(more).await {
                 Happening::Woken => {}
                 Happening::Said(None) => return Err(Close::Gone),
                 Happening::Said(Some(Err(error))) => return Err(Close::broken(error)),
                 // Boxed: an idle socket's future holds room for its wait alone, not for everything that may happen to it.
-                Happening::Said(Some(Ok(message))) => Box::pin(self.hear(message)).await?,
+                Happening::Said(Some(Ok(message))) => {
+                    let asked = Box::pin(self.hear(message)).await?;
+                    unvisited += 1;
+                    if !asked && unvisited < UNVISITED {
+                        self.check_ending()?;
+                        continue;
+                    }
+                }
                 Happening::Beat => Box::pin(self.look_at_the_clock()).await?,
             }
+            unvisited = 0;
+            more = Box::pin(self.pump()).await?;
         }
     }
 
     /// With `more` to hand over, whatever has happened already; else whatever happens next.
     async fn next(&mut self, more: bool) -> Happening {
-        let due = self.retry.map_or(self.beat, |retry| retry.min(self.beat));
+        let beat = self.wire.heartbeat.due();
+        let due = self.retry.map_or(beat, |retry| retry.min(beat));
         let woken = async {
             if !more {
                 self.place.handle.wake.notified().await;
@@ -130,7 +138,7 @@ impl Session {
         };
         tokio::select! {
             biased; // a client is not dead while something of it is unread
-            said = self.socket.next() => Happening::Said(said),
+            said = self.wire.next() => Happening::Said(said),
             () = tokio::time::sleep_until(due) => Happening::Beat,
             () = woken => Happening::Woken,
         }
@@ -163,7 +171,7 @@ impl Session {
             tokio::select! {
                 biased;
                 batch = &mut taking => return Ok(batch),
-                () = handle.wake.notified() => if let Some(close) = handle.ending() { return Err(close) },
+                () = handle.wake.notified() => if let Some(ending) = handle.ending() { return Err(ending.into()) },
             }
         }
     }
@@ -205,36 +213,46 @@ impl Session {
         Ok(true)
     }
 
-    async fn hear(&mut self, message: Message) -> Result<(), Close> {
-        self.heard = Instant::now();
-        let caller = self.place.handle.caller();
-        let counted = match message {
-            Message::Text(_) | Message::Binary(_) => self.app.messages.count(caller.claims.user_id),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
-        };
-        let text = match message {
+    /// Handles a frame of the client. Whether it asked for something; everything else changes nothing for the topics.
+    async fn hear(&mut self, message: Message) -> Result<bool, Close> {
+        let now = Instant::now();
+        // Counted before it is parsed: what is over the limit costs next to nothing.
+        let counted = match &message {
+            Message::Close(_) => return Err(Close::Gone),
             Message::Text(text) if text.len() > MAX_FRAME => return Err(Close::TooBig),
             Message::Binary(bytes) if bytes.len() > MAX_FRAME => return Err(Close::TooBig),
-            Message::Text(text) => text,
-            Message::Close(_) => return Err(Close::Gone),
-            // tungstenite answers pings by itself
-            Message::Ping(_) | Message::Pong(_) => return Ok(()),
-            Message::Binary(_) => {
-                return match counted {
-                    Ok(()) => self.say(grammar::error(None, "INVALID_JSON", "Frames are text")).await,
-                    Err(fault) => self.say(grammar::fault(None, None, &fault)).await,
-                };
+            Message::Pong(_) if self.wire.heartbeat.is_answer() => return Ok(false),
+            Message::Ping(_) | Message::Pong(_) => self.intake.control(now),
+            Message::Text(_) | Message::Binary(_) => self.app.messages.count(self.place.user_id),
+        };
+        if let Err(fault) = counted {
+            if self.intake.is_flood(now) {
+                return Err(Close::Flood);
             }
+            self.say(grammar::fault(None, None, &fault)).await?;
+            return Ok(false);
+        }
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Binary(_) => {
+                self.say(grammar::error(None, "INVALID_JSON", "Frames are text")).await?;
+                return Ok(false);
+            }
+            // tungstenite answers pings by itself
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(false),
         };
         let limits = &self.app.config.limits;
         if limits.frame_bytes > 0 && text.len() > limits.frame_bytes {
             let detail = format!("A frame has at most {} bytes", limits.frame_bytes);
-            return self.say(grammar::error(None, "MESSAGE_TOO_LARGE", &detail)).await;
+            self.say(grammar::error(None, "MESSAGE_TOO_LARGE", &detail)).await?;
+            return Ok(false);
         }
-        let (id, asked) = grammar::parse(&text);
-        if let Err(fault) = counted {
-            return self.say(grammar::fault(id.as_ref(), None, &fault)).await;
-        }
+        self.answer(&text).await?;
+        Ok(true)
+    }
+
+    async fn answer(&mut self, text: &str) -> Result<(), Close> {
+        let (id, asked) = grammar::parse(text);
         match asked {
             Err(misunderstood) => {
                 self.say(grammar::error(id.as_ref(), misunderstood.code, &misunderstood.detail)).await
@@ -289,7 +307,9 @@ impl Session {
         match self.app.identity.of_token(token).await {
             Ok(caller) if caller.claims.user_id == self.place.handle.caller().claims.user_id => {
                 let expires_at = caller.claims.expires_at;
-                self.place.handle.renew(caller);
+                if let Err(refusal) = self.place.renew(caller) {
+                    return Err(Ending::from(refusal).into());
+                }
                 self.say(grammar::authenticated(id.as_ref(), expires_at)).await
             }
             Ok(_) => self.say(grammar::fault(id.as_ref(), None, &Refusal::Invalid.into())).await,
@@ -300,23 +320,11 @@ impl Session {
     async fn look_at_the_clock(&mut self) -> Result<(), Close> {
         let now = Instant::now();
         self.retry = self.retry.filter(|retry| *retry > now);
-        if now < self.beat {
-            return Ok(());
-        }
-        self.beat = now + self.app.config.heartbeat;
-        if now.duration_since(self.heard) >= self.patience() {
-            return Err(Close::NoHeartbeat);
-        }
-        self.send(vec![Message::Ping(axum::body::Bytes::new())]).await
-    }
-
-    /// Dead after two and a half heartbeats without a frame.
-    fn patience(&self) -> Duration {
-        self.app.config.heartbeat * 5 / 2
+        self.wire.beat(&self.place.handle).await
     }
 
     fn check_ending(&self) -> Result<(), Close> {
-        self.place.handle.ending().map_or(Ok(()), Err)
+        self.place.handle.ending().map_or(Ok(()), |ending| Err(ending.into()))
     }
 
     /// Nothing is lost: what is published while the bus is away comes when it is back, or a reset says otherwise.
@@ -337,50 +345,8 @@ impl Session {
         self.send(vec![Message::Text(text)]).await
     }
 
-    /// Feeds all, flushes once. A client that does not read holds up only itself, and not for ever: the registry can end it,
-    /// and so can the clock.
     async fn send(&mut self, messages: Vec<Message>) -> Result<(), Close> {
-        let (handle, patience) = (self.place.handle.clone(), self.patience());
-        let socket = &mut self.socket;
-        let sending = async {
-            for message in messages {
-                socket.feed(message).await?;
-            }
-            socket.flush().await
-        };
-        let ended = async {
-            loop {
-                handle.wake.notified().await;
-                if let Some(close) = handle.ending() {
-                    return close;
-                }
-            }
-        };
-        tokio::select! {
-            biased;
-            sent = sending => sent.map_err(|_| Close::Gone),
-            close = ended => Err(close),
-            () = tokio::time::sleep(patience) => Err(Close::NoHeartbeat),
-        }
-    }
-
-    /// Says why, and waits a moment for the other side to agree (RFC 6455, section 7.1.2).
-    async fn part(mut self, close: Close) {
-        if close == Close::Gone {
-            // If it has said goodbye, it is answered; if not, this fails at once.
-            let _ = tokio::time::timeout(FAREWELL, self.socket.close()).await;
-            return;
-        }
-        let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
-        let parting = async {
-            self.socket.send(Message::Close(Some(frame))).await?;
-            while let Some(message) = self.socket.next().await {
-                message?;
-            }
-            Ok::<_, axum::Error>(())
-        };
-        // Whatever comes of it, the socket is dropped.
-        let _ = tokio::time::timeout(FAREWELL, parting).await;
+        self.wire.send(messages, &self.place.handle).await
     }
 }
 
