@@ -4,6 +4,7 @@ mod deploy;
 mod house;
 mod loss;
 mod openapi;
+mod parallel;
 mod refusals;
 mod road;
 mod socket;
