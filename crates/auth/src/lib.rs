@@ -6,6 +6,7 @@ mod config;
 mod dice;
 mod limits;
 mod login;
+mod one_time;
 mod outbox;
 mod password;
 mod refresh;
@@ -19,5 +20,6 @@ mod users;
 
 pub use bootstrap::FirstAdmin;
 pub use config::Config;
+pub use one_time::OneTimeCode;
 pub use rpc::POLICY;
 pub use service::Service;

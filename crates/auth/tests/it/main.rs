@@ -7,6 +7,7 @@ mod foreign;
 mod house;
 mod idempotency;
 mod login;
+mod one_time;
 mod outbox;
 mod refresh;
 mod sessions;
