@@ -1,5 +1,6 @@
 //! Stories about the whole.
 
+mod client;
 mod deploy;
 mod house;
 mod loss;
