@@ -54,7 +54,7 @@ async fn authorise(app: &App, caller: &Caller, topic: Topic) -> Result<(), Fault
     let missing = || Fault::new(Kind::NotFound, "Not found");
     match topic {
         Topic::Response(id) => {
-            let request = caller.token.request(pb::GetCommandRequest { command_id: id.to_string() });
+            let request = caller.token.request(pb::GetCommandRequest { command_id: id.to_string(), recorded: false });
             app.vehicles().get_command(request).await?;
         }
         Topic::Vehicle(id) => {

@@ -58,6 +58,7 @@ pub const NAMES: &[Name] = &[
     plain("TURNPIKE_HEARTBEAT_SECONDS", "30"),
     plain("TURNPIKE_TOPIC_RETENTION_SECONDS", "86400"),
     plain("TURNPIKE_TOPIC_MAX_EVENTS", "10000"),
+    plain("TURNPIKE_COMMAND_RETENTION_DAYS", "90"),
     plain("TURNPIKE_MOCK_SEED", "1"),
     plain("TURNPIKE_MOCK_VEHICLES", "3"),
     plain("TURNPIKE_MOCK_DELAY_MS", "400"),

@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::{Any, Executor, Row, Transaction};
+use sqlx::{Any, AnyConnection, Executor, Row};
 use turnpike_fault::{Fault, Kind};
 
 use crate::{Store, micros};
@@ -63,17 +63,12 @@ impl Key {
 
     /// What is known under this key.
     pub async fn look_up(&self, store: &Store, now: Timestamp) -> Result<Known, sqlx::Error> {
-        self.find(store.pool(), now).await
+        self.find(store.reader(), now).await
     }
 
     /// Takes the key for a result, unless it is known. Of requests with the same key that run at once, one takes it, and the
     /// others wait here until that one's transaction has ended.
-    pub async fn take(
-        &self,
-        tx: &mut Transaction<'_, Any>,
-        result: &str,
-        now: Timestamp,
-    ) -> Result<Known, sqlx::Error> {
+    pub async fn take(&self, on: &mut AnyConnection, result: &str, now: Timestamp) -> Result<Known, sqlx::Error> {
         let taken = sqlx::query(
             "INSERT INTO idempotency_keys (user_id, key, request_hash, result, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, result = excluded.result,
@@ -86,9 +81,19 @@ impl Key {
         .bind(result)
         .bind(micros(now))
         .bind(micros(now - HELD))
-        .execute(&mut **tx)
+        .execute(&mut *on)
         .await?;
-        if taken.rows_affected() == 1 { Ok(Known::New) } else { self.find(&mut **tx, now).await }
+        if taken.rows_affected() == 1 { Ok(Known::New) } else { self.find(on, now).await }
+    }
+
+    /// Gives a key back that [`Key::take`] has just taken in the same transaction: the request was refused.
+    pub async fn give_back(&self, on: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        sqlx::query("DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2")
+            .bind(&self.user)
+            .bind(&self.key)
+            .execute(&mut *on)
+            .await
+            .map(|_| ())
     }
 
     async fn find<'e>(&self, on: impl Executor<'e, Database = Any>, now: Timestamp) -> Result<Known, sqlx::Error> {
@@ -113,11 +118,11 @@ pub fn reused() -> Fault {
     Fault::new(Kind::Conflict, "This Idempotency-Key was used for another request").code_is("IDEMPOTENCY_KEY_REUSED")
 }
 
-/// Forgets keys whose time is over; at most a thousand at once. Says how many.
+/// Removes keys that have been held for long enough; at most 200. Gives how many.
 pub async fn forget(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     let forgotten = sqlx::query(
         "DELETE FROM idempotency_keys WHERE created_at < $1 AND (user_id, key) IN
-             (SELECT user_id, key FROM idempotency_keys WHERE created_at < $1 LIMIT 1000)",
+             (SELECT user_id, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT 200)",
     )
     .bind(micros(now - HELD))
     .execute(store.pool())

@@ -3,12 +3,21 @@
 mod error;
 pub mod idempotency;
 mod open;
+mod rows;
+mod serve;
+mod sweep;
+mod writer;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use sqlx::{Any, AnyPool, Transaction};
 
 pub use error::{fault, is_away};
 pub use open::{Migrations, OpenError};
+pub use rows::rows;
+pub use sweep::sweep;
+pub use writer::Write;
 
 /// Which database it is. Almost nothing needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +32,21 @@ pub enum Backend {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: AnyPool,
+    readers: AnyPool,
     backend: Backend,
+    queue: Arc<writer::Queue>,
 }
 
 impl Store {
-    /// For statements outside a transaction.
+    /// For single statements that write. On SQLite this is the one connection that writes: a read here waits for every write
+    /// before it.
     pub fn pool(&self) -> &AnyPool {
         &self.pool
+    }
+
+    /// For reads outside a transaction. They see everything that was committed before they began, and delay no write.
+    pub fn reader(&self) -> &AnyPool {
+        &self.readers
     }
 
     /// Which database it is.
@@ -47,11 +64,12 @@ impl Store {
 
     /// Whether it answers.
     pub async fn answers(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.pool).await.is_ok()
+        sqlx::query("SELECT 1").execute(&self.readers).await.is_ok()
     }
 
     /// Closes every connection.
     pub async fn close(&self) {
+        self.readers.close().await;
         self.pool.close().await;
     }
 }

@@ -1,6 +1,6 @@
 //! Opening: the file or the server, the pool, the migrations.
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     AnyConnection, AnyPool, Connection, Executor,
@@ -48,9 +48,14 @@ pub enum OpenError {
 /// Waiting for a connection, making one included.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A file's lock is waited for as long as a server works at a statement.
-const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 3000; \
-                      PRAGMA foreign_keys = ON";
+/// A file's lock is waited for as long as a server works at a statement. A commit reaches the disk before it is reported. The log
+/// is copied into the file by [`Store::serve`]; the connection that writes does it only when the log has grown to 64 MiB.
+const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 3000; \
+                      PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 67108864; \
+                      PRAGMA cache_size = -16384";
+const SQLITE_READER: &str = "PRAGMA busy_timeout = 3000; PRAGMA query_only = ON; PRAGMA cache_size = -8192";
+/// Connections that only read a file.
+const READERS: u32 = 4;
 /// A transaction whose client has vanished does not keep its locks.
 const POSTGRES: &str = "SET statement_timeout = 3000; SET idle_in_transaction_session_timeout = 5000";
 /// A migration may take its time, and so may waiting for another instance's.
@@ -67,18 +72,23 @@ impl Store {
                 if !path.starts_with(":memory:") {
                     create(path.split('?').next().unwrap_or(path))?;
                 }
-                // One connection: SQLite has one writer, and several would not wait in turn for its lock but poll for it,
-                // with sleeps of up to 100 ms. Callers wait in the pool's queue instead, which is fair. It is kept for
-                // good: a database in memory lives in it.
-                let options = AnyPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+                // One connection that writes: several would not wait in turn for SQLite's one lock but poll for it, with sleeps
+                // of up to 100 ms. Callers wait in the pool's queue instead, which is fair. The connection is kept for good,
+                // because a database in memory lives in it, and is not tested before each use, because nothing can cut it off.
+                let kept = || AnyPoolOptions::new().idle_timeout(None).max_lifetime(None).test_before_acquire(false);
                 // The driver would decode what looks like an escape; a path means what it says.
-                let pool = connect(options, SQLITE, &format!("sqlite:{}", path.replace('%', "%25"))).await?;
+                let url = format!("sqlite:{}", path.replace('%', "%25"));
+                let pool = connect(kept().max_connections(1), SQLITE, &url).await?;
                 // Nothing locks out another process's migration: whoever comes second fails, looks again, and finds it done.
                 let mut looks = migrations.sqlite.iter().count();
                 while let Err(error) = migrations.sqlite.run(&pool).await {
                     looks = looks.checked_sub(1).ok_or(error)?;
                 }
-                Self { pool, backend: Backend::Sqlite }
+                let readers = match path.starts_with(":memory:") {
+                    true => pool.clone(),
+                    false => connect(kept().max_connections(READERS), SQLITE_READER, &url).await?,
+                };
+                Self { pool, readers, backend: Backend::Sqlite, queue: Arc::default() }
             }
             Some(("postgres" | "postgresql", _)) => {
                 let one = connect(AnyPoolOptions::new().max_connections(1), UNHURRIED, url).await?;
@@ -93,7 +103,8 @@ impl Store {
                             .map(|()| true)
                     })
                 });
-                Self { pool: connect(options, POSTGRES, url).await?, backend: Backend::Postgres }
+                let pool = connect(options, POSTGRES, url).await?;
+                Self { readers: pool.clone(), pool, backend: Backend::Postgres, queue: Arc::default() }
             }
             _ => return Err(OpenError::UnknownScheme),
         };

@@ -1,21 +1,17 @@
-//! Commands as they are kept: submitted, cancelled, looked at.
+//! Commands as they are stored: what they are, and reading one.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
 use turnpike_event::{CommandId, Offset, UserId, VehicleId};
-use turnpike_store::{
-    Store, from_micros,
-    idempotency::{Key, Known},
-    micros,
-};
+use turnpike_store::{Store, from_micros, idempotency::Key};
 
 use crate::{
     catalogue::Request,
-    leases::LEASE,
     lifecycle::{Effect, State},
     registry::odd,
+    submit,
 };
 
 /// How long a connector has to accept a command.
@@ -116,94 +112,16 @@ pub const COLUMNS: &str = "c.id, c.user_id, c.vehicle_id, c.name, c.params, c.ef
 /// What its conductor needs besides; `vehicles v`.
 pub const OPEN_COLUMNS: &str = "c.accept_by, c.run_by, c.instance_id, c.epoch, c.reached, c.fence, v.vin, v.connector";
 
-/// Writes a command down, to be conducted by this instance.
+/// Stores a command, to be conducted by this instance.
 pub async fn submit(store: &Store, new: &New, now: Timestamp) -> Result<Submitted, SubmitError> {
-    let id = CommandId::new(now);
-    let mut tx = store.begin().await?;
-    if let Some(key) = &new.key {
-        match key.take(&mut tx, &id.to_string(), now).await? {
-            Known::New => {}
-            Known::Before(id) => {
-                let sql = format!("SELECT {COLUMNS} FROM commands c WHERE c.id = $1");
-                let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_one(&mut *tx).await?;
-                return Ok(Submitted::Before(Box::new(command(&row)?)));
-            }
-            Known::Other => return Err(SubmitError::KeyReused),
-        }
-    }
-    let vehicle = sqlx::query("SELECT vin, connector FROM vehicles WHERE id = $1")
-        .bind(new.vehicle_id.to_string())
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or(SubmitError::UnknownVehicle)?;
-    let accept_by = now + ACCEPT.min(Duration::from_secs(new.timeout_seconds.into()));
-    let run_by = now + Duration::from_secs(new.timeout_seconds.into());
-    let params = serde_json::Value::Object(new.request.params.clone()).to_string();
-    // The one conflict there can be is the partial index over unsafe commands.
-    let inserted = sqlx::query(
-        "INSERT INTO commands (id, user_id, vehicle_id, name, params, ecu, effect, state, ended, timeout_seconds,
-             submitted_at, accept_by, run_by, recorded, lease_until, fence)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', 0, $8, $9, $10, $11, 0, $12, 1)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(id.to_string())
-    .bind(new.user_id.to_string())
-    .bind(new.vehicle_id.to_string())
-    .bind(new.request.name)
-    .bind(&params)
-    .bind(&new.request.ecu)
-    .bind(new.request.effect.as_str())
-    .bind(i64::from(new.timeout_seconds))
-    .bind(micros(now))
-    .bind(micros(accept_by))
-    .bind(micros(run_by))
-    .bind(micros(now + LEASE))
-    .execute(&mut *tx)
-    .await?;
-    if inserted.rows_affected() == 0 {
-        return Err(SubmitError::Busy);
-    }
-    tx.commit().await?;
-    Ok(Submitted::New(Box::new(Open {
-        command: Command {
-            id,
-            user_id: new.user_id,
-            vehicle_id: new.vehicle_id,
-            name: new.request.name.to_owned(),
-            params,
-            effect: new.request.effect,
-            state: State::Pending,
-            timeout_seconds: new.timeout_seconds,
-            submitted_at: now,
-            completed_at: None,
-            error: None,
-        },
-        vin: vehicle.try_get("vin")?,
-        connector: vehicle.try_get("connector")?,
-        accept_by,
-        run_by,
-        instance_id: None,
-        reached: None,
-        fence: 1,
-    })))
-}
-
-/// Writes down that somebody wants a command stopped; `false` if it has ended.
-pub async fn ask_to_cancel(store: &Store, id: CommandId, now: Timestamp) -> Result<bool, sqlx::Error> {
-    let asked =
-        sqlx::query("UPDATE commands SET cancel_asked_at = COALESCE(cancel_asked_at, $1) WHERE id = $2 AND ended = 0")
-            .bind(micros(now))
-            .bind(id.to_string())
-            .execute(store.pool())
-            .await?;
-    Ok(asked.rows_affected() == 1)
+    submit::submit(store, new.clone(), now).await
 }
 
 /// One command.
 pub async fn get(store: &Store, id: CommandId) -> Result<Option<Command>, sqlx::Error> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM commands c WHERE c.id = $1")))
         .bind(id.to_string())
-        .fetch_optional(store.pool())
+        .fetch_optional(store.reader())
         .await?;
     row.as_ref().map(command).transpose()
 }
@@ -214,50 +132,12 @@ pub async fn get_open(store: &Store, id: CommandId) -> Result<Option<Open>, sqlx
         "SELECT {COLUMNS}, {OPEN_COLUMNS} FROM commands c JOIN vehicles v ON v.id = c.vehicle_id
          WHERE c.id = $1 AND c.ended = 0"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(store.pool()).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(store.reader()).await?;
     row.as_ref().map(open).transpose()
 }
 
-/// Which commands are wanted; each filter is off when empty.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Of this user.
-    pub user_id: Option<UserId>,
-    /// To this vehicle.
-    pub vehicle_id: Option<VehicleId>,
-    /// In one of these states.
-    pub states: Vec<State>,
-    /// Submitted at or after.
-    pub since: Option<Timestamp>,
-    /// Submitted before.
-    pub until: Option<Timestamp>,
-    /// Only older than this one.
-    pub before: Option<CommandId>,
-}
-
-/// At most `limit` commands, newest first.
-pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Command>, sqlx::Error> {
-    let states: Vec<_> = filter.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
-    let states = if states.is_empty() { "1 = 1".to_owned() } else { format!("c.state IN ({})", states.join(", ")) };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM commands c
-         WHERE ($1 = '' OR c.user_id = $1) AND ($2 = '' OR c.vehicle_id = $2) AND ($3 = '' OR c.id < $3)
-           AND c.submitted_at >= $4 AND c.submitted_at < $5 AND {states}
-         ORDER BY c.id DESC LIMIT $6"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(filter.user_id.map(|id| id.to_string()).unwrap_or_default())
-        .bind(filter.vehicle_id.map(|id| id.to_string()).unwrap_or_default())
-        .bind(filter.before.map(|id| id.to_string()).unwrap_or_default())
-        .bind(filter.since.map_or(i64::MIN, micros))
-        .bind(filter.until.map_or(i64::MAX, micros))
-        .bind(i64::from(limit))
-        .fetch_all(store.pool())
-        .await?;
-    rows.iter().map(command).collect()
-}
-
-fn command(row: &AnyRow) -> Result<Command, sqlx::Error> {
+/// Reads a row that has [`COLUMNS`].
+pub fn command(row: &AnyRow) -> Result<Command, sqlx::Error> {
     let text = |column: &str| row.try_get::<String, _>(column);
     let code: Option<String> = row.try_get("error_code")?;
     let message: Option<String> = row.try_get("error_message")?;

@@ -1,5 +1,5 @@
-//! What makes a command end: one task per open command, which opens its topic, hands it to the connector, records what
-//! happens and declares what does not.
+//! Conducts open commands, one task each: opens the command's topic, dispatches the command to its connector, records the events
+//! of the topic, and ends the command where nobody else does.
 
 use std::{
     sync::{
@@ -10,20 +10,25 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tracing::{Instrument, info, info_span, warn};
-use turnpike_bus::{Bus, Delivery, From, PublishError, Status, UNTIL_DROPPED};
-use turnpike_event::{Body, CommandState, Event, Record, Topic};
+use tracing::{Instrument, debug, error, info, info_span, warn};
+use turnpike_bus::{Bus, Delivery, From, Status};
+use turnpike_event::Topic;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Clock, Context, Death, Tasks};
 use turnpike_store::Store;
 
 use crate::{
-    commands::Open,
+    announce::{Announcer, Declared},
+    cancel,
+    commands::{Command, Open},
+    ending,
     fleet::Fleet,
-    handover::{HandedOver, Leaving},
+    handover::{Handoff, Outcome},
     leases::{self, Dispatch},
-    lifecycle::State,
-    record,
+    lifecycle::{Effect, State},
+    progress::Progress,
+    renewal::{Leases, RENEW},
+    retry::Retry,
 };
 
 /// What conducting needs.
@@ -34,11 +39,15 @@ pub struct Conductor {
     pub(crate) fleet: Fleet,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
-    /// How many commands are being conducted.
+    /// The leases of the commands that are being conducted.
+    pub(crate) leases: Leases,
+    /// How far the commands that this instance conducts are recorded.
+    pub(crate) progress: Progress,
+    /// How many they are.
     pub(crate) conducting: Arc<AtomicUsize>,
 }
 
-/// One of them; dropped however it ends.
+/// Counts one conducted command until it is dropped.
 struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
@@ -47,30 +56,26 @@ impl Drop for Counted {
     }
 }
 
-/// Between attempts at something that is away.
+/// Pause between two attempts to reach a connector.
 pub(crate) const RETRY: Duration = Duration::from_millis(250);
-/// A lease is renewed well before it ends.
-const RENEW: Duration = Duration::from_millis(1500);
-
-/// Why conducting stops before the end.
+/// A declared end that the bus has not taken by then is stored in the database first.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause between two looks whether somebody has asked to cancel a command that no connector is known to have.
+const LOOK: Duration = Duration::from_secs(1);
+/// Why conducting stops before the command has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    /// The command has ended.
-    Ended,
+pub(crate) enum Stop {
     /// Another instance has taken over.
     TakenOver,
     /// This process stops.
     Stopping,
 }
 
-/// An end that this service has declared: the state, and the error that explains it.
-type Declared = (State, Option<(String, String)>);
-
 /// How many commands one instance conducts at once.
 const AT_ONCE: usize = 10_000;
 
 impl Conductor {
-    /// Whether another command fits, and could be told.
+    /// Whether another command can be accepted.
     pub fn can_begin(&self) -> Result<(), Fault> {
         if matches!(*self.bus.status().borrow(), Status::Down { .. }) {
             let fault = Fault::new(Kind::Unavailable, "Commands cannot be followed just now; try again shortly");
@@ -84,10 +89,11 @@ impl Conductor {
 
     /// Conducts a command in a task of its own.
     pub fn begin(&self, open: Open) {
-        let (here, count) = (self.clone(), self.conducting.clone());
-        count.fetch_add(1, Ordering::Relaxed);
+        let (here, counted) = (self.clone(), Counted(self.conducting.clone()));
+        self.conducting.fetch_add(1, Ordering::Relaxed);
+        let entry = self.progress.enter(open.command.id, open.reached);
         let work = async move {
-            let _counted = Counted(count);
+            let _held = (counted, entry);
             here.conduct(Box::new(open)).await;
         };
         // If it dies, its lease ends, and the command is taken over.
@@ -99,8 +105,8 @@ impl Conductor {
         let (id, fence) = (open.command.id, open.fence);
         let span = info_span!(parent: None, "command", command_id = %id, name = open.command.name);
         let store = self.store.clone();
-        let stop = Conducting { here: self, open: *open, fresh: false, outlived: None }.run().instrument(span).await;
-        if stop == Stop::Stopping {
+        let stop = Conducting::new(self, *open).run().instrument(span).await;
+        if stop == Err(Stop::Stopping) {
             // The next instance need not wait for the lease to end.
             if let Err(error) = leases::release(&store, id, fence).await {
                 warn!(%error, command_id = %id, "a lease could not be released");
@@ -109,96 +115,136 @@ impl Conductor {
     }
 }
 
-struct Conducting {
-    here: Conductor,
-    open: Open,
-    /// Nothing of it has left yet: no other conductor had it in its hands.
+/// One command, conducted.
+pub(crate) struct Conducting {
+    pub(crate) here: Conductor,
+    pub(crate) open: Open,
+    /// This conductor has dispatched it: no other can have handed it over before.
     fresh: bool,
-    /// The connector's life that was still seen when a later one had accepted the command.
+    /// The dispatch under way.
+    handoff: Option<Handoff>,
+    /// Whether the connector has it is not known.
+    unanswered: bool,
+    /// The connector's incarnation that was still seen when a later one had accepted the command.
     outlived: Option<String>,
+    /// The end that this service has declared. The topic says whether it or another one came first.
+    pub(crate) declared: Option<Declared>,
+    /// The declared end is in the database.
+    shown: bool,
 }
 
 impl Conducting {
-    async fn run(mut self) -> Stop {
-        let renewing = Arc::new(self.here.clone());
-        let (id, fence) = (self.open.command.id, self.open.fence);
+    fn new(here: Conductor, mut open: Open) -> Self {
+        let Command { state, completed_at, ref error, .. } = open.command;
+        // An earlier conductor has declared this end, and the bus did not take it.
+        let declared =
+            state.is_end().then(|| Declared { state, error: error.clone(), at: completed_at.unwrap_or(open.run_by) });
+        let shown = declared.is_some();
+        if shown {
+            open.command.state = State::InProgress; // as after `show`
+        }
+        Self { here, open, fresh: false, handoff: None, unanswered: false, outlived: None, declared, shown }
+    }
+
+    async fn run(mut self) -> Result<(), Stop> {
+        let mut lease = self.here.leases.hold(self.open.command.id, self.open.fence);
+        let clock = self.here.clock.clone();
         let stopping = self.here.tasks.stopping().clone();
         tokio::select! {
-            stop = self.conduct() => stop,
-            () = keep_lease(renewing, id, fence) => Stop::TakenOver,
-            () = stopping.cancelled() => Stop::Stopping,
+            ended = self.conduct() => ended,
+            () = async {
+                lease.lost().await;
+                // The command has ended just now, perhaps; then the other branch is about to return.
+                clock.sleep(RENEW).await;
+            } => Err(Stop::TakenOver),
+            () = stopping.cancelled() => Err(Stop::Stopping),
         }
     }
 
-    async fn conduct(&mut self) -> Stop {
-        if let Err(stop) = self.open_topic().await {
-            return stop;
-        }
-        // Once an end is declared, the topic says which end it is: ours, or one that came first.
-        let (may_leave, mut declared) = match self.dispatch().await {
-            Ok(Dispatch::Go) => (true, None),
-            Ok(Dispatch::Cancelled) => (false, Some((State::Cancelled, None))),
-            Ok(Dispatch::TooLate) => (false, None),
-            Ok(Dispatch::NotOurs) => return Stop::TakenOver,
-            Err(stop) => return stop,
-        };
-        if let Some(end) = &declared {
-            self.declare(end).await;
-        }
+    async fn conduct(&mut self) -> Result<(), Stop> {
+        self.prepare().await?;
         let from = self.open.reached.map_or(From::Start, From::After);
-        let mut follower = self.here.bus.follow(self.topic(), from);
-        let mut leaving = may_leave.then(|| Leaving::begin(&self.here, &self.open, self.fresh));
+        let mut follower = self.here.bus.follow(Topic::Response(self.open.command.id), from);
         loop {
             let due = self.here.clock.sleep_until(self.open.run_by);
-            let lost = self.connector_lost();
-            let end: Declared = tokio::select! {
+            let undecided = self.declared.is_none();
+            let (state, error) = tokio::select! {
                 biased;
                 delivery = follower.next() => {
                     match delivery {
-                        Delivery::Record(record) => match self.record(&record, declared.as_ref()).await {
-                            Ok(()) if self.open.command.state.is_end() => return Stop::Ended,
-                            Ok(()) => {}
-                            Err(stop) => return stop,
-                        },
+                        Delivery::Record(record) => if self.record(&record).await? { return Ok(()) },
                         Delivery::Reset { reason, .. } => {
-                            warn!(?reason, "the command's topic was lost; what came before it is in the record");
-                            // A declared end that was lost with it is said again: nobody else will.
-                            if let Some(end) = &declared {
-                                self.declare(end).await;
+                            warn!(?reason, "the command's topic was lost; its earlier events are recorded");
+                            // A declared end that was lost with it is published again: nobody else will.
+                            if let Some(end) = self.declared.clone() {
+                                self.announce(end).await?;
                             }
                         }
                         Delivery::CaughtUp { .. } => {}
                         // Only after the final event, which was recorded above; or, taken over, before.
-                        Delivery::Closed => return Stop::Ended,
+                        Delivery::Closed => return Ok(()),
                     }
                     continue;
                 }
-                outcome = Leaving::outcome(&mut leaving), if leaving.is_some() => {
-                    leaving = None;
+                outcome = Handoff::outcome(&mut self.handoff), if self.handoff.is_some() => {
+                    self.handoff = None;
                     match outcome {
-                        HandedOver::Accepted { instance_id, outlived } => {
+                        Outcome::Accepted { instance_id, outlived } => {
                             self.open.instance_id = Some(instance_id);
                             self.outlived = outlived;
                             continue;
                         }
-                        HandedOver::NobodyKnows => continue,
-                        HandedOver::Refused { state, code, message } => (state, Some((code, message))),
+                        Outcome::Unknown => {
+                            self.unanswered = true;
+                            continue;
+                        }
+                        Outcome::Refused { state, code, message } => (state, Some((code, message))),
+                        Outcome::Cancelled => (State::Cancelled, None),
                     }
                 }
-                () = lost, if declared.is_none() => {
+                () = lost(&self.here, &self.open, self.outlived.as_deref()), if undecided => {
                     let message = "The connector was restarted while the command was running".to_owned();
                     (self.open.command.effect.when_lost(), Some(("CONNECTOR_LOST".to_owned(), message)))
                 }
+                () = cancelled(&self.here, &self.open), if undecided && self.unanswered => (State::Cancelled, None),
                 // No error event before it: a late answer could come in between, and it would stand there untrue.
-                () = due, if declared.is_none() => {
-                    (self.open.command.effect.at_the_deadline(self.open.command.state), None)
-                }
+                () = due, if undecided => (self.at_the_deadline().state, None),
             };
-            // Nothing leaves after an end was declared: it would run, and nobody would know.
-            leaving = None;
-            self.declare(&end).await;
-            declared = Some(end);
+            self.declare(Declared { state, error, at: self.here.clock.now() }).await?;
         }
+    }
+
+    /// Opens the topic and dispatches the command. A deadline that comes before the topic can be opened ends the command: then,
+    /// and after a declared end, nothing is dispatched.
+    async fn prepare(&mut self) -> Result<(), Stop> {
+        if self.open.reached.is_none() {
+            let due = self.here.clock.sleep_until(self.open.run_by);
+            let mut opening = Box::pin(self.announcer().open(self.here.clock.now()));
+            tokio::select! {
+                biased;
+                () = &mut opening => {}
+                () = due, if self.declared.is_none() => {
+                    let end = self.at_the_deadline();
+                    info!(state = end.state.as_str(), "the command has ended before its topic could be opened");
+                    self.declared = Some(end.clone());
+                    self.show(&end).await?;
+                    opening.await;
+                }
+            }
+        }
+        if let Some(end) = self.declared.clone() {
+            return self.announce(end).await;
+        }
+        match self.dispatch().await? {
+            Dispatch::Go => self.handoff = Some(Handoff::begin(&self.here, &self.open, self.fresh)),
+            Dispatch::Cancelled => {
+                let end = Declared { state: State::Cancelled, error: None, at: self.here.clock.now() };
+                self.declare(end).await?;
+            }
+            Dispatch::TooLate => {} // the deadline is declared next
+            Dispatch::NotOurs => return Err(Stop::TakenOver),
+        }
+        Ok(())
     }
 
     /// Marks a pending command as dispatched, before anything leaves: from then on it counts as possibly run. One that was
@@ -207,6 +253,7 @@ impl Conducting {
         if self.open.command.state != State::Pending {
             return Ok(Dispatch::Go);
         }
+        let mut retry = Retry::default();
         loop {
             if self.here.clock.now() >= self.open.run_by {
                 return Ok(Dispatch::TooLate);
@@ -218,128 +265,92 @@ impl Conducting {
                     return Ok(Dispatch::Go);
                 }
                 Ok(other) => return Ok(other),
-                Err(error) => warn!(%error, "a command could not be marked as dispatched yet"),
-            }
-            self.here.clock.sleep(RETRY).await;
-        }
-    }
-
-    fn topic(&self) -> Topic {
-        Topic::Response(self.open.command.id)
-    }
-
-    /// The first event of every topic is `pending`, and only the conductor writes it.
-    async fn open_topic(&mut self) -> Result<(), Stop> {
-        if self.open.reached.is_some() {
-            return Ok(());
-        }
-        let event = self.event(Body::CommandStatus { command_id: self.open.command.id, state: CommandState::Pending });
-        loop {
-            // An earlier conductor may have opened it and died before it could say so.
-            match self.here.bus.read(&self.topic(), None, 1).await {
-                Ok(page) if page.state.is_some() => return Ok(()),
-                Ok(_) => match self.here.bus.publish_within(UNTIL_DROPPED, &self.topic(), &event).await {
-                    Ok(_) | Err(PublishError::Closed { .. }) => return Ok(()),
-                    Err(error) => warn!(%error, "the command's topic could not be opened"),
-                },
-                Err(error) => warn!(%error, "the command's topic could not be read"),
-            }
-            self.here.clock.sleep(RETRY).await;
-        }
-    }
-
-    async fn connector_lost(&self) {
-        match &self.open.instance_id {
-            Some(known) => self.here.fleet.lost(&self.open.connector, known, self.outlived.as_deref()).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Ends the topic. The first final event wins: if another came first, the follower brings it.
-    async fn declare(&self, (state, error): &Declared) {
-        info!(state = state.as_str(), error = ?error.as_ref().map(|(code, _)| code), "declared");
-        let command_id = self.open.command.id;
-        let bodies = error
-            .clone()
-            .map(|(error_code, error_message)| Body::CommandError { command_id, error_code, error_message })
-            .into_iter()
-            .chain([Body::CommandStatus { command_id, state: state.shown() }]);
-        for body in bodies {
-            let is_final = matches!(body, Body::CommandStatus { .. });
-            let event = self.event(body);
-            loop {
-                // The bus waits for its Redis: a second call would be a second event.
-                let appended = match is_final {
-                    true => self.here.bus.close_within(UNTIL_DROPPED, &self.topic(), &event).await,
-                    false => self.here.bus.publish_within(UNTIL_DROPPED, &self.topic(), &event).await,
-                };
-                match appended {
-                    Ok(_) => break,
-                    Err(PublishError::Closed { .. }) => return,
-                    Err(error) => warn!(%error, "the end of a command could not be told yet"),
+                Err(error) => {
+                    retry.pause(&self.here.clock, "a command cannot be marked as dispatched yet", error).await;
                 }
-                self.here.clock.sleep(RETRY).await;
             }
         }
     }
 
-    /// Writes an event of the topic into the record; waits for a database that is away.
-    async fn record(&mut self, record: &Record, declared: Option<&Declared>) -> Result<(), Stop> {
-        let said = match &record.event.body {
-            Body::CommandStatus { state, .. } => Some(*state),
-            _ => None,
-        };
-        let mut moved = said.and_then(|said| self.open.command.state.after(said));
-        match moved {
-            // A status that claims an end and leaves the topic open is not believed.
-            Some(state) if state.is_end() && !record.is_final => moved = None,
-            // Only this service knows that a failed command was refused before it ran.
-            Some(State::Failed) if declared.is_some_and(|(state, _)| *state == State::Rejected) => {
-                moved = Some(State::Rejected);
+    pub(crate) fn at_the_deadline(&self) -> Declared {
+        let state = self.open.command.effect.at_the_deadline(self.open.command.state);
+        Declared { state, error: None, at: self.here.clock.now() }
+    }
+
+    /// Declares an end. Nothing is handed over after it: that would run, and nobody would know.
+    pub(crate) async fn declare(&mut self, end: Declared) -> Result<(), Stop> {
+        info!(state = end.state.as_str(), error = ?end.error.as_ref().map(|(code, _)| code), "the command's end is declared");
+        self.handoff = None;
+        self.declared = Some(end.clone());
+        self.announce(end).await
+    }
+
+    /// Closes the topic with a declared end; if the bus does not take it soon, the end is stored in the database meanwhile.
+    async fn announce(&mut self, end: Declared) -> Result<(), Stop> {
+        let mut publishing = Box::pin(self.announcer().end(end.clone()));
+        if !self.shown {
+            let late = self.here.clock.sleep(PATIENCE);
+            tokio::select! {
+                biased;
+                () = &mut publishing => return Ok(()),
+                () = late => {}
             }
-            Some(state) if state.is_end() => {}
-            // Nothing follows a final event: it is an end, whatever a newer connector calls it.
-            _ if record.is_final => moved = Some(State::Unknown),
-            _ => {}
-        }
-        loop {
-            match record::append(&self.here.store, &self.open, record, moved).await {
-                Ok(true) => break,
-                Ok(false) => return Err(Stop::TakenOver),
-                Err(error) => warn!(%error, "an event could not be recorded yet"),
+            tokio::select! {
+                biased;
+                () = &mut publishing => return Ok(()),
+                shown = self.show(&end) => shown?,
             }
-            self.here.clock.sleep(RETRY).await;
         }
-        self.open.reached = Some(record.offset);
-        let Some(state) = moved else { return Ok(()) };
-        self.open.command.state = state;
-        if state.is_end() {
-            let took = self.here.clock.now().duration_since(self.open.command.submitted_at).as_secs_f64();
-            let labels = [("command", self.open.command.name.clone()), ("end", state.as_str().to_owned())];
-            metrics::counter!("turnpike_commands_ended_total", &labels).increment(1);
-            metrics::histogram!("turnpike_command_seconds").record(took);
-        }
+        publishing.await;
         Ok(())
     }
 
-    fn event(&self, body: Body) -> Event {
-        Event { at: self.here.clock.now(), traceparent: Some(Context::current().traceparent()), body }
+    /// Stores a declared end in the database, before the topic has it.
+    async fn show(&mut self, end: &Declared) -> Result<(), Stop> {
+        // Whatever else comes on the topic: only its final event moves the command now.
+        self.open.command.state = State::InProgress;
+        let mut retry = Retry::default();
+        loop {
+            match ending::declare(&self.here.store, &self.open, end).await {
+                Ok(true) => {
+                    self.shown = true;
+                    return Ok(());
+                }
+                Ok(false) => return Err(Stop::TakenOver),
+                Err(error) if turnpike_store::is_away(&error) => {
+                    retry.pause(&self.here.clock, "the command's end cannot be stored yet", error).await;
+                }
+                Err(error) => {
+                    error!(%error, "the command's end cannot be stored before its topic is closed");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn announcer(&self) -> Announcer {
+        Announcer { bus: self.here.bus.clone(), clock: self.here.clock.clone(), id: self.open.command.id }
     }
 }
 
-/// Ends when the lease is lost.
-async fn keep_lease(here: Arc<Conductor>, id: turnpike_event::CommandId, fence: i64) {
+/// Waits until the connector turns out to be another incarnation than the one that accepted the command.
+async fn lost(here: &Conductor, open: &Open, outlived: Option<&str>) {
+    match &open.instance_id {
+        Some(known) => here.fleet.lost(&open.connector, known, outlived).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until somebody asks to cancel a command of which no connector is known to have it. One that must not run twice may
+/// be running: then the connector is asked to stop it, and the deadline holds.
+async fn cancelled(here: &Conductor, open: &Open) {
     loop {
-        here.clock.sleep(RENEW).await;
-        match leases::renew(&here.store, id, fence, here.clock.now()).await {
-            Ok(true) => {}
-            Ok(false) => {
-                // Ended just now, perhaps; then the other branch is about to say so.
-                here.clock.sleep(RENEW).await;
-                return;
-            }
-            // Another instance can't take over either, and writes are fenced.
-            Err(error) => warn!(%error, "a lease could not be renewed"),
+        here.clock.sleep(LOOK).await;
+        match cancel::is_asked(&here.store, open.command.id).await {
+            Ok(false) => {}
+            Ok(true) if open.command.effect != Effect::Unsafe => return,
+            Ok(true) => cancel::deliver(here, open).await,
+            Err(error) => debug!(%error, "whether a command is to be cancelled is not known"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the service is told.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
 
@@ -15,6 +15,8 @@ pub struct Config {
     pub connectors: Vec<(String, String)>,
     /// `TURNPIKE_AUTH_URL`.
     pub auth_url: String,
+    /// `TURNPIKE_COMMAND_RETENTION_DAYS`: how long an ended command and its events are kept; `None` for ever.
+    pub command_retention: Option<Duration>,
     /// The bus.
     pub bus: BusConfig,
 }
@@ -32,9 +34,23 @@ impl Config {
             database_url,
             connectors: connectors(env)?,
             auth_url: env.get("TURNPIKE_AUTH_URL")?.unwrap_or("http://127.0.0.1:50051").to_owned(),
+            command_retention: command_retention(env)?,
             bus: BusConfig::new(env)?,
         })
     }
+}
+
+/// A hundred years: more would not fit the range of times.
+const MAX_RETENTION_DAYS: u32 = 36_500;
+
+fn command_retention(env: &Environment) -> Result<Option<Duration>, ConfigError> {
+    let days: u32 = env.parse(
+        "TURNPIKE_COMMAND_RETENTION_DAYS",
+        90,
+        "a whole number of days up to 36500, 0 to keep commands for ever",
+        |days| *days <= MAX_RETENTION_DAYS,
+    )?;
+    Ok((days > 0).then(|| Duration::from_secs(u64::from(days) * 24 * 3600)))
 }
 
 const CONNECTORS: &str = "TURNPIKE_CONNECTORS";
@@ -70,6 +86,20 @@ mod tests {
     fn several_connectors() {
         let two = parsed("mock=http://mock:1, depot=http://depot:2").expect("valid");
         assert_eq!(two, [("mock".into(), "http://mock:1".into()), ("depot".into(), "http://depot:2".into())]);
+    }
+
+    #[test]
+    fn commands_are_kept_for_ninety_days_unless_told_otherwise() {
+        const DAYS: &str = "TURNPIKE_COMMAND_RETENTION_DAYS";
+        let kept = |env: &Environment| command_retention(env).map(|kept| kept.map(|kept| kept.as_secs() / 86_400));
+        assert_eq!(kept(&Environment::default()).expect("valid"), Some(90));
+        for (text, days) in [("0", None), ("1", Some(1)), ("36500", Some(36_500))] {
+            assert_eq!(kept(&Environment::new([(DAYS, text)]).expect("a known name")).expect(text), days);
+        }
+        for text in ["-1", "36501", "ten", "1.5"] {
+            let error = kept(&Environment::new([(DAYS, text)]).expect("a known name")).expect_err(text);
+            assert!(error.to_string().contains(DAYS), "{error}");
+        }
     }
 
     #[test]

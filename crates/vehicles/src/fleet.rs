@@ -3,14 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
-use turnpike_bus::Bus;
-use turnpike_event::{Body, ConnectionStatus, Event, Topic, VehicleId};
-use turnpike_kit::{Clock, Context, Death, Process, Transport};
+use tracing::{debug, error, info, warn};
+use turnpike_event::ConnectionStatus;
+use turnpike_kit::{Clock, Death, Process, Transport};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_connector_client::VehicleConnectorClient};
 use turnpike_store::Store;
 
-use crate::registry::{self, Sighting};
+use crate::{
+    outbox::Bell,
+    registry::{self, Sighting},
+    text::{clean, is_clean},
+};
 
 /// A client of one connector.
 pub type Client = VehicleConnectorClient<Transport>;
@@ -29,10 +32,20 @@ struct Connector {
 const RETRY: Duration = Duration::from_millis(500);
 /// One message lists the whole fleet: five thousand vehicles are well within it.
 const MAX_MESSAGE: usize = 16 << 20;
+/// Characters of a VIN (17 by ISO 3779; test fleets have other ids), and of a maker's or a model's name.
+const MAX_VIN: usize = 64;
+const MAX_NAME: usize = 100;
+/// Characters of the id that a connector gives to its incarnation.
+const MAX_INSTANCE: usize = 200;
+
+/// An incarnation's id as it is stored and compared.
+pub fn instance_id(text: &str) -> String {
+    clean(text, MAX_INSTANCE)
+}
 
 impl Fleet {
-    /// Connects to every connector, and keeps the registry as they tell.
-    pub fn watch(process: &Process, connectors: Vec<(String, Transport)>, store: &Store, bus: &Bus) -> Self {
+    /// Connects to every connector and keeps the registry up to date. `bell` is rung when a vehicle's status has changed.
+    pub fn watch(process: &Process, connectors: Vec<(String, Transport)>, store: &Store, bell: &Bell) -> Self {
         let connectors = connectors.into_iter().map(|(name, transport)| {
             let client = VehicleConnectorClient::new(transport).max_decoding_message_size(MAX_MESSAGE);
             (name, Connector { client, life: watch::Sender::new(None) })
@@ -43,12 +56,14 @@ impl Fleet {
                 name: name.clone(),
                 fleet: fleet.clone(),
                 store: store.clone(),
-                bus: bus.clone(),
+                bell: bell.clone(),
                 clock: process.clock.clone(),
             };
             let stopping = process.tasks.stopping().clone();
             process.tasks.spawn("connector", Death::Fatal, async move {
                 tokio::select! {
+                    // First: a connector that stops together with this process is not reported as lost.
+                    biased;
                     () = stopping.cancelled() => {}
                     () = watcher.run() => {}
                 }
@@ -85,7 +100,7 @@ struct Watcher {
     name: String,
     fleet: Fleet,
     store: Store,
-    bus: Bus,
+    bell: Bell,
     clock: Clock,
 }
 
@@ -97,85 +112,92 @@ impl Watcher {
         loop {
             match connector.client.clone().watch_vehicles(pb::WatchVehiclesRequest {}).await {
                 Ok(stream) => {
-                    info!(connector = self.name, "connected");
+                    info!(connector = self.name, "connector connected");
                     let mut stream = stream.into_inner();
                     loop {
                         match stream.message().await {
                             Ok(Some(message)) => self.learn(connector, message).await,
                             Ok(None) => break,
                             Err(status) => {
-                                debug!(connector = self.name, code = ?status.code(), "the watch broke");
+                                debug!(connector = self.name, code = ?status.code(), "the connector ended its stream of vehicles");
                                 break;
                             }
                         }
                     }
-                    warn!(connector = self.name, "lost");
+                    warn!(connector = self.name, "connector disconnected");
                     known = false;
                 }
-                Err(status) => debug!(connector = self.name, code = ?status.code(), "not reachable"),
+                Err(status) => debug!(connector = self.name, code = ?status.code(), "connector not reachable"),
             }
             connector.life.send_replace(None);
             if !known {
                 // Also at the start: what an earlier run of this service believed may be long untrue.
-                known = self.lose_all_but(&[]).await;
+                self.lose_all_but(&[]).await;
+                known = true;
             }
             tokio::time::sleep(RETRY).await;
         }
     }
 
     async fn learn(&self, connector: &Connector, message: pb::WatchVehiclesResponse) {
-        for vehicle in &message.vehicles {
-            let status = match vehicle.connection_status() {
+        let mut seen = BTreeMap::new();
+        for vehicle in message.vehicles {
+            if !is_clean(&vehicle.vin, MAX_VIN) {
+                let vin = clean(&vehicle.vin, MAX_VIN);
+                warn!(connector = self.name, vin, "a vehicle with an unusable VIN is ignored");
+                continue;
+            }
+            let connection_status = match vehicle.connection_status() {
                 pb::ConnectionStatus::Connected => ConnectionStatus::Connected,
                 pb::ConnectionStatus::Disconnected => ConnectionStatus::Disconnected,
                 pb::ConnectionStatus::Error | pb::ConnectionStatus::Unspecified => ConnectionStatus::Error,
             };
-            let seen = Sighting {
+            let sighting = Sighting {
                 vin: vehicle.vin.clone(),
-                make: vehicle.make.clone(),
-                model: vehicle.model.clone(),
+                make: clean(&vehicle.make, MAX_NAME),
+                model: clean(&vehicle.model, MAX_NAME),
                 year: vehicle.year,
-                connection_status: status,
+                connection_status,
             };
-            match registry::note(&self.store, &self.name, &seen, self.clock.now()).await {
-                Ok(None) => {}
-                Ok(Some(id)) => self.tell(id, status).await,
-                Err(error) => warn!(connector = self.name, %error, "a vehicle could not be noted"),
-            }
+            // Of a vehicle that is named twice, the later word holds.
+            seen.insert(vehicle.vin, sighting);
         }
+        let still: Vec<_> = seen.keys().cloned().collect();
+        let seen: Vec<_> = seen.into_values().collect();
+        self.stored(|| registry::note(&self.store, &self.name, seen.clone(), self.clock.now())).await;
         if message.snapshot {
-            let still: Vec<_> = message.vehicles.into_iter().map(|vehicle| vehicle.vin).collect();
             self.lose_all_but(&still).await;
         }
-        // Last: who sees the life sees the vehicles too.
-        connector.life.send_replace(Some(message.instance_id));
+        // Last: whoever sees the incarnation sees its vehicles too.
+        connector.life.send_replace(Some(instance_id(&message.instance_id)));
     }
 
-    /// Says whether that could be written down.
-    async fn lose_all_but(&self, still: &[String]) -> bool {
-        match registry::lose_others(&self.store, &self.name, still).await {
-            Ok(lost) => {
-                for id in lost {
-                    self.tell(id, ConnectionStatus::Disconnected).await;
+    async fn lose_all_but(&self, still: &[String]) {
+        self.stored(|| registry::lose_others(&self.store, &self.name, still, self.clock.now())).await;
+    }
+
+    /// Stores what was seen, however long the database is away: the connector says it once.
+    async fn stored<F: Future<Output = Result<bool, sqlx::Error>>>(&self, mut store: impl FnMut() -> F) {
+        let mut delayed = false;
+        loop {
+            match store().await {
+                Ok(changed) => {
+                    if changed {
+                        self.bell.ring();
+                    }
+                    return;
                 }
-                true
+                Err(error) if !turnpike_store::is_away(&error) => {
+                    error!(connector = self.name, %error, "what a connector sees of a vehicle cannot be stored");
+                    return;
+                }
+                Err(error) if !delayed => {
+                    delayed = true;
+                    warn!(connector = self.name, %error, "what a connector sees is stored later");
+                }
+                Err(error) => debug!(connector = self.name, %error, "what a connector sees cannot be stored yet"),
             }
-            Err(error) => {
-                warn!(connector = self.name, %error, "the loss of vehicles could not be noted");
-                false
-            }
-        }
-    }
-
-    async fn tell(&self, vehicle_id: VehicleId, connection_status: ConnectionStatus) {
-        let event = Event {
-            at: self.clock.now(),
-            traceparent: Some(Context::current().traceparent()),
-            body: Body::VehicleChanged { vehicle_id, connection_status },
-        };
-        if let Err(error) = self.bus.publish(&Topic::Vehicle(vehicle_id), &event).await {
-            // The registry has it; who follows the vehicle sees the next change.
-            warn!(%vehicle_id, %error, "a change of a vehicle could not be told");
+            tokio::time::sleep(RETRY).await;
         }
     }
 }

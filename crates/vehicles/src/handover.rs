@@ -1,63 +1,69 @@
-//! Handing a dispatched command to its connector: how often, what a refusal means, and whether anything may have run.
+//! Handing a dispatched command to its connector: how often, what a refusal means, and whether the command may have run.
 
 use std::time::Duration;
 
 use tokio::{sync::oneshot, task::AbortHandle};
 use tonic::Code;
-use tracing::{info, warn};
+use tracing::{error, info};
 use turnpike_kit::{Context, Death};
 use turnpike_proto::vehicle::v1 as pb;
 
 use crate::{
+    cancel,
     commands::Open,
     conductor::{Conductor, RETRY, timestamp},
-    leases,
+    fleet, leases,
     lifecycle::{Effect, State},
+    retry::Retry,
+    text::clean,
 };
 
 /// How often a command is handed over, at most.
 const ATTEMPTS: u32 = 3;
-/// How handing over went.
-pub(crate) enum HandedOver {
+
+/// Result of handing a command over.
+pub(crate) enum Outcome {
     Accepted {
         instance_id: String,
-        /// The life that the watch still showed then, if it was another.
+        /// The incarnation that the connector's stream still showed then, if it was another.
         outlived: Option<String>,
     },
     /// It did not run, and it is known why.
     Refused { state: State, code: String, message: String },
-    /// It may have arrived. Whoever waits will see, or the deadline will.
-    NobodyKnows,
+    /// Somebody asked to cancel it before a connector had accepted it. It did not run, or may run any number of times.
+    Cancelled,
+    /// It may have arrived: an event or the deadline will tell.
+    Unknown,
 }
 
-/// A hand-over on its way, in a task of its own: its conductor waits for the database while it records, and one that waited
+/// A handoff under way, in a task of its own: its conductor waits for the database while it records, and one that waited
 /// for both at once could hold the very connection that it waits for. Dropped, it goes no further.
-pub(crate) struct Leaving {
+pub(crate) struct Handoff {
     task: AbortHandle,
-    outcome: oneshot::Receiver<HandedOver>,
+    outcome: oneshot::Receiver<Outcome>,
 }
 
-impl Leaving {
+impl Handoff {
     pub(crate) fn begin(here: &Conductor, open: &Open, fresh: bool) -> Self {
         let hand_over = HandOver { here: here.clone(), open: open.clone(), fresh };
-        let (told, outcome) = oneshot::channel();
+        let (sender, outcome) = oneshot::channel();
         let work = async move {
             // Nobody listens once an end was declared.
-            let _ = told.send(hand_over.run().await);
+            let _ = sender.send(hand_over.run().await);
         };
         Self { task: here.tasks.spawn("hand over", Death::Ends, Context::current().scope(work)), outcome }
     }
 
-    pub(crate) async fn outcome(leaving: &mut Option<Self>) -> HandedOver {
-        match leaving {
-            // A task that died has told nobody how far it came.
-            Some(leaving) => (&mut leaving.outcome).await.unwrap_or(HandedOver::NobodyKnows),
+    pub(crate) async fn outcome(handoff: &mut Option<Self>) -> Outcome {
+        match handoff {
+            // How far a task came that died is not known.
+            Some(handoff) => (&mut handoff.outcome).await.unwrap_or(Outcome::Unknown),
             None => std::future::pending().await,
         }
     }
 }
 
-impl Drop for Leaving {
+impl Drop for Handoff {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -71,13 +77,16 @@ struct HandOver {
 }
 
 impl HandOver {
-    async fn run(self) -> HandedOver {
+    async fn run(self) -> Outcome {
         let command = &self.open.command;
         // Of what a conductor that died has left, only what may run twice is handed over again; a connector that has seen it
         // answers like the first time.
         let unanswered = command.state == State::Dispatched && self.open.instance_id.is_none();
         if !(self.fresh || unanswered && command.effect == Effect::Read) {
-            return self.left_by_another();
+            return self.left_by_another().await;
+        }
+        if !self.fresh && self.is_cancelled().await {
+            return Outcome::Cancelled;
         }
         let Some(client) = self.here.fleet.client(&self.open.connector) else {
             return refused(State::Rejected, "NO_CONNECTOR", "No connector of this deployment reaches the vehicle");
@@ -105,10 +114,13 @@ impl HandOver {
             let in_time = self.here.clock.now() + pause < self.open.accept_by;
             if again && attempt < ATTEMPTS && in_time {
                 self.here.clock.sleep(pause).await;
+                if self.is_cancelled().await {
+                    return Outcome::Cancelled;
+                }
                 continue;
             }
             if ran {
-                return HandedOver::NobodyKnows;
+                return Outcome::Unknown; // its conductor looks for a cancellation
             }
             // What a connector says is for the caller: it speaks of his command and his vehicle.
             return match status.code() {
@@ -119,26 +131,53 @@ impl HandOver {
                 _ => refused(State::Rejected, "REJECTED", &said(&status)),
             };
         }
-        HandedOver::NobodyKnows
+        Outcome::Unknown
     }
 
-    fn left_by_another(self) -> HandedOver {
-        match self.open.instance_id {
-            Some(instance_id) => HandedOver::Accepted { instance_id, outlived: None },
-            None => HandedOver::NobodyKnows,
+    async fn left_by_another(self) -> Outcome {
+        let Some(instance_id) = self.open.instance_id.clone() else { return Outcome::Unknown };
+        // The conductor before may have stopped before it could pass a cancellation on.
+        if self.is_cancelled().await {
+            cancel::deliver(&self.here, &self.open).await;
         }
+        Outcome::Accepted { instance_id, outlived: None }
     }
 
-    async fn accepted(&self, instance_id: String) -> HandedOver {
-        // If this can't be written, a restart does not notice the connector's death early; the deadline still holds.
-        if let Err(error) =
-            leases::mark_accepted(&self.here.store, self.open.command.id, self.open.fence, &instance_id).await
-        {
-            warn!(%error, "the connector's acceptance could not be written down");
+    async fn accepted(&self, instance_id: String) -> Outcome {
+        let instance_id = fleet::instance_id(&instance_id);
+        // A cancellation that was asked for before this is stored found no running command at the connector, and is passed on
+        // here. Whoever asks later finds the command at the connector.
+        if self.mark_accepted(&instance_id).await {
+            cancel::deliver(&self.here, &self.open).await;
         }
-        // A new life may accept a command before the watch of the old one is seen to break.
+        // A new incarnation may accept a command before the stream of the old one is seen to break.
         let outlived = self.here.fleet.life(&self.open.connector).filter(|life| *life != instance_id);
-        HandedOver::Accepted { instance_id, outlived }
+        Outcome::Accepted { instance_id, outlived }
+    }
+
+    /// Stores which incarnation accepted the command. Returns whether somebody has asked to cancel it.
+    async fn mark_accepted(&self, instance_id: &str) -> bool {
+        let (id, fence) = (self.open.command.id, self.open.fence);
+        let mut retry = Retry::default();
+        while self.here.clock.now() < self.open.run_by {
+            match leases::mark_accepted(&self.here.store, id, fence, instance_id).await {
+                Ok(cancelled) => return cancelled,
+                Err(error) if turnpike_store::is_away(&error) => {
+                    retry.pause(&self.here.clock, "the connector's acceptance cannot be stored yet", error).await;
+                }
+                // A restart does not notice the connector's death early then; the deadline still holds.
+                Err(error) => {
+                    error!(%error, "the connector's acceptance cannot be stored");
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// While the database is away nothing is known of a cancellation; it stays asked for.
+    async fn is_cancelled(&self) -> bool {
+        cancel::is_asked(&self.here.store, self.open.command.id).await.unwrap_or(false)
     }
 
     /// Up to a quarter of a second, different for each command and attempt: commands that failed together do not come back
@@ -149,15 +188,15 @@ impl HandOver {
     }
 }
 
-fn refused(state: State, code: &str, message: &str) -> HandedOver {
-    HandedOver::Refused { state, code: code.to_owned(), message: message.to_owned() }
+fn refused(state: State, code: &str, message: &str) -> Outcome {
+    Outcome::Refused { state, code: code.to_owned(), message: message.to_owned() }
 }
 
-/// A connector's own words, cut to what fits an event.
+/// A connector's reason.
 fn said(status: &tonic::Status) -> String {
     match status.message() {
         "" => "The connector refused the command".to_owned(),
-        message => message.chars().take(300).collect(),
+        message => clean(message, 300),
     }
 }
 

@@ -1,69 +1,141 @@
-//! Which instance conducts a command: by a lease that it renews, and a fence that counts who had it. Whatever a conductor writes,
-//! it writes under its fence; what has been taken from it, it can no longer change.
+//! Which instance conducts a command: by a lease that it renews, and a fencing token that counts its owners. A conductor writes
+//! only under its fencing token; a command that was taken from it, it can no longer change.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
-use sqlx::Row;
+use sqlx::{AnyConnection, Error, Row};
 use turnpike_event::CommandId;
-use turnpike_store::{Store, micros};
+use turnpike_store::{Store, Write, micros, rows};
 
-use crate::commands::{COLUMNS, OPEN_COLUMNS, Open, open};
+use crate::{
+    commands::{COLUMNS, OPEN_COLUMNS, Open, open},
+    registry::odd,
+};
 
 /// How long an instance may be silent before another takes its commands over.
 pub const LEASE: Duration = Duration::from_secs(5);
 
-/// Takes over open commands whose conductor is silent; at most `limit`.
-pub async fn claim(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<Open>, sqlx::Error> {
-    let silent =
-        sqlx::query("SELECT id FROM commands WHERE ended = 0 AND lease_until < $1 ORDER BY lease_until LIMIT $2")
-            .bind(micros(now))
-            .bind(i64::from(limit))
-            .fetch_all(store.pool())
-            .await?;
-    let mut claimed = Vec::new();
-    for row in silent {
-        let id: String = row.try_get("id")?;
-        // Whoever comes first raises the lease; the others find nothing to update.
-        let won = sqlx::query(
-            "UPDATE commands SET lease_until = $1, fence = fence + 1
-             WHERE id = $2 AND ended = 0 AND lease_until < $3",
-        )
-        .bind(micros(now + LEASE))
-        .bind(&id)
+/// The types of a command's id and fencing token in a list of rows.
+const HELD: [&str; 2] = ["TEXT", "BIGINT"];
+
+/// Takes over open commands whose lease has ended; at most `limit`.
+pub async fn claim(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<Open>, Error> {
+    // Mostly there is none, and a reader can say so.
+    let any = sqlx::query("SELECT id FROM commands WHERE ended = 0 AND lease_until < $1 LIMIT 1")
         .bind(micros(now))
-        .execute(store.pool())
+        .fetch_optional(store.reader())
         .await?;
-        if won.rows_affected() == 1 {
-            let sql = format!(
-                "SELECT {COLUMNS}, {OPEN_COLUMNS} FROM commands c JOIN vehicles v ON v.id = c.vehicle_id WHERE c.id = $1"
-            );
-            let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&id).fetch_one(store.pool()).await?;
-            claimed.push(open(&row)?);
-        }
+    if any.is_none() {
+        return Ok(Vec::new());
     }
-    Ok(claimed)
+    store.write(Claim { now, limit }).await
 }
 
-/// Goes on conducting; `false` if another instance has taken over.
-pub async fn renew(store: &Store, id: CommandId, fence: i64, now: Timestamp) -> Result<bool, sqlx::Error> {
-    let renewed = sqlx::query("UPDATE commands SET lease_until = $1 WHERE id = $2 AND fence = $3 AND ended = 0")
-        .bind(micros(now + LEASE))
-        .bind(id.to_string())
-        .bind(fence)
-        .execute(store.pool())
-        .await?;
-    Ok(renewed.rows_affected() == 1)
+struct Claim {
+    now: Timestamp,
+    limit: u32,
+}
+
+impl Write for Claim {
+    type Output = Vec<Open>;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Vec<Open>>, Error> {
+        let mut all = Vec::with_capacity(writes.len());
+        for Self { now, limit } in writes {
+            // Of several instances one raises a lease; the others find nothing to update.
+            let ids = sqlx::query(
+                "UPDATE commands SET lease_until = $1, fence = fence + 1
+                 WHERE id IN (SELECT id FROM commands WHERE ended = 0 AND lease_until < $2 ORDER BY lease_until LIMIT $3)
+                     AND ended = 0 AND lease_until < $2 RETURNING id",
+            )
+            .bind(micros(*now + LEASE))
+            .bind(micros(*now))
+            .bind(i64::from(*limit))
+            .fetch_all(&mut *on)
+            .await?;
+            let mut claimed = Vec::with_capacity(ids.len());
+            for id in ids {
+                let sql = format!(
+                    "SELECT {COLUMNS}, {OPEN_COLUMNS} FROM commands c JOIN vehicles v ON v.id = c.vehicle_id WHERE c.id = $1"
+                );
+                let id: String = id.try_get("id")?;
+                claimed.push(open(&sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_one(&mut *on).await?)?);
+            }
+            all.push(claimed);
+        }
+        Ok(all)
+    }
+}
+
+/// Renews leases, at most [`RENEWED_AT_ONCE`]. Gives those that this instance does not hold any more: the command has ended, or
+/// another instance has taken it over.
+pub async fn renew(store: &Store, held: Vec<(CommandId, i64)>, now: Timestamp) -> Result<Vec<(CommandId, i64)>, Error> {
+    store.write(Renew { held, now }).await
+}
+
+/// A bound for how long a renewal delays other writes.
+pub const RENEWED_AT_ONCE: usize = 250;
+
+struct Renew {
+    held: Vec<(CommandId, i64)>,
+    now: Timestamp,
+}
+
+impl Write for Renew {
+    type Output = Vec<(CommandId, i64)>;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Vec<(CommandId, i64)>>, Error> {
+        let mut all = Vec::with_capacity(writes.len());
+        for Self { held, now } in writes {
+            let sql = format!(
+                "WITH held (command, token) AS (VALUES {})
+                 UPDATE commands SET lease_until = ${} FROM held WHERE id = command AND fence = token AND ended = 0
+                 RETURNING id",
+                rows(held.len(), &HELD),
+                held.len() * 2 + 1
+            );
+            let mut update = sqlx::query(sqlx::AssertSqlSafe(sql));
+            for (id, fence) in held {
+                update = update.bind(id.to_string()).bind(*fence);
+            }
+            let renewed = ids(&update.bind(micros(*now + LEASE)).fetch_all(&mut *on).await?)?;
+            all.push(held.iter().filter(|(id, _)| !renewed.contains(id)).copied().collect());
+        }
+        Ok(all)
+    }
+}
+
+fn ids(rows: &[sqlx::any::AnyRow]) -> Result<HashSet<CommandId>, Error> {
+    rows.iter().map(|row| row.try_get::<String, _>("id")?.parse().map_err(|_| odd("id"))).collect()
 }
 
 /// Lets another instance take over at once.
-pub async fn release(store: &Store, id: CommandId, fence: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE commands SET lease_until = 0 WHERE id = $1 AND fence = $2")
-        .bind(id.to_string())
-        .bind(fence)
-        .execute(store.pool())
-        .await?;
-    Ok(())
+pub async fn release(store: &Store, id: CommandId, fence: i64) -> Result<(), Error> {
+    store.write(Release { id, fence }).await
+}
+
+struct Release {
+    id: CommandId,
+    fence: i64,
+}
+
+impl Write for Release {
+    type Output = ();
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<()>, Error> {
+        let sql = format!(
+            "WITH held (command, token) AS (VALUES {})
+             UPDATE commands SET lease_until = 0 FROM held WHERE id = command AND fence = token",
+            rows(writes.len(), &HELD)
+        );
+        let mut update = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for Self { id, fence } in writes {
+            update = update.bind(id.to_string()).bind(*fence);
+        }
+        update.execute(&mut *on).await?;
+        Ok(vec![(); writes.len()])
+    }
 }
 
 /// What stands in the way of dispatching.
@@ -80,33 +152,79 @@ pub enum Dispatch {
 }
 
 /// Marks a pending command as dispatched, before anything leaves this service: after a crash it counts as possibly run.
-pub async fn mark_dispatched(store: &Store, id: CommandId, fence: i64) -> Result<Dispatch, sqlx::Error> {
-    let marked = sqlx::query(
-        "UPDATE commands SET state = 'dispatched'
-         WHERE id = $1 AND fence = $2 AND state = 'pending' AND cancel_asked_at IS NULL",
-    )
-    .bind(id.to_string())
-    .bind(fence)
-    .execute(store.pool())
-    .await?;
-    if marked.rows_affected() == 1 {
-        return Ok(Dispatch::Go);
-    }
-    let asked = sqlx::query("SELECT 1 AS asked FROM commands WHERE id = $1 AND fence = $2 AND state = 'pending'")
-        .bind(id.to_string())
-        .bind(fence)
-        .fetch_optional(store.pool())
-        .await?;
-    Ok(if asked.is_some() { Dispatch::Cancelled } else { Dispatch::NotOurs })
+pub async fn mark_dispatched(store: &Store, id: CommandId, fence: i64) -> Result<Dispatch, Error> {
+    store.write(MarkDispatched { id, fence }).await
 }
 
-/// Writes down which life of the connector accepted a command.
-pub async fn mark_accepted(store: &Store, id: CommandId, fence: i64, instance_id: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE commands SET instance_id = $1 WHERE id = $2 AND fence = $3")
-        .bind(instance_id)
-        .bind(id.to_string())
-        .bind(fence)
-        .execute(store.pool())
-        .await?;
-    Ok(())
+struct MarkDispatched {
+    id: CommandId,
+    fence: i64,
+}
+
+impl Write for MarkDispatched {
+    type Output = Dispatch;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Dispatch>, Error> {
+        let sql = format!(
+            "WITH held (command, token) AS (VALUES {})
+             UPDATE commands SET state = 'dispatched' FROM held
+             WHERE id = command AND fence = token AND state = 'pending' AND cancel_asked_at IS NULL RETURNING id",
+            rows(writes.len(), &HELD)
+        );
+        let mut update = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for Self { id, fence } in writes {
+            update = update.bind(id.to_string()).bind(*fence);
+        }
+        let marked = ids(&update.fetch_all(&mut *on).await?)?;
+        let mut outputs = Vec::with_capacity(writes.len());
+        for Self { id, fence } in writes {
+            if marked.contains(id) {
+                outputs.push(Dispatch::Go);
+                continue;
+            }
+            let asked =
+                sqlx::query("SELECT 1 AS asked FROM commands WHERE id = $1 AND fence = $2 AND state = 'pending'")
+                    .bind(id.to_string())
+                    .bind(*fence)
+                    .fetch_optional(&mut *on)
+                    .await?;
+            outputs.push(if asked.is_some() { Dispatch::Cancelled } else { Dispatch::NotOurs });
+        }
+        Ok(outputs)
+    }
+}
+
+/// Records which incarnation of the connector accepted a command. Gives whether somebody has asked to cancel it.
+pub async fn mark_accepted(store: &Store, id: CommandId, fence: i64, instance_id: &str) -> Result<bool, Error> {
+    store.write(MarkAccepted { id, fence, instance_id: instance_id.to_owned() }).await
+}
+
+struct MarkAccepted {
+    id: CommandId,
+    fence: i64,
+    instance_id: String,
+}
+
+impl Write for MarkAccepted {
+    type Output = bool;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, Error> {
+        let sql = format!(
+            "WITH held (command, token, accepted) AS (VALUES {})
+             UPDATE commands SET instance_id = accepted FROM held WHERE id = command AND fence = token
+             RETURNING id, fence, cancel_asked_at",
+            rows(writes.len(), &["TEXT", "BIGINT", "TEXT"])
+        );
+        let mut update = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for Self { id, fence, instance_id } in writes {
+            update = update.bind(id.to_string()).bind(*fence).bind(instance_id);
+        }
+        let mut cancelled = HashSet::new();
+        for row in update.fetch_all(&mut *on).await? {
+            if row.try_get::<Option<i64>, _>("cancel_asked_at")?.is_some() {
+                cancelled.insert((row.try_get::<String, _>("id")?, row.try_get::<i64, _>("fence")?));
+            }
+        }
+        Ok(writes.iter().map(|write| cancelled.contains(&(write.id.to_string(), write.fence))).collect())
+    }
 }

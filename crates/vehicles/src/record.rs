@@ -1,10 +1,16 @@
 //! The record: every event of a command's topic in the order in which it was read, with the offset where it stood.
 
-use sqlx::{Row, any::AnyRow};
-use turnpike_event::{Body, CommandId, Offset, Record};
-use turnpike_store::{Store, micros};
+use std::collections::{HashMap, HashSet};
 
-use crate::{commands::Open, lifecycle::State};
+use sqlx::{AnyConnection, Row, any::AnyRow};
+use turnpike_event::{Body, CommandId, Offset, Record};
+use turnpike_store::{Store, Write, micros, rows};
+
+use crate::{commands::Open, lifecycle::State, text::clean};
+
+/// Characters of an error's code and message, as they are shown with the command.
+pub const MAX_CODE: usize = 100;
+pub const MAX_MESSAGE: usize = 2000;
 
 /// A recorded event with its place in the record.
 #[derive(Clone, Debug)]
@@ -22,53 +28,117 @@ pub struct Recorded {
 /// Records one event of a command's topic, and moves the command on if the event does. `false` if another instance has taken
 /// over.
 pub async fn append(store: &Store, open: &Open, record: &Record, moved: Option<State>) -> Result<bool, sqlx::Error> {
-    let error = match &record.event.body {
-        Body::CommandError { error_code, error_message, .. } => Some((error_code, error_message)),
-        _ => None,
-    };
-    let sequence_number = match &record.event.body {
-        Body::CommandResponse { sequence_number, .. } => Some(i64::from(*sequence_number)),
-        _ => None,
-    };
     let [epoch, n] = [record.offset.epoch, record.offset.n].map(|part| i64::try_from(part).unwrap_or(i64::MAX));
+    let (mut error, mut sequence_number) = (None, None);
+    match &record.event.body {
+        Body::CommandError { error_code, error_message, .. } => {
+            // The event itself is stored as bytes and keeps its text.
+            error = Some((clean(error_code, MAX_CODE), clean(error_message, MAX_MESSAGE)));
+        }
+        Body::CommandResponse { sequence_number: number, .. } => sequence_number = Some(i64::from(*number)),
+        _ => {}
+    }
     // A clock that is wrong, or an event that cannot be read, ends no command before it began.
-    let at = record.event.at.max(open.command.submitted_at);
-    let mut tx = store.begin().await?;
-    let row = sqlx::query(
-        "UPDATE commands SET recorded = recorded + 1, epoch = $1, reached = $2, state = COALESCE($3, state), ended = $4,
-             completed_at = CASE WHEN $4 = 1 THEN $5 ELSE completed_at END,
-             error_code = COALESCE($6, error_code), error_message = COALESCE($7, error_message)
-         WHERE id = $8 AND fence = $9 AND ended = 0 RETURNING recorded",
-    )
-    .bind(epoch)
-    .bind(n)
-    .bind(moved.map(State::as_str))
-    .bind(i64::from(moved.is_some_and(State::is_end)))
-    .bind(micros(at))
-    .bind(error.map(|(code, _)| code.as_str()))
-    .bind(error.map(|(_, message)| message.as_str()))
-    .bind(open.command.id.to_string())
-    .bind(open.fence)
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(row) = row else {
-        return Ok(false);
-    };
-    sqlx::query(
-        "INSERT INTO command_events (command_id, position, epoch, n, is_final, sequence_number, event)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (command_id, epoch, n) DO NOTHING",
-    )
-    .bind(open.command.id.to_string())
-    .bind(row.try_get::<i64, _>("recorded")?)
-    .bind(epoch)
-    .bind(n)
-    .bind(i64::from(record.is_final))
-    .bind(sequence_number)
-    .bind(record.event.to_bytes().to_vec())
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    Ok(true)
+    let at = micros(record.event.at.max(open.command.submitted_at));
+    let event = record.event.to_bytes().to_vec();
+    let (id, fence, is_final) = (open.command.id, open.fence, record.is_final);
+    store.write(Append { id, fence, epoch, n, is_final, sequence_number, error, moved, at, event }).await
+}
+
+struct Append {
+    id: CommandId,
+    fence: i64,
+    epoch: i64,
+    n: i64,
+    is_final: bool,
+    sequence_number: Option<i64>,
+    error: Option<(String, String)>,
+    moved: Option<State>,
+    at: i64,
+    event: Vec<u8>,
+}
+
+/// Of `id`, `fence`, `epoch`, `n`, `moved`, `ended`, `at`, and the error's code and message.
+const APPENDED: [&str; 9] = ["TEXT", "BIGINT", "BIGINT", "BIGINT", "TEXT", "BIGINT", "BIGINT", "TEXT", "TEXT"];
+
+impl Write for Append {
+    /// Whether this instance still conducts the command.
+    type Output = bool;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, sqlx::Error> {
+        // A statement updates a row once. A conductor waits for each of its writes, so that two for one command are rare: one of
+        // them is of a conductor that was replaced.
+        let ids: HashSet<_> = writes.iter().map(|append| append.id).collect();
+        if ids.len() == writes.len() {
+            return Self::append(writes, on).await;
+        }
+        let mut outputs = Vec::with_capacity(writes.len());
+        for append in writes.chunks(1) {
+            outputs.extend(Self::append(append, on).await?);
+        }
+        Ok(outputs)
+    }
+}
+
+impl Append {
+    /// Appends events of different commands.
+    async fn append(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, sqlx::Error> {
+        let recorded = Self::advance(writes, on).await?;
+        let position = |append: &Self| recorded.get(&append.id.to_string()).copied();
+        let appended: Vec<_> = writes.iter().filter_map(|append| Some((append, position(append)?))).collect();
+        if !appended.is_empty() {
+            Self::insert(&appended, on).await?;
+        }
+        Ok(writes.iter().map(|append| position(append).is_some()).collect())
+    }
+
+    /// Moves the commands on. Gives the position of the new event in the record of each that this instance still conducts.
+    async fn advance(writes: &[Self], on: &mut AnyConnection) -> Result<HashMap<String, i64>, sqlx::Error> {
+        let sql = format!(
+            "WITH appended (command, token, in_epoch, at_n, moved, ends, ended_at, code, message) AS (VALUES {})
+             UPDATE commands SET recorded = recorded + 1, epoch = in_epoch, reached = at_n,
+                 state = COALESCE(moved, state), ended = ends,
+                 completed_at = CASE WHEN ends = 1 THEN ended_at ELSE completed_at END,
+                 error_code = COALESCE(code, error_code), error_message = COALESCE(message, error_message)
+             FROM appended WHERE id = command AND fence = token AND ended = 0 RETURNING id, recorded",
+            rows(writes.len(), &APPENDED)
+        );
+        let mut update = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for append in writes {
+            update = update
+                .bind(append.id.to_string())
+                .bind(append.fence)
+                .bind(append.epoch)
+                .bind(append.n)
+                .bind(append.moved.map(State::as_str))
+                .bind(i64::from(append.moved.is_some_and(State::is_end)))
+                .bind(append.at)
+                .bind(append.error.as_ref().map(|(code, _)| code.as_str()))
+                .bind(append.error.as_ref().map(|(_, message)| message.as_str()));
+        }
+        let rows = update.fetch_all(&mut *on).await?;
+        rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("recorded")?))).collect()
+    }
+
+    async fn insert(appended: &[(&Self, i64)], on: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let sql = format!(
+            "INSERT INTO command_events (command_id, position, epoch, n, is_final, sequence_number, event)
+             VALUES {} ON CONFLICT (command_id, epoch, n) DO NOTHING",
+            rows(appended.len(), &[""; 7])
+        );
+        let mut insert = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for (append, position) in appended {
+            insert = insert
+                .bind(append.id.to_string())
+                .bind(*position)
+                .bind(append.epoch)
+                .bind(append.n)
+                .bind(i64::from(append.is_final))
+                .bind(append.sequence_number)
+                .bind(append.event.as_slice());
+        }
+        insert.execute(&mut *on).await.map(|_| ())
+    }
 }
 
 /// What was recorded after a position; at most `limit`, in order. `responses` leaves everything else out.
@@ -88,7 +158,7 @@ pub async fn read(
         .bind(id.to_string())
         .bind(i64::try_from(after).unwrap_or(i64::MAX))
         .bind(i64::from(limit))
-        .fetch_all(store.pool())
+        .fetch_all(store.reader())
         .await?;
     let read = |row: &AnyRow| {
         Ok(Recorded {
@@ -108,7 +178,7 @@ pub async fn position_of(store: &Store, id: CommandId, offset: Offset) -> Result
         .bind(id.to_string())
         .bind(epoch)
         .bind(n)
-        .fetch_optional(store.pool())
+        .fetch_optional(store.reader())
         .await?;
     row.map(|row| unsigned(&row, "position")).transpose()
 }

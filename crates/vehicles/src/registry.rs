@@ -1,9 +1,13 @@
-//! The vehicles there are, as their connectors tell.
+//! The vehicles, as their connectors describe them.
+
+use std::collections::HashSet;
 
 use jiff::Timestamp;
-use sqlx::{Row, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 use turnpike_event::{ConnectionStatus, VehicleId};
-use turnpike_store::{Store, from_micros, micros};
+use turnpike_store::{Store, Write, from_micros, micros, rows};
+
+use crate::text::folded;
 
 /// A vehicle in the registry.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,75 +47,184 @@ pub struct Sighting {
 
 const COLUMNS: &str = "id, vin, make, model, year, connector, connection_status, last_seen_at";
 
-/// Writes down what a connector saw. Says the vehicle's id if its status is news: of several instances that see the same,
-/// one gets the news.
-pub async fn note(
-    store: &Store,
-    connector: &str,
-    seen: &Sighting,
-    now: Timestamp,
-) -> Result<Option<VehicleId>, sqlx::Error> {
-    let known = sqlx::query(
-        "UPDATE vehicles SET make = $1, model = $2, year = $3, last_seen_at = $4
-         WHERE vin = $5 AND connector = $6 AND connection_status = $7 RETURNING id",
-    )
-    .bind(&seen.make)
-    .bind(&seen.model)
-    .bind(i64::from(seen.year))
-    .bind(micros(now))
-    .bind(&seen.vin)
-    .bind(connector)
-    .bind(seen.connection_status.as_str())
-    .fetch_optional(store.pool())
-    .await?;
-    if known.is_some() {
-        return Ok(None);
+/// How many vehicles one write notes, as a bound for how long it delays others.
+const NOTED_AT_ONCE: usize = 250;
+
+/// Records what a connector saw; a vehicle is named once. Gives whether a status changed; such a vehicle is marked as not yet
+/// published. Of several instances that see the same change, one finds it.
+pub async fn note(store: &Store, connector: &str, seen: Vec<Sighting>, now: Timestamp) -> Result<bool, sqlx::Error> {
+    let mut changed = false;
+    let mut seen = seen.into_iter().peekable();
+    while seen.peek().is_some() {
+        let part = seen.by_ref().take(NOTED_AT_ONCE).collect();
+        changed |= store.write(Note { connector: connector.to_owned(), seen: part, now }).await?;
     }
-    let row = sqlx::query(
-        "INSERT INTO vehicles (id, vin, make, model, year, connector, connection_status, last_seen_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT (vin) DO UPDATE SET make = excluded.make, model = excluded.model, year = excluded.year,
-             connector = excluded.connector, connection_status = excluded.connection_status,
-             last_seen_at = excluded.last_seen_at
-         WHERE vehicles.connection_status <> excluded.connection_status OR vehicles.connector <> excluded.connector
-         RETURNING id",
-    )
-    .bind(VehicleId::new(now).to_string())
-    .bind(&seen.vin)
-    .bind(&seen.make)
-    .bind(&seen.model)
-    .bind(i64::from(seen.year))
-    .bind(connector)
-    .bind(seen.connection_status.as_str())
-    .bind(micros(now))
-    .fetch_optional(store.pool())
-    .await?;
-    row.map(|row| id(&row)).transpose()
+    Ok(changed)
 }
 
-/// Writes down that a connector no longer sees anything but `still`. Says which vehicles that is news of.
-pub async fn lose_others(store: &Store, connector: &str, still: &[String]) -> Result<Vec<VehicleId>, sqlx::Error> {
+struct Note {
+    connector: String,
+    seen: Vec<Sighting>,
+    now: Timestamp,
+}
+
+impl Sighting {
+    fn search(&self) -> String {
+        search(&self.vin, &self.make, &self.model)
+    }
+}
+
+/// The text that a search looks at.
+fn search(vin: &str, make: &str, model: &str) -> String {
+    folded(&format!("{vin} {make} {model}"))
+}
+
+impl Write for Note {
+    type Output = bool;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Self::Output>, sqlx::Error> {
+        let mut outputs = Vec::with_capacity(writes.len());
+        for note in writes {
+            let known = note.confirm(on).await?;
+            let others: Vec<_> = note.seen.iter().filter(|seen| !known.contains(&seen.vin)).collect();
+            outputs.push(!others.is_empty() && note.change(&others, on).await?);
+        }
+        Ok(outputs)
+    }
+}
+
+impl Note {
+    /// Updates vehicles whose connector and status are known. Gives their VINs.
+    async fn confirm(&self, on: &mut AnyConnection) -> Result<HashSet<String>, sqlx::Error> {
+        let now = self.seen.len() * 6 + 1;
+        // Instances note the same vehicle in any order: the time never goes back.
+        let sql = format!(
+            "WITH seen (seen_vin, seen_make, seen_model, seen_year, seen_search, seen_status) AS (VALUES {})
+             UPDATE vehicles SET make = seen_make, model = seen_model, year = seen_year, search = seen_search,
+                 last_seen_at = CASE WHEN last_seen_at < ${now} THEN ${now} ELSE last_seen_at END
+             FROM seen WHERE vin = seen_vin AND connector = ${} AND connection_status = seen_status RETURNING vin",
+            rows(self.seen.len(), &["TEXT", "TEXT", "TEXT", "BIGINT", "TEXT", "TEXT"]),
+            now + 1,
+        );
+        let mut update = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for seen in &self.seen {
+            update = update.bind(seen.vin.as_str()).bind(seen.make.as_str()).bind(seen.model.as_str());
+            update = update.bind(i64::from(seen.year)).bind(seen.search()).bind(seen.connection_status.as_str());
+        }
+        let rows = update.bind(micros(self.now)).bind(self.connector.as_str()).fetch_all(&mut *on).await?;
+        rows.iter().map(|row| row.try_get("vin")).collect()
+    }
+
+    /// Inserts vehicles, or updates those whose connector or status is another.
+    async fn change(&self, seen: &[&Sighting], on: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+        let sql = format!(
+            "INSERT INTO vehicles (id, vin, make, model, year, search, connector, connection_status, last_seen_at,
+                 changed_at, changes, unpublished)
+             VALUES {}
+             ON CONFLICT (vin) DO UPDATE SET make = excluded.make, model = excluded.model, year = excluded.year,
+                 search = excluded.search, connector = excluded.connector,
+                 connection_status = excluded.connection_status,
+                 last_seen_at = CASE WHEN vehicles.last_seen_at < excluded.last_seen_at THEN excluded.last_seen_at
+                                ELSE vehicles.last_seen_at END,
+                 changed_at = excluded.changed_at, changes = vehicles.changes + 1, unpublished = 1
+             WHERE vehicles.connection_status <> excluded.connection_status OR vehicles.connector <> excluded.connector",
+            rows(seen.len(), &[""; 12])
+        );
+        let mut insert = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for seen in seen {
+            insert = insert
+                .bind(VehicleId::new(self.now).to_string())
+                .bind(seen.vin.as_str())
+                .bind(seen.make.as_str())
+                .bind(seen.model.as_str())
+                .bind(i64::from(seen.year))
+                .bind(seen.search())
+                .bind(self.connector.as_str())
+                .bind(seen.connection_status.as_str())
+                .bind(micros(self.now))
+                .bind(micros(self.now))
+                .bind(1_i64)
+                .bind(1_i64);
+        }
+        Ok(insert.execute(&mut *on).await?.rows_affected() > 0)
+    }
+}
+
+/// Records that a connector sees no vehicles but `still`. Gives whether a status changed.
+pub async fn lose_others(
+    store: &Store,
+    connector: &str,
+    still: &[String],
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
     let rows = sqlx::query("SELECT id, vin FROM vehicles WHERE connector = $1 AND connection_status <> 'disconnected'")
         .bind(connector)
+        .fetch_all(store.reader())
+        .await?;
+    let still: HashSet<_> = still.iter().map(String::as_str).collect();
+    let mut gone = Vec::new();
+    for row in rows {
+        if !still.contains(row.try_get::<String, _>("vin")?.as_str()) {
+            gone.push(row.try_get::<String, _>("id")?);
+        }
+    }
+    let mut changed = false;
+    for part in gone.chunks(NOTED_AT_ONCE) {
+        changed |= store.write(Lose { connector: connector.to_owned(), gone: part.to_vec(), now }).await?;
+    }
+    Ok(changed)
+}
+
+struct Lose {
+    connector: String,
+    /// Ids of vehicles.
+    gone: Vec<String>,
+    now: Timestamp,
+}
+
+impl Write for Lose {
+    type Output = bool;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, sqlx::Error> {
+        let mut outputs = Vec::with_capacity(writes.len());
+        for Self { connector, gone, now } in writes {
+            let sql = format!(
+                "UPDATE vehicles SET connection_status = 'disconnected', changed_at = ${}, changes = changes + 1,
+                     unpublished = 1
+                 WHERE id IN {} AND connection_status <> 'disconnected' AND connector = ${}",
+                gone.len() + 2,
+                rows(1, &vec![""; gone.len()]),
+                gone.len() + 1
+            );
+            let mut update = sqlx::query(sqlx::AssertSqlSafe(sql));
+            for id in gone {
+                update = update.bind(id.as_str());
+            }
+            let changed = update.bind(connector.as_str()).bind(micros(*now)).execute(&mut *on).await?;
+            outputs.push(changed.rows_affected() > 0);
+        }
+        Ok(outputs)
+    }
+}
+
+/// Fills the searched text of vehicles that were stored before there was one; at most `limit`. Gives how many.
+pub async fn fill_search(store: &Store, limit: u32) -> Result<usize, sqlx::Error> {
+    let rows = sqlx::query("SELECT id, vin, make, model FROM vehicles WHERE search = '' LIMIT $1")
+        .bind(i64::from(limit))
         .fetch_all(store.pool())
         .await?;
-    let mut lost = Vec::new();
-    for row in rows {
-        let vin: String = row.try_get("vin")?;
-        if still.contains(&vin) {
-            continue;
-        }
-        let changed = sqlx::query(
-            "UPDATE vehicles SET connection_status = 'disconnected'
-             WHERE id = $1 AND connection_status <> 'disconnected' AND connector = $2 RETURNING id",
-        )
-        .bind(row.try_get::<String, _>("id")?)
-        .bind(connector)
-        .fetch_optional(store.pool())
-        .await?;
-        lost.extend(changed.map(|row| id(&row)).transpose()?);
+    let mut tx = store.begin().await?;
+    for row in &rows {
+        let text = |column: &str| row.try_get::<String, _>(column);
+        // Never empty: there are spaces between the parts.
+        sqlx::query("UPDATE vehicles SET search = $1 WHERE id = $2 AND search = ''")
+            .bind(search(&text("vin")?, &text("make")?, &text("model")?))
+            .bind(text("id")?)
+            .execute(&mut *tx)
+            .await?;
     }
-    Ok(lost)
+    tx.commit().await?;
+    Ok(rows.len())
 }
 
 /// Which vehicles are wanted.
@@ -130,7 +243,7 @@ pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Vehi
     let sql = format!(
         "SELECT {COLUMNS} FROM vehicles
          WHERE ($1 = '' OR connection_status = $1) AND id > $2
-           AND ($3 = '' OR lower(vin || ' ' || make || ' ' || model) LIKE $3 ESCAPE '\\')
+           AND ($3 = '' OR search LIKE $3 ESCAPE '\\')
          ORDER BY id LIMIT $4"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -138,7 +251,7 @@ pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Vehi
         .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
         .bind(like(&filter.search))
         .bind(i64::from(limit))
-        .fetch_all(store.pool())
+        .fetch_all(store.reader())
         .await?;
     rows.iter().map(vehicle).collect()
 }
@@ -147,22 +260,21 @@ pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Vehi
 pub async fn get(store: &Store, id: VehicleId) -> Result<Option<Vehicle>, sqlx::Error> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM vehicles WHERE id = $1")))
         .bind(id.to_string())
-        .fetch_optional(store.pool())
+        .fetch_optional(store.reader())
         .await?;
     row.as_ref().map(vehicle).transpose()
 }
 
-/// A text as a pattern that finds it anywhere; its own wildcards mean themselves.
+/// A LIKE pattern that finds the text anywhere; wildcards in the text are escaped.
 fn like(text: &str) -> String {
     if text.is_empty() {
         return String::new();
     }
-    let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let escaped = folded(text).replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }
 
 fn vehicle(row: &AnyRow) -> Result<Vehicle, sqlx::Error> {
-    let status: String = row.try_get("connection_status")?;
     Ok(Vehicle {
         id: id(row)?,
         vin: row.try_get("vin")?,
@@ -170,9 +282,14 @@ fn vehicle(row: &AnyRow) -> Result<Vehicle, sqlx::Error> {
         model: row.try_get("model")?,
         year: u32::try_from(row.try_get::<i64, _>("year")?).unwrap_or_default(),
         connector: row.try_get("connector")?,
-        connection_status: ConnectionStatus::from_word(&status).ok_or_else(|| odd("connection_status"))?,
+        connection_status: connection_status(row)?,
         last_seen_at: from_micros(row.try_get("last_seen_at")?),
     })
+}
+
+fn connection_status(row: &AnyRow) -> Result<ConnectionStatus, sqlx::Error> {
+    let word: String = row.try_get("connection_status")?;
+    ConnectionStatus::from_word(&word).ok_or_else(|| odd("connection_status"))
 }
 
 fn id(row: &AnyRow) -> Result<VehicleId, sqlx::Error> {

@@ -16,7 +16,7 @@ use crate::{
     commands::{self, Command, New, SubmitError, Submitted},
     conductor::{Conductor, timestamp},
     lifecycle::{Effect, State},
-    record,
+    list, progress, record,
     registry::{self, Vehicle},
 };
 
@@ -117,7 +117,13 @@ impl VehicleService for Rpc {
 
     async fn get_command(&self, request: Request<pb::GetCommandRequest>) -> Result<Response<pb::Command>, Status> {
         let caller = caller(&request)?.clone();
-        Ok(Response::new(to_pb_command(self.command_of(&caller, &request.into_inner().command_id).await?)))
+        let request = request.into_inner();
+        let mut command = self.command_of(&caller, &request.command_id).await?;
+        if request.recorded {
+            progress::recorded(&self.conductor, &command).await;
+            command = self.command_of(&caller, &request.command_id).await?;
+        }
+        Ok(Response::new(to_pb_command(command)))
     }
 
     async fn list_commands(
@@ -143,7 +149,7 @@ impl VehicleService for Rpc {
             })?)
             .collect(),
         };
-        let filter = commands::Filter {
+        let filter = list::Filter {
             user_id: (caller.claims.role != Role::Admin).then_some(caller.claims.user_id),
             vehicle_id,
             states,
@@ -152,7 +158,7 @@ impl VehicleService for Rpc {
             before: cursor(&request.cursor)?,
         };
         let mut commands =
-            commands::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
+            list::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
         let more = commands.len() > limit as usize;
         commands.truncate(limit as usize);
         let next_cursor = next(more, commands.last().map(|command| command.id));
@@ -169,6 +175,7 @@ impl VehicleService for Rpc {
         let command = self.command_of(&caller, &request.command_id).await?;
         let limit = limit(request.limit, 100)?;
         let after = cursor(&request.cursor)?.unwrap_or(0);
+        progress::recorded(&self.conductor, &command).await;
         let mut rows = record::read(&self.conductor.store, command.id, after, true, limit + 1)
             .await
             .map_err(turnpike_store::fault)?;

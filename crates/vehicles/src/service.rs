@@ -9,9 +9,12 @@ use tracing::{info, warn};
 use turnpike_bus::Bus;
 use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
 use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
-use turnpike_store::{Migrations, Store, idempotency};
+use turnpike_store::{Migrations, Store};
 
-use crate::{Config, conductor::Conductor, fleet::Fleet, leases, rpc};
+use crate::{
+    Config, conductor::Conductor, fleet::Fleet, leases, outbox, progress::Progress, registry, renewal::Leases,
+    retention, rpc,
+};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -48,17 +51,23 @@ impl Service {
             let store = asked.clone();
             async move { store.answers().await }
         });
-        let fleet = Fleet::watch(process, deps.connectors, &store, &deps.bus);
+        store.serve(process);
+        while registry::fill_search(&store, 1000).await.context("TURNPIKE_VEHICLES_DATABASE_URL")? == 1000 {}
+        let bell = outbox::publish(process, &store, &deps.bus);
+        let fleet = Fleet::watch(process, deps.connectors, &store, &bell);
         let conductor = Conductor {
             store: store.clone(),
             bus: deps.bus,
             fleet,
             clock: process.clock.clone(),
             tasks: process.tasks.clone(),
+            leases: Leases::default(),
+            progress: Progress::default(),
             conducting: Arc::default(),
         };
+        conductor.leases.renew(process, &store);
         take_over(process, conductor.clone());
-        forget(process, store);
+        retention::sweep(process, &store, config.command_retention);
         let mut services = RoutesBuilder::default();
         services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor }));
         Ok(Self { routes: grpc::behind_door(process, services, rpc::POLICY, deps.verifier) })
@@ -87,28 +96,6 @@ fn take_over(process: &Process, conductor: Conductor) {
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = conductor.clock.sleep(LOOK) => {}
-            }
-        }
-    });
-}
-
-/// Old idempotency keys.
-fn forget(process: &Process, store: Store) {
-    let (clock, stopping) = (process.clock.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("forget keys", Death::Ends, async move {
-        loop {
-            // Full batches follow one another; then once in a while is enough.
-            let pause = match idempotency::forget(&store, clock.now()).await {
-                Ok(1000..) => Duration::from_secs(1),
-                Ok(_) => Duration::from_secs(600),
-                Err(error) => {
-                    warn!(%error, "old idempotency keys could not be removed");
-                    Duration::from_secs(600)
-                }
-            };
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = clock.sleep(pause) => {}
             }
         }
     });

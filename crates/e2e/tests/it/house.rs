@@ -17,9 +17,10 @@ const STOREYS: [&[&str]; 4] = [
     &["turnpike", "testkit", "e2e", "bench"],
 ];
 /// Arrows within a storey.
-const BESIDE: [(&str, &str); 8] = [
+const BESIDE: [(&str, &str); 9] = [
     ("event", "proto"),
     ("store", "fault"),
+    ("store", "kit"),
     ("kit", "fault"),
     ("kit", "token"),
     ("kit", "bus"),

@@ -6,6 +6,7 @@ mod house;
 mod loss;
 mod openapi;
 mod parallel;
+mod reading;
 mod refusals;
 mod road;
 mod socket;

@@ -186,7 +186,7 @@ pub(super) async fn get(
     SignedIn(caller): SignedIn,
     Id(id): Id<CommandId>,
 ) -> Answer<Json<Command>> {
-    let message = pb::GetCommandRequest { command_id: id.to_string() };
+    let message = pb::GetCommandRequest { command_id: id.to_string(), recorded: true };
     Ok(Json(app.vehicles().get_command(caller.token.request(message)).await?.into_inner().try_into()?))
 }
 

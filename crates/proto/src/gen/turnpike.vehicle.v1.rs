@@ -103,6 +103,10 @@ pub struct SubmitCommandResponse {
 pub struct GetCommandRequest {
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
+    /// Wait (at most one second) until everything that is on the command's topic now is recorded: a caller that has seen the final
+    /// event gets the end. ListResponses always does.
+    #[prost(bool, tag = "2")]
+    pub recorded: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListCommandsRequest {

@@ -13,7 +13,7 @@ use crate::open;
 async fn a_file_is_opened_as_promised() {
     let database = Database::sqlite();
     let store = open(database.url()).await.expect("a store");
-    for (pragma, value) in [("synchronous", 1), ("busy_timeout", 3000), ("foreign_keys", 1)] {
+    for (pragma, value) in [("synchronous", 2), ("busy_timeout", 3000), ("foreign_keys", 1)] {
         let sql = sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"));
         let row = sqlx::query(sql).fetch_one(store.pool()).await.expect(pragma);
         assert_eq!(row.get::<i64, _>(0), value, "{pragma}");

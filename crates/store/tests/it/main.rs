@@ -2,6 +2,7 @@
 
 mod away;
 mod bounds;
+mod group;
 mod opening;
 mod writing;
 

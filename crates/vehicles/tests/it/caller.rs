@@ -72,8 +72,15 @@ impl Caller {
     }
 
     pub async fn try_get(&self, id: &str) -> Result<pb::Command, Fault> {
-        let request = pb::GetCommandRequest { command_id: id.to_owned() };
+        let request = pb::GetCommandRequest { command_id: id.to_owned(), recorded: false };
         Ok(self.client.clone().get_command(self.person.token.request(request)).await?.into_inner())
+    }
+
+    /// As it is once everything on its topic is recorded.
+    pub async fn get_recorded(&self, id: CommandId) -> pb::Command {
+        let request = pb::GetCommandRequest { command_id: id.to_string(), recorded: true };
+        let request = self.person.token.request(request);
+        self.client.clone().get_command(request).await.expect("the caller's own").into_inner()
     }
 
     pub async fn list(&self, request: pb::ListCommandsRequest) -> Result<pb::ListCommandsResponse, Fault> {

@@ -10,7 +10,7 @@ use turnpike_token::Role;
 
 use crate::{
     caller::{MOTOR, State},
-    script::OnCancel,
+    script::{OnCancel, OnExecute},
     world::{World, freeze},
 };
 
@@ -21,6 +21,10 @@ turnpike_testkit::on_both!(
     an_ended_command_cannot_be_cancelled,
     a_pending_command_never_leaves,
     a_cancel_and_an_answer_race,
+    a_cancellation_before_the_acceptance_is_passed_on_after_it,
+    a_read_that_is_tried_again_stops_when_it_is_cancelled,
+    a_command_that_no_connector_accepts_is_cancelled,
+    twins_of_a_cancellation_get_one_answer,
 );
 
 async fn a_running_command_stops(database: Database) {
@@ -131,5 +135,102 @@ async fn a_cancel_and_an_answer_race(database: Database) {
         }
         let story = caller.story(&world, id).await;
         assert_eq!(story.iter().filter(|word| word.ends_with('.')).count(), 1, "{story:?}");
+    }
+}
+
+/// Nobody waits any more when the connector accepts the command: the cancellation is remembered.
+async fn a_cancellation_before_the_acceptance_is_passed_on_after_it(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::Engineer).at(&instance);
+    world.script.on_execute(OnExecute::Hold);
+    for name in ["ReadDTC", "ECUReset"] {
+        let id = caller.send(name, MOTOR).await;
+        world.script.has(id).await;
+        let asking = tokio::spawn({
+            let caller = caller.clone();
+            async move { caller.cancel(id).await }
+        });
+        eventually("the connector to be asked in vain", 10, || async {
+            (world.script.times_cancelled(id) > 0).then_some(())
+        })
+        .await;
+        world.hand.advance(Duration::from_secs(5));
+        assert_eq!(asking.await.expect("no panic").expect_err("nothing was heard").kind(), Kind::Timeout);
+        world.script.accept(id);
+        assert_eq!(caller.end(id).await.state(), State::Cancelled, "{name}");
+        assert_eq!(caller.story(&world, id).await, ["pending", "cancelled."]);
+    }
+}
+
+async fn a_read_that_is_tried_again_stops_when_it_is_cancelled(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::Operator).at(&instance);
+    world.script.on_execute(OnExecute::Refuse(tonic::Code::Unavailable));
+    let id = caller.send("ReadDTC", MOTOR).await;
+    world.script.has_refused(id).await;
+    let asking = tokio::spawn({
+        let caller = caller.clone();
+        async move { caller.cancel(id).await }
+    });
+    eventually("the connector to be asked in vain", 10, || async {
+        (world.script.times_cancelled(id) > 0).then_some(())
+    })
+    .await;
+    let ended = world.pushing(asking).await.expect("no panic").expect("it stops");
+    assert_eq!(ended.state(), State::Cancelled);
+    assert_eq!(caller.story(&world, id).await, ["pending", "cancelled."]);
+    assert_eq!(world.script.times_refused(id), 1, "no second attempt");
+}
+
+/// The connector may have the command, and does not say so. A command that may run twice ends; the connector is asked again and
+/// again to stop one that must not.
+async fn a_command_that_no_connector_accepts_is_cancelled(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::Engineer).at(&instance);
+    world.script.on_execute(OnExecute::Refuse(tonic::Code::Unknown));
+    let id = caller.send("ClearDTC", MOTOR).await;
+    world.script.has_refused(id).await;
+    let ended = world.pushing(caller.cancel(id)).await.expect("it stops");
+    assert_eq!(ended.state(), State::Cancelled);
+
+    let id = caller.send("ECUReset", MOTOR).await;
+    world.script.has_refused(id).await;
+    let fault = world.pushing(caller.cancel(id)).await.expect_err("nothing was heard");
+    assert_eq!(fault.kind(), Kind::Timeout);
+    world.script.accept(id); // it runs after all
+    assert_eq!(world.pushing(caller.end(id)).await.state(), State::Cancelled);
+}
+
+async fn twins_of_a_cancellation_get_one_answer(database: Database) {
+    let world = World::new(database);
+    let (one, other) = (world.start().await, world.start().await);
+    let person = world.person(Role::Operator);
+    for round in 0..10 {
+        let id = person.at(&one).send("ReadDTC", MOTOR).await;
+        world.script.has(id).await;
+        person.at(&one).until(id, State::Dispatched).await;
+        let twins: Vec<_> = (0..6)
+            .map(|twin| {
+                let caller = person.at(if twin % 2 == 0 { &one } else { &other });
+                tokio::spawn(async move {
+                    for _ in 0..round * twin {
+                        tokio::task::yield_now().await;
+                    }
+                    caller.cancel_once(id, &format!("key {round}")).await
+                })
+            })
+            .collect();
+        let mut fresh = 0;
+        for twin in twins {
+            let answer = world.pushing(twin).await.expect("no panic").expect("the same answer");
+            assert_eq!(answer.command.expect("a command").state(), State::Cancelled);
+            fresh += usize::from(!answer.replayed);
+        }
+        assert_eq!(fresh, 1);
+        let fault = person.at(&one).cancel_once(id, "another key").await.expect_err("too late");
+        assert_eq!(fault.code(), "ALREADY_ENDED");
     }
 }

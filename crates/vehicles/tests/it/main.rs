@@ -11,6 +11,8 @@ mod idempotency;
 mod life;
 mod lists;
 mod one_at_a_time;
+mod outages;
+mod reading;
 mod refusals;
 mod registry;
 mod restarts;

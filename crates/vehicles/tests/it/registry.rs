@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use turnpike_bus::{Bus, Limits};
 use turnpike_event::{Body, Topic, VehicleId};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
-use turnpike_testkit::{Database, eventually};
+use turnpike_testkit::{Database, RedisServer, eventually, within};
 use turnpike_token::Role;
 
 use crate::{
@@ -17,7 +18,11 @@ use crate::{
 turnpike_testkit::on_both!(
     vehicles_appear_go_and_come_back,
     each_change_is_told_once,
-    a_connector_that_dies_loses_its_vehicles
+    a_connector_that_dies_loses_its_vehicles,
+    last_seen_never_goes_back,
+    changes_during_a_bus_outage_are_published_after_it,
+    any_text_of_a_connector_can_be_stored,
+    a_search_ignores_case_in_every_alphabet,
 );
 
 async fn until(caller: &Caller, vin: &str, connected: bool) -> pb::Vehicle {
@@ -28,10 +33,10 @@ async fn until(caller: &Caller, vin: &str, connected: bool) -> pb::Vehicle {
     .await
 }
 
-/// What was told of a vehicle.
+/// What was published about a vehicle.
 async fn told(world: &World, vehicle: &pb::Vehicle) -> Vec<&'static str> {
     let id: VehicleId = vehicle.id.parse().expect("an id");
-    let records = world.bus.read(&Topic::Vehicle(id), None, 1000).await.expect("a bus in memory").records;
+    let records = world.bus.read(&Topic::Vehicle(id), None, 1000).await.expect("a bus").records;
     let word = |body: &Body| match body {
         Body::VehicleChanged { vehicle_id, connection_status } => {
             assert_eq!(*vehicle_id, id);
@@ -40,6 +45,12 @@ async fn told(world: &World, vehicle: &pb::Vehicle) -> Vec<&'static str> {
         other => panic!("not of a vehicle: {other:?}"),
     };
     records.iter().map(|record| word(&record.event.body)).collect()
+}
+
+async fn until_told(world: &World, vehicle: &pb::Vehicle, story: &[&str]) {
+    eventually("the last change", 10, || async { (told(world, vehicle).await.len() >= story.len()).then_some(()) })
+        .await;
+    assert_eq!(told(world, vehicle).await, story);
 }
 
 async fn vehicles_appear_go_and_come_back(database: Database) {
@@ -54,16 +65,21 @@ async fn vehicles_appear_go_and_come_back(database: Database) {
         assert_eq!(fault.kind(), Kind::NotFound);
     }
 
+    // Each change is published before the next: of two at once, followers are told the last.
+    let story = ["connected", "disconnected", "connected", "disconnected", "connected"];
+    until_told(&world, &seen, &story[..1]).await;
     world.script.connect(VINS[0], false);
     assert_eq!(until(&caller, VINS[0], false).await.id, seen.id);
+    until_told(&world, &seen, &story[..2]).await;
     world.script.connect(VINS[0], true);
     assert_eq!(until(&caller, VINS[0], true).await.id, seen.id, "it keeps its id");
+    until_told(&world, &seen, &story[..3]).await;
     world.script.remove(VINS[0]);
     until(&caller, VINS[0], false).await;
+    until_told(&world, &seen, &story[..4]).await;
     world.script.add(VINS[0]);
     assert_eq!(until(&caller, VINS[0], true).await.id, seen.id);
-    let story = ["connected", "disconnected", "connected", "disconnected", "connected"];
-    assert_eq!(told(&world, &seen).await, story);
+    until_told(&world, &seen, &story).await;
     assert_eq!(caller.vehicles().await.len(), 3);
 }
 
@@ -122,4 +138,113 @@ async fn a_connector_that_dies_loses_its_vehicles(database: Database) {
         until(&caller, vin, false).await;
     }
     assert_eq!(third.failed(), None);
+}
+
+/// Two services note the same vehicle in any order: one that read the clock earlier can write later.
+async fn last_seen_never_goes_back(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::User).at(&instance);
+    // As another service whose clock is a second ahead.
+    world.execute("UPDATE vehicles SET last_seen_at = last_seen_at + 1000000").await;
+    let before = caller.vehicles().await;
+    world.script.describe("Volta", "seen again");
+    eventually("the sighting", 10, || async {
+        caller.vehicles().await.iter().all(|vehicle| vehicle.model == "seen again").then_some(())
+    })
+    .await;
+    let after = caller.vehicles().await;
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(after.last_seen_at, before.last_seen_at);
+    }
+    world.script.connect(VINS[0], false);
+    let gone = until(&caller, VINS[0], false).await;
+    assert_eq!(gone.last_seen_at, before[0].last_seen_at, "also when the status changes");
+}
+
+/// While the bus is away, changes are stored at once, and a service that is killed then leaves them to the next one.
+async fn changes_during_a_bus_outage_are_published_after_it(database: Database) {
+    let mut redis = RedisServer::start(true).await;
+    let world = World::on(database, Bus::redis(&redis.url(), Limits::default()).expect("a URL"));
+    let first = world.start().await;
+    let caller = world.person(Role::User).at(&first);
+    let vehicles = caller.vehicles().await;
+    for vehicle in &vehicles {
+        until_told(&world, vehicle, &["connected"]).await;
+    }
+    redis.kill();
+    // The connector's stream does not wait for the bus, which gives up after two seconds for each event.
+    let all = async {
+        for vin in VINS {
+            world.script.connect(vin, false);
+        }
+        for vin in VINS {
+            until(&caller, vin, false).await;
+        }
+    };
+    within("three changes", 4, all).await;
+    world.script.connect(VINS[0], true);
+    until(&caller, VINS[0], true).await;
+    first.kill();
+    redis.restart().await;
+    let _second = world.start_alone().await;
+    for vehicle in &vehicles {
+        let last = if vehicle.vin == VINS[0] { "connected" } else { "disconnected" };
+        eventually("the present status", 20, || async {
+            world.hand.advance(Duration::from_millis(200)); // what the first one had claimed is free again
+            let told = told(&world, vehicle).await;
+            (told.len() > 1 && told.last() == Some(&last)).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn any_text_of_a_connector_can_be_stored(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::User).at(&instance);
+    world.script.add("V\0IN");
+    world.script.describe("Vol\0ta", &"m\u{0}".repeat(200));
+    eventually("the new names", 10, || async {
+        let vehicles = caller.vehicles().await;
+        vehicles.iter().all(|vehicle| vehicle.make == "Vol\u{fffd}ta").then_some(())
+    })
+    .await;
+    let vehicles = caller.vehicles().await;
+    assert_eq!(vehicles.len(), 3, "a vehicle that its connector would not know by the stored VIN is ignored");
+    assert!(vehicles.iter().all(|vehicle| vehicle.model.chars().count() == 100));
+    // And it goes on: nothing is stuck behind what could not be stored.
+    world.script.connect(VINS[2], false);
+    until(&caller, VINS[2], false).await;
+}
+
+async fn a_search_ignores_case_in_every_alphabet(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = world.person(Role::User).at(&instance);
+    let found = async |search: &str| {
+        let request = pb::ListVehiclesRequest { search: search.to_owned(), ..Default::default() };
+        caller.list_vehicles(request).await.expect("a list").vehicles.len()
+    };
+    for (make, model, searches) in [
+        ("Škoda", "Octavia", vec!["Škoda", "škoda", "ŠKODA", "S\u{30c}KODA", "koda oct"]),
+        ("Citroe\u{308}n", "ΔΕΛΤΑ 100%", vec!["citroën", "CITROËN", "δελτα", "0%"]),
+        ("УАЗ", "Патриот\\_", vec!["уаз", "ПАТРИОТ", "т\\_"]),
+    ] {
+        world.script.describe(make, model);
+        eventually("the new names", 10, || async { (found(searches[0]).await == 3).then_some(()) }).await;
+        for search in searches {
+            assert_eq!(found(search).await, 3, "{search}");
+        }
+        for search in ["skoda", "%", "_", "Škodaa"].iter().filter(|search| !model.contains(**search)) {
+            assert_eq!(found(search).await, 0, "{search}");
+        }
+    }
+    // A vehicle that was stored before there was a folded text is found after the next start, also if nobody sees it again.
+    world.execute("UPDATE vehicles SET search = ''").await;
+    world.script.die();
+    let again = world.start_alone().await;
+    let caller = world.person(Role::User).at(&again);
+    let request = pb::ListVehiclesRequest { search: "патриот".to_owned(), ..Default::default() };
+    assert_eq!(caller.list_vehicles(request).await.expect("a list").vehicles.len(), 3);
 }

@@ -1,6 +1,7 @@
 //! A connector that does what a test tells it, also what no connector should.
 
 use std::{
+    collections::HashSet,
     pin::Pin,
     sync::{Arc, Mutex},
 };
@@ -28,6 +29,8 @@ pub enum OnExecute {
     Refuse(Code),
     /// Takes it, and its answer is never heard.
     Mute,
+    /// Takes it, and answers that it has accepted it once [`Script::accept`] says so.
+    Hold,
 }
 
 /// What it does when asked to stop.
@@ -50,8 +53,14 @@ struct Inner {
     on_cancel: Mutex<OnCancel>,
     /// Every command that it took, as often as it took it.
     taken: Mutex<Vec<String>>,
+    /// Every command whose cancellation it was asked for, as often as it was.
+    cancels: Mutex<Vec<String>>,
     /// Every command that it refused.
     refused: Mutex<Vec<String>>,
+    /// What it says when it refuses one.
+    refusal: Mutex<String>,
+    /// The commands that it has accepted; only these can be cancelled.
+    accepted: watch::Sender<HashSet<String>>,
 }
 
 #[derive(Clone)]
@@ -61,6 +70,8 @@ struct Fleet {
     /// The life that watchers see.
     shown: String,
     alive: bool,
+    make: String,
+    model: String,
     vehicles: Vec<(String, bool)>,
 }
 
@@ -69,7 +80,9 @@ pub const VINS: [&str; 3] = ["1M8GDM9AXKP042788", "11111111111111111", "5GZCZ43D
 impl Script {
     pub fn new(bus: Bus, clock: Clock) -> Self {
         let vehicles = VINS.iter().map(|vin| ((*vin).to_owned(), true)).collect();
-        let fleet = Fleet { life: "life 1".to_owned(), shown: "life 1".to_owned(), alive: true, vehicles };
+        let (make, model) = ("Volta".to_owned(), "100%_real".to_owned());
+        let (life, shown) = ("life 1".to_owned(), "life 1".to_owned());
+        let fleet = Fleet { life, shown, alive: true, make, model, vehicles };
         Self(Arc::new(Inner {
             bus,
             clock,
@@ -77,7 +90,10 @@ impl Script {
             on_execute: Mutex::new(OnExecute::Accept),
             on_cancel: Mutex::new(OnCancel::Stop),
             taken: Mutex::default(),
+            cancels: Mutex::default(),
             refused: Mutex::default(),
+            refusal: Mutex::new("not today".to_owned()),
+            accepted: watch::Sender::default(),
         }))
     }
 
@@ -93,6 +109,27 @@ impl Script {
 
     pub fn on_cancel(&self, what: OnCancel) {
         *self.0.on_cancel.lock().expect("no panic") = what;
+    }
+
+    pub fn refuse_with(&self, message: &str) {
+        message.clone_into(&mut self.0.refusal.lock().expect("no panic"));
+    }
+
+    /// Accepts a command that it holds.
+    pub fn accept(&self, id: CommandId) {
+        self.0.accepted.send_modify(|accepted| _ = accepted.insert(id.to_string()));
+    }
+
+    /// How often it was asked to cancel a command.
+    pub fn times_cancelled(&self, id: CommandId) -> usize {
+        let id = id.to_string();
+        self.0.cancels.lock().expect("no panic").iter().filter(|cancelled| **cancelled == id).count()
+    }
+
+    /// How often it refused a command.
+    pub fn times_refused(&self, id: CommandId) -> usize {
+        let id = id.to_string();
+        self.0.refused.lock().expect("no panic").iter().filter(|refused| **refused == id).count()
     }
 
     /// Ends this life. Watches break; nothing answers until [`Script::revive`].
@@ -123,6 +160,11 @@ impl Script {
                 vehicle.1 = connected;
             }
         });
+    }
+
+    /// What all its vehicles are called.
+    pub fn describe(&self, make: &str, model: &str) {
+        self.0.fleet.send_modify(|fleet| (fleet.make, fleet.model) = (make.to_owned(), model.to_owned()));
     }
 
     pub fn remove(&self, vin: &str) {
@@ -181,19 +223,31 @@ impl VehicleConnector for Script {
         let on_execute = self.0.on_execute.lock().expect("no panic").clone();
         if let OnExecute::Refuse(code) = on_execute {
             self.0.refused.lock().expect("no panic").push(id);
-            return Err(Status::new(code, "not today"));
+            return Err(Status::new(code, self.0.refusal.lock().expect("no panic").clone()));
         }
         self.0.taken.lock().expect("no panic").push(id.clone());
-        match on_execute {
+        match &on_execute {
             OnExecute::Mute => std::future::pending().await,
-            OnExecute::Play => self.play(id.parse().expect("an id")).await,
-            OnExecute::Accept | OnExecute::Refuse(_) => {}
+            OnExecute::Hold => {
+                let mut accepted = self.0.accepted.subscribe();
+                accepted.wait_for(|accepted| accepted.contains(&id)).await.expect("it lives as long as this");
+            }
+            OnExecute::Accept | OnExecute::Play | OnExecute::Refuse(_) => {
+                self.0.accepted.send_modify(|accepted| _ = accepted.insert(id.clone()));
+            }
+        }
+        if let OnExecute::Play = on_execute {
+            self.play(id.parse().expect("an id")).await;
         }
         Ok(Response::new(pb::ExecuteResponse { instance_id: fleet.life }))
     }
 
     async fn cancel(&self, request: Request<pb::CancelRequest>) -> Result<Response<pb::CancelResponse>, Status> {
         let command_id: CommandId = request.into_inner().command_id.parse().expect("an id");
+        self.0.cancels.lock().expect("no panic").push(command_id.to_string());
+        if !self.0.accepted.borrow().contains(&command_id.to_string()) {
+            return Err(Status::not_found("nothing is running under this id"));
+        }
         let on_cancel = *self.0.on_cancel.lock().expect("no panic");
         match on_cancel {
             OnCancel::Refuse => return Err(Status::failed_precondition("it goes on")),
@@ -227,8 +281,8 @@ impl VehicleConnector for Script {
 fn snapshot(fleet: Fleet) -> pb::WatchVehiclesResponse {
     let vehicle = |(vin, connected): (String, bool)| pb::ConnectedVehicle {
         vin,
-        make: "Volta".to_owned(),
-        model: "100%_real".to_owned(),
+        make: fleet.make.clone(),
+        model: fleet.model.clone(),
         year: 2024,
         connection_status: if connected { 1 } else { 2 },
     };

@@ -156,6 +156,19 @@ impl World {
         connection.execute(sql).await.expect("good SQL");
     }
 
+    /// Which database it is.
+    pub fn on_postgres(&self) -> bool {
+        self.database.url().starts_with("postgres")
+    }
+
+    /// Keeps every service from writing to a command until the connection is dropped.
+    pub async fn lock_commands(&self) -> AnyConnection {
+        let mut connection = AnyConnection::connect(self.database.url()).await.expect("the database");
+        let sql = if self.on_postgres() { "BEGIN; UPDATE commands SET fence = fence" } else { "BEGIN IMMEDIATE" };
+        connection.execute(sql).await.expect("good SQL");
+        connection
+    }
+
     /// Everything on a command's topic.
     pub async fn topic(&self, id: CommandId) -> Vec<Record> {
         self.bus.read(&Topic::Response(id), None, 1000).await.expect("a bus").records
@@ -211,9 +224,18 @@ impl Drop for Instance {
 
 /// Every command to it waits from now on, as on a machine that stalls.
 pub async fn freeze(redis: &RedisServer) {
+    order(redis, "CLIENT PAUSE 600000 ALL").await;
+}
+
+/// Whether it refuses every write from now on, as a Redis whose memory is full.
+pub async fn fill(redis: &RedisServer, full: bool) {
+    order(redis, if full { "CONFIG SET maxmemory 1" } else { "CONFIG SET maxmemory 0" }).await;
+}
+
+async fn order(redis: &RedisServer, command: &str) {
     let address = redis.url().trim_start_matches("redis://").to_owned();
     let mut stream = TcpStream::connect(address).await.expect("a Redis of ours");
-    stream.write_all(b"CLIENT PAUSE 600000 ALL\r\n").await.expect("a Redis of ours");
+    stream.write_all(format!("{command}\r\n").as_bytes()).await.expect("a Redis of ours");
     let mut answer = [0; 5];
     stream.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"+OK\r\n");

@@ -1,0 +1,40 @@
+//! The tasks of a store in a running process.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::debug;
+use turnpike_kit::{Death, Process};
+
+use crate::{Backend, Store};
+
+/// How often SQLite's log is copied into its file.
+const CHECKPOINT: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// Starts the task that commits what [`Store::write`] is asked for and, for a file, the task that copies its log.
+    pub fn serve(&self, process: &Process) {
+        let stopping = process.tasks.stopping().clone();
+        process.tasks.spawn("database writer", Death::Fatal, self.clone().serve_writes(stopping.clone()));
+        if self.backend() == Backend::Sqlite {
+            let store = self.clone();
+            process.tasks.spawn("database checkpoint", Death::Fatal, async move {
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = store.checkpoint() => {}
+                }
+            });
+        }
+    }
+
+    /// Copies the log into the file beside the writes, not between them: a passive checkpoint waits for nobody and nobody waits
+    /// for it.
+    async fn checkpoint(self) {
+        loop {
+            sleep(CHECKPOINT).await;
+            if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(self.reader()).await {
+                debug!(%error, "the log of the database could not be copied yet");
+            }
+        }
+    }
+}

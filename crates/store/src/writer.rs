@@ -1,0 +1,278 @@
+//! Group commit: every write that waits shares one transaction, and writes of one kind share their statements.
+//!
+//! One task takes everything that waits, performs it in one transaction, commits once, and then answers every caller. While it
+//! commits, the next writes gather, so that batches grow with the load and a single write waits for nobody.
+//!
+//! - A write is committed before its caller gets an output. A caller that gets an error learns that nothing was written, unless
+//!   the commit itself failed: then it is unknown, and every caller of the batch is told that the database is away.
+//! - A kind that fails is rolled back to its savepoint and performed again, write by write: a write fails only by itself.
+//! - A caller that drops its future before its write was taken has not written. Later, its write is committed like any other.
+//! - Writes by callers that wait for one another keep their order. Nothing else orders writes of different kinds.
+
+use std::{
+    any::{Any, TypeId},
+    fmt, mem,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use sqlx::{AnyConnection, Connection, Error};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::Store;
+
+/// A write that can share a transaction, and statements, with others.
+pub trait Write: Send + Sync + Sized + 'static {
+    /// What its caller gets. A refusal is an output, too; it leaves nothing written.
+    type Output: Send + 'static;
+
+    /// Performs these writes by as few statements as possible, within a transaction. One output for each, in the same order. If
+    /// this fails, it is rolled back, and each write is performed by a call of its own.
+    fn perform(
+        writes: &[Self],
+        on: &mut AnyConnection,
+    ) -> impl Future<Output = Result<Vec<Self::Output>, Error>> + Send;
+}
+
+/// Writes that wait or are being performed. A further caller waits for room.
+const ROOM: usize = 1024;
+/// How long a caller waits for room, and the task for a connection.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one batch may take. A statement is bounded by the database; this bounds a database that has fallen silent.
+const BATCH: Duration = Duration::from_secs(5);
+/// After the process was asked to stop, the task ends once nothing was written for so long. Later writes go without it.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Where writes wait.
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    more: Notify,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Whether a task takes from here.
+    served: bool,
+    kinds: Vec<(TypeId, Box<dyn Kind>)>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), more: Notify::new(), room: Arc::new(Semaphore::new(ROOM)) }
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no panic while it is held")
+    }
+
+    /// Gives the write back if no task serves the queue.
+    fn push<W: Write>(&self, write: W, room: OwnedSemaphorePermit) -> Result<oneshot::Receiver<Answer<W>>, W> {
+        let mut waiting = self.waiting();
+        if !waiting.served {
+            return Err(write);
+        }
+        let (caller, answer) = oneshot::channel();
+        let kind = TypeId::of::<W>();
+        let at = waiting.kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
+            waiting.kinds.push((kind, Box::new(Writes::<W>::default())));
+            waiting.kinds.len() - 1
+        });
+        let writes: &mut dyn Any = &mut *waiting.kinds[at].1;
+        let writes = writes.downcast_mut::<Writes<W>>().expect("found by its type");
+        writes.writes.push(write);
+        writes.callers.push((caller, room));
+        drop(waiting);
+        self.more.notify_one();
+        Ok(answer)
+    }
+}
+
+type Answer<W> = Result<<W as Write>::Output, Error>;
+
+/// The writes of one kind in a batch.
+struct Writes<W: Write> {
+    writes: Vec<W>,
+    callers: Vec<(oneshot::Sender<Answer<W>>, OwnedSemaphorePermit)>,
+    answers: Vec<Answer<W>>,
+}
+
+impl<W: Write> Default for Writes<W> {
+    fn default() -> Self {
+        Self { writes: Vec::new(), callers: Vec::new(), answers: Vec::new() }
+    }
+}
+
+/// [`Writes`] of any kind.
+trait Kind: Any + Send {
+    /// Leaves out writes whose callers have gone; how many are left.
+    fn prune(&mut self) -> usize;
+    fn len(&self) -> usize;
+    /// Performs them; an error means that the transaction is of no use any more.
+    fn perform<'a>(&'a mut self, on: &'a mut AnyConnection) -> BoxFuture<'a, Result<(), Error>>;
+    /// Answers every caller; `lost` is why nothing was committed.
+    fn answer(self: Box<Self>, lost: Option<&str>);
+}
+
+impl<W: Write> Kind for Writes<W> {
+    fn prune(&mut self) -> usize {
+        let both = mem::take(&mut self.writes).into_iter().zip(mem::take(&mut self.callers));
+        (self.writes, self.callers) = both.filter(|(_, (caller, _))| !caller.is_closed()).unzip();
+        self.writes.len()
+    }
+
+    fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    fn perform<'a>(&'a mut self, on: &'a mut AnyConnection) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            match within_savepoint(&self.writes, on).await? {
+                Ok(outputs) => self.answers = outputs.into_iter().map(Ok).collect(),
+                Err(error) if self.writes.len() == 1 => self.answers.push(Err(error)),
+                Err(error) => {
+                    debug!(%error, writes = self.writes.len(), "writes failed together and are performed one by one");
+                    for write in &self.writes {
+                        let outputs = within_savepoint(std::slice::from_ref(write), on).await?;
+                        self.answers.push(outputs.and_then(|mut outputs| outputs.pop().ok_or_else(wrong_count)));
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, lost: Option<&str>) {
+        let mut answers = self.answers.into_iter();
+        for (caller, _room) in self.callers {
+            let answer = match lost {
+                Some(why) => Err(away(why)),
+                None => answers.next().unwrap_or_else(|| Err(wrong_count())),
+            };
+            let _ = caller.send(answer); // a caller may have gone meanwhile
+        }
+    }
+}
+
+/// Performs writes so that all or none of them stay. The outer error is of the transaction.
+async fn within_savepoint<W: Write>(
+    writes: &[W],
+    on: &mut AnyConnection,
+) -> Result<Result<Vec<W::Output>, Error>, Error> {
+    let mut savepoint = on.begin().await?;
+    match W::perform(writes, &mut savepoint).await {
+        Ok(outputs) if outputs.len() == writes.len() => savepoint.commit().await.map(|()| Ok(outputs)),
+        Ok(_) => savepoint.rollback().await.map(|()| Err(wrong_count())),
+        Err(error) => savepoint.rollback().await.map(|()| Err(error)),
+    }
+}
+
+/// A defect of an implementation of [`Write`].
+fn wrong_count() -> Error {
+    Error::Protocol("a kind of write gave another number of outputs than it had writes".to_owned())
+}
+
+/// An error that the caller may retry; [`crate::is_away`] is true for it.
+fn away(why: &str) -> Error {
+    Error::Io(std::io::Error::other(format!("the transaction was not committed: {why}")))
+}
+
+impl Store {
+    /// Writes, in one transaction with everything else that waits, and returns once it is committed. Without a task that serves
+    /// the queue ([`Store::serve`]) the write has a transaction of its own.
+    pub async fn write<W: Write>(&self, write: W) -> Result<W::Output, Error> {
+        let room = timeout(PATIENCE, self.queue.room.clone().acquire_owned()).await.map_err(|_| Error::PoolTimedOut)?;
+        let room = room.map_err(|_| Error::PoolClosed)?;
+        match self.queue.push(write, room) {
+            Ok(answer) => answer.await.unwrap_or(Err(Error::WorkerCrashed)),
+            Err(write) => {
+                let mut tx = self.begin().await?;
+                let output = W::perform(&[write], &mut tx).await?.pop().ok_or_else(wrong_count)?;
+                tx.commit().await?;
+                Ok(output)
+            }
+        }
+    }
+
+    /// Performs what [`Store::write`] is asked for, until `stopping` is cancelled and nothing more is written.
+    pub(crate) async fn serve_writes(self, stopping: CancellationToken) {
+        self.queue.waiting().served = true;
+        // However this ends, callers are answered, and later ones do without.
+        let _closing = Closing(&self.queue);
+        loop {
+            let batch = mem::take(&mut self.queue.waiting().kinds);
+            if !batch.is_empty() {
+                self.write_batch(batch).await;
+                continue;
+            }
+            tokio::select! {
+                () = self.queue.more.notified() => {}
+                () = idle_at_the_stop(&stopping) => {
+                    let mut waiting = self.queue.waiting();
+                    if waiting.kinds.is_empty() {
+                        waiting.served = false;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write_batch(&self, mut batch: Vec<(TypeId, Box<dyn Kind>)>) {
+        batch.retain_mut(|(_, kind)| kind.prune() > 0);
+        let writes: usize = batch.iter().map(|(_, kind)| kind.len()).sum();
+        if writes == 0 {
+            return;
+        }
+        metrics::histogram!("turnpike_store_batch_writes").record(writes as f64);
+        let work = async {
+            let mut tx = self.begin().await?;
+            for (_, kind) in &mut batch {
+                kind.perform(&mut tx).await?;
+            }
+            tx.commit().await
+        };
+        let lost = match timeout(BATCH, work).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the database did not answer in time".to_owned()),
+        };
+        if let Some(error) = &lost {
+            warn!(error, writes, "a batch of writes was not committed");
+        }
+        for (_, kind) in batch {
+            kind.answer(lost.as_deref());
+        }
+    }
+}
+
+async fn idle_at_the_stop(stopping: &CancellationToken) {
+    stopping.cancelled().await;
+    sleep(IDLE).await;
+}
+
+struct Closing<'a>(&'a Queue);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        waiting.served = false;
+        for (_, kind) in mem::take(&mut waiting.kinds) {
+            kind.answer(Some("the process stops"));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What the conductor itself publishes on a command's topic: the first event, and an end that nobody else published.
+
+use jiff::Timestamp;
+use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
+use turnpike_event::{Body, CommandId, CommandState, Event, Topic};
+use turnpike_kit::{Clock, Context};
+
+use crate::{lifecycle::State, retry::Retry};
+
+/// An end that this service has declared.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    pub(crate) state: State,
+    /// The code and the message that explain it.
+    pub(crate) error: Option<(String, String)>,
+    pub(crate) at: Timestamp,
+}
+
+/// Publishes on one command's topic for as long as it takes; the caller drops the call when it has waited enough.
+#[derive(Clone)]
+pub(crate) struct Announcer {
+    pub(crate) bus: Bus,
+    pub(crate) clock: Clock,
+    pub(crate) id: CommandId,
+}
+
+impl Announcer {
+    fn topic(&self) -> Topic {
+        Topic::Response(self.id)
+    }
+
+    /// Opens the topic. Its first event is `pending`, and only the conductor writes it.
+    pub(crate) async fn open(self, now: Timestamp) {
+        let first = event(Body::CommandStatus { command_id: self.id, state: CommandState::Pending }, now);
+        let mut retry = Retry::default();
+        loop {
+            // An earlier conductor may have opened it and died before it could record that.
+            match self.bus.read(&self.topic(), None, 0).await {
+                Ok(page) if page.state.is_some() => return,
+                Ok(_) => match self.bus.publish_within(UNTIL_DROPPED, &self.topic(), &first).await {
+                    Ok(_) | Err(PublishError::Closed { .. }) => return,
+                    Err(error) => retry.pause(&self.clock, "the command's topic cannot be opened yet", error).await,
+                },
+                Err(error) => retry.pause(&self.clock, "the command's topic cannot be read yet", error).await,
+            }
+        }
+    }
+
+    /// Closes the topic with a declared end. The first final event wins: if there is another, nothing is published.
+    pub(crate) async fn end(self, Declared { state, error, at }: Declared) {
+        let command_id = self.id;
+        let error =
+            error.map(|(error_code, error_message)| Body::CommandError { command_id, error_code, error_message });
+        let status = Body::CommandStatus { command_id, state: state.shown() };
+        for body in error.into_iter().chain([status]) {
+            let is_final = matches!(body, Body::CommandStatus { .. });
+            let event = event(body, at);
+            let mut retry = Retry::default();
+            loop {
+                // The bus waits for its Redis: a second call would be a second event.
+                let appended = match is_final {
+                    true => self.bus.close_within(UNTIL_DROPPED, &self.topic(), &event).await,
+                    false => self.bus.publish_within(UNTIL_DROPPED, &self.topic(), &event).await,
+                };
+                match appended {
+                    Ok(_) => break,
+                    Err(PublishError::Closed { .. }) => return,
+                    Err(error) => retry.pause(&self.clock, "the command's end cannot be published yet", error).await,
+                }
+            }
+        }
+    }
+}
+
+fn event(body: Body, at: Timestamp) -> Event {
+    Event { at, traceparent: Some(Context::current().traceparent()), body }
+}

@@ -1,0 +1,181 @@
+//! Publishes changes of vehicles' status. A change is marked in the transaction that makes it and published until it is: a bus
+//! outage or a restart delays it and does not lose it.
+//!
+//! What is published is the present status: of several changes during an outage, followers are told the last one. A change can
+//! be published twice (after a crash in between), and the last event on a vehicle's topic is always its present status.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use sqlx::Row;
+use tokio::{sync::Notify, time::timeout};
+use tracing::{debug, warn};
+use turnpike_bus::{Bus, PublishError};
+use turnpike_event::{Body, ConnectionStatus, Event, Topic, VehicleId};
+use turnpike_kit::{Clock, Context, Death, Process};
+use turnpike_store::{Store, from_micros, micros};
+
+use crate::registry::odd;
+
+/// Wakes the publisher after a change was stored.
+#[derive(Clone, Default)]
+pub struct Bell(Arc<Notify>);
+
+impl Bell {
+    /// There is a change to publish.
+    pub fn ring(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Pause between two looks while the bus is away, and to find what another instance left.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// No other instance publishes a vehicle's change for this long after an instance has claimed it.
+const CLAIM: Duration = Duration::from_secs(10);
+
+/// Publishing a batch ends well before its claim does, so that two instances never publish the same vehicle's changes at once.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// Changes per batch.
+const BATCH: i64 = 100;
+
+struct Outbox {
+    store: Store,
+    bus: Bus,
+    clock: Clock,
+}
+
+/// A vehicle whose present status has yet to be published.
+struct Change {
+    id: String,
+    number: i64,
+    at: Timestamp,
+    status: ConnectionStatus,
+}
+
+/// Publishes marked changes for as long as the process lives.
+pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
+    let bell = Bell::default();
+    let outbox = Outbox { store: store.clone(), bus: bus.clone(), clock: process.clock.clone() };
+    let (rung, stopping) = (bell.clone(), process.tasks.stopping().clone());
+    process.tasks.spawn("vehicle outbox", Death::Fatal, async move {
+        let mut delayed = false;
+        while !stopping.is_cancelled() {
+            match outbox.drain().await {
+                Ok(more) => {
+                    delayed = false;
+                    if more {
+                        continue;
+                    }
+                }
+                // Logged once per outage.
+                Err(error) if !delayed => {
+                    delayed = true;
+                    warn!(error = &*error, "changes of vehicles' status are published later");
+                }
+                Err(error) => debug!(error = &*error, "changes of vehicles' status cannot be published yet"),
+            }
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = rung.0.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    });
+    bell
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+impl Outbox {
+    /// Publishes one batch. Returns whether there may be more.
+    async fn drain(&self) -> Result<bool, Error> {
+        let changes = self.claim().await?;
+        let mut published = 0;
+        let publishing = async {
+            for change in &changes {
+                self.publish(change).await?;
+                published += 1;
+            }
+            Ok::<_, Error>(())
+        };
+        let outcome = timeout(STUCK, publishing).await;
+        let (done, left) = changes.split_at(published);
+        self.settle(done, left).await?;
+        outcome.map_err(|_| "the bus does not answer")??;
+        Ok(changes.len() == BATCH as usize)
+    }
+
+    async fn publish(&self, change: &Change) -> Result<(), Error> {
+        let vehicle_id: VehicleId = change.id.parse()?;
+        let body = Body::VehicleChanged { vehicle_id, connection_status: change.status };
+        let event = Event { at: change.at, traceparent: Some(Context::current().traceparent()), body };
+        match self.bus.publish(&Topic::Vehicle(vehicle_id), &event).await {
+            // Nobody closes a vehicle's topic; if somebody has, its followers are gone.
+            Ok(_) | Err(PublishError::Closed { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes marked changes that no other instance is publishing, oldest first.
+    async fn claim(&self) -> Result<Vec<Change>, sqlx::Error> {
+        let now = self.clock.now();
+        let marked = sqlx::query("SELECT 1 AS one FROM vehicles WHERE unpublished = 1 AND claimed_until < $1 LIMIT 1")
+            .bind(micros(now))
+            .fetch_optional(self.store.reader())
+            .await?;
+        if marked.is_none() {
+            return Ok(Vec::new()); // the usual case writes nothing
+        }
+        let rows = sqlx::query(
+            "UPDATE vehicles SET claimed_until = $1
+             WHERE unpublished = 1 AND claimed_until < $2 AND id IN
+                 (SELECT id FROM vehicles WHERE unpublished = 1 AND claimed_until < $2 ORDER BY changed_at LIMIT $3)
+             RETURNING id, changes, changed_at, connection_status",
+        )
+        .bind(micros(now + CLAIM))
+        .bind(micros(now))
+        .bind(BATCH)
+        .fetch_all(self.store.pool())
+        .await?;
+        let change = |row: &sqlx::any::AnyRow| {
+            let status: String = row.try_get("connection_status")?;
+            Ok(Change {
+                id: row.try_get("id")?,
+                number: row.try_get("changes")?,
+                at: from_micros(row.try_get("changed_at")?),
+                status: ConnectionStatus::from_word(&status).ok_or_else(|| odd("connection_status"))?,
+            })
+        };
+        let mut changes = rows.iter().map(change).collect::<Result<Vec<_>, sqlx::Error>>()?;
+        changes.sort_by_key(|change| change.at);
+        Ok(changes)
+    }
+
+    /// Clears the marks of what was published, and gives the rest back. A status that has changed since is marked again: it
+    /// must be the last that followers are told, also if another instance has published it meanwhile.
+    async fn settle(&self, done: &[Change], left: &[Change]) -> Result<(), sqlx::Error> {
+        if done.is_empty() && left.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store.begin().await?;
+        for change in done {
+            sqlx::query(
+                "UPDATE vehicles SET claimed_until = 0, unpublished = CASE WHEN changes = $1 THEN 0 ELSE 1 END
+                 WHERE id = $2",
+            )
+            .bind(change.number)
+            .bind(&change.id)
+            .execute(&mut *tx)
+            .await?;
+        }
+        for change in left {
+            sqlx::query("UPDATE vehicles SET claimed_until = 0 WHERE id = $1 AND unpublished = 1")
+                .bind(&change.id)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await
+    }
+}

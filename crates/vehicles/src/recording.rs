@@ -1,0 +1,105 @@
+//! Recording the events of a command's topic, and what happens when one cannot be recorded.
+
+use tracing::error;
+use turnpike_event::{Body, Record};
+
+use crate::{
+    announce::Declared,
+    conductor::{Conducting, Stop},
+    ending,
+    lifecycle::State,
+    record,
+    retry::Retry,
+};
+
+/// The error of a command whose record is incomplete because the database refuses one of its events.
+const NOT_RECORDED: &str = "EVENT_NOT_RECORDED";
+
+impl Conducting {
+    /// Records an event of the topic. Returns whether it ended the command. While the database is away this waits, and still
+    /// ends the command at its deadline.
+    pub(crate) async fn record(&mut self, record: &Record) -> Result<bool, Stop> {
+        let mut retry = Retry::default();
+        loop {
+            let moved = self.moved_by(record);
+            match record::append(&self.here.store, &self.open, record, moved).await {
+                Ok(true) => {
+                    self.open.reached = Some(record.offset);
+                    self.here.progress.reached(self.open.command.id, record.offset);
+                    return Ok(self.moved(moved));
+                }
+                Ok(false) => return Err(Stop::TakenOver),
+                Err(error) if turnpike_store::is_away(&error) => {
+                    retry.pause(&self.here.clock, "an event of the command cannot be recorded yet", error).await;
+                }
+                Err(error) => return self.not_recorded(record, moved, &error).await,
+            }
+            if self.declared.is_none() && !record.is_final && self.here.clock.now() >= self.open.run_by {
+                let end = self.at_the_deadline();
+                self.declare(end).await?;
+            }
+        }
+    }
+
+    /// Where an event takes the command.
+    fn moved_by(&self, record: &Record) -> Option<State> {
+        let said = match &record.event.body {
+            Body::CommandStatus { state, .. } => Some(*state),
+            _ => None,
+        };
+        match said.and_then(|said| self.open.command.state.after(said)) {
+            // A status that claims an end and leaves the topic open is not believed.
+            Some(state) if state.is_end() && !record.is_final => None,
+            // Only this service knows that a failed command was refused before it ran.
+            Some(State::Failed) if self.declared.as_ref().is_some_and(|end| end.state == State::Rejected) => {
+                Some(State::Rejected)
+            }
+            Some(state) if state.is_end() => Some(state),
+            // Nothing follows a final event: it is an end, whatever a newer connector calls it.
+            _ if record.is_final => Some(State::Unknown),
+            moved => moved,
+        }
+    }
+
+    /// Returns whether the command has ended.
+    fn moved(&mut self, moved: Option<State>) -> bool {
+        let Some(state) = moved else { return false };
+        self.open.command.state = state;
+        if state.is_end() {
+            let took = self.here.clock.now().duration_since(self.open.command.submitted_at).as_secs_f64();
+            let labels = [("command", self.open.command.name.clone()), ("end", state.as_str().to_owned())];
+            metrics::counter!("turnpike_commands_ended_total", &labels).increment(1);
+            metrics::histogram!("turnpike_command_seconds").record(took);
+        }
+        state.is_end()
+    }
+
+    /// The database refuses an event for good: another attempt would fail like this one. The command ends, and its error says
+    /// that its record is incomplete.
+    async fn not_recorded(&mut self, record: &Record, moved: Option<State>, why: &sqlx::Error) -> Result<bool, Stop> {
+        error!(error = %why, offset = %record.offset, "an event of the command cannot be recorded; the command ends");
+        let explanation = (NOT_RECORDED.to_owned(), "An event of the command could not be recorded".to_owned());
+        if !record.is_final {
+            if self.declared.is_none() {
+                let state = self.open.command.effect.when_lost();
+                self.declare(Declared { state, error: Some(explanation), at: self.here.clock.now() }).await?;
+            }
+            return Ok(false);
+        }
+        let state = moved.unwrap_or(State::Unknown);
+        let mut retry = Retry::default();
+        loop {
+            match ending::end(&self.here.store, &self.open, state, &explanation, record.event.at).await {
+                Ok(true) => return Ok(self.moved(Some(state))),
+                Ok(false) => return Err(Stop::TakenOver),
+                Err(error) if turnpike_store::is_away(&error) => {
+                    retry.pause(&self.here.clock, "the command's end cannot be stored yet", error).await;
+                }
+                Err(error) => {
+                    error!(%error, "the command's end cannot be stored; its lease ends and it is taken over");
+                    return Err(Stop::TakenOver);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Submitting commands. Those that are submitted at the same time are inserted together.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use sqlx::{AnyConnection, Error, Row};
+use turnpike_event::CommandId;
+use turnpike_store::{Store, Write, idempotency::Known, micros, rows};
+
+use crate::{
+    commands::{ACCEPT, COLUMNS, Command, New, Open, SubmitError, Submitted, command},
+    leases::LEASE,
+    lifecycle::State,
+};
+
+/// Stores a command, to be conducted by this instance.
+pub async fn submit(store: &Store, new: New, now: Timestamp) -> Result<Submitted, SubmitError> {
+    let params = serde_json::Value::Object(new.request.params.clone()).to_string();
+    let submission = Submission { id: CommandId::new(now), new, params, now };
+    match store.write(submission).await? {
+        Outcome::Submitted(submitted) => Ok(submitted),
+        Outcome::UnknownVehicle => Err(SubmitError::UnknownVehicle),
+        Outcome::Busy => Err(SubmitError::Busy),
+        Outcome::KeyReused => Err(SubmitError::KeyReused),
+    }
+}
+
+struct Submission {
+    id: CommandId,
+    new: New,
+    params: String,
+    now: Timestamp,
+}
+
+/// What became of a submission; nothing is written but for [`Submitted::New`].
+enum Outcome {
+    Submitted(Submitted),
+    UnknownVehicle,
+    Busy,
+    KeyReused,
+}
+
+/// VIN and connector of a vehicle, by its id.
+type Vehicles = HashMap<String, (String, String)>;
+
+impl Write for Submission {
+    type Output = Outcome;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Outcome>, Error> {
+        let vehicles = vehicles(writes, on).await?;
+        let mut known = Vec::with_capacity(writes.len());
+        for submission in writes {
+            known.push(match &submission.new.key {
+                Some(key) => key.take(on, &submission.id.to_string(), submission.now).await?,
+                None => Known::New,
+            });
+        }
+        let new = |(submission, known): (_, &Known)| (*known == Known::New).then_some(submission);
+        let inserted = insert(writes.iter().zip(&known).filter_map(new), &vehicles, on).await?;
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for (submission, known) in writes.iter().zip(known) {
+            outcomes.push(match (known, vehicles.get(&submission.new.vehicle_id.to_string())) {
+                (Known::Other, _) => Outcome::KeyReused,
+                (Known::Before(id), _) => before(&id, on).await?,
+                (Known::New, Some(vehicle)) if inserted.contains(&submission.id.to_string()) => {
+                    Outcome::Submitted(Submitted::New(Box::new(submission.open(vehicle))))
+                }
+                (Known::New, vehicle) => {
+                    // A refused request does not use its key up.
+                    if let Some(key) = &submission.new.key {
+                        key.give_back(on).await?;
+                    }
+                    if vehicle.is_some() { Outcome::Busy } else { Outcome::UnknownVehicle }
+                }
+            });
+        }
+        Ok(outcomes)
+    }
+}
+
+async fn vehicles(writes: &[Submission], on: &mut AnyConnection) -> Result<Vehicles, Error> {
+    let ids: HashSet<_> = writes.iter().map(|submission| submission.new.vehicle_id.to_string()).collect();
+    let sql = format!("SELECT id, vin, connector FROM vehicles WHERE id IN {}", rows(1, &vec![""; ids.len()]));
+    let mut select = sqlx::query(sqlx::AssertSqlSafe(sql));
+    for id in ids {
+        select = select.bind(id);
+    }
+    let rows = select.fetch_all(&mut *on).await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, (row.try_get("vin")?, row.try_get("connector")?)))).collect()
+}
+
+/// Inserts the commands whose vehicle is known. Gives the ids of those for which there was room: the one conflict there can be is
+/// the partial index over unsafe commands.
+async fn insert(
+    submissions: impl Iterator<Item = &Submission>,
+    vehicles: &Vehicles,
+    on: &mut AnyConnection,
+) -> Result<HashSet<String>, Error> {
+    let submissions: Vec<_> =
+        submissions.filter(|submission| vehicles.contains_key(&submission.new.vehicle_id.to_string())).collect();
+    if submissions.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = format!(
+        "INSERT INTO commands (id, user_id, vehicle_id, name, params, ecu, effect, state, ended, timeout_seconds,
+             submitted_at, accept_by, run_by, recorded, lease_until, fence)
+         VALUES {} ON CONFLICT DO NOTHING RETURNING id",
+        rows(submissions.len(), &[""; 16])
+    );
+    let mut insert = sqlx::query(sqlx::AssertSqlSafe(sql));
+    for submission in submissions {
+        let Submission { id, new, params, now } = submission;
+        insert = insert
+            .bind(id.to_string())
+            .bind(new.user_id.to_string())
+            .bind(new.vehicle_id.to_string())
+            .bind(new.request.name)
+            .bind(params.as_str())
+            .bind(new.request.ecu.as_str())
+            .bind(new.request.effect.as_str())
+            .bind(State::Pending.as_str())
+            .bind(0_i64)
+            .bind(i64::from(new.timeout_seconds))
+            .bind(micros(*now))
+            .bind(micros(submission.accept_by()))
+            .bind(micros(submission.run_by()))
+            .bind(0_i64)
+            .bind(micros(*now + LEASE))
+            .bind(1_i64);
+    }
+    insert.fetch_all(&mut *on).await?.iter().map(|row| row.try_get("id")).collect()
+}
+
+/// The command that was submitted under the same key. If that submission was refused in the same batch, there is none, and both
+/// are performed again one after the other.
+async fn before(id: &str, on: &mut AnyConnection) -> Result<Outcome, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM commands c WHERE c.id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_one(&mut *on).await?;
+    Ok(Outcome::Submitted(Submitted::Before(Box::new(command(&row)?))))
+}
+
+impl Submission {
+    fn accept_by(&self) -> Timestamp {
+        self.run_by().min(self.now + ACCEPT)
+    }
+
+    fn run_by(&self) -> Timestamp {
+        self.now + std::time::Duration::from_secs(self.new.timeout_seconds.into())
+    }
+
+    /// The command as it has just been stored.
+    fn open(&self, (vin, connector): &(String, String)) -> Open {
+        let Self { id, new, params, now } = self;
+        Open {
+            command: Command {
+                id: *id,
+                user_id: new.user_id,
+                vehicle_id: new.vehicle_id,
+                name: new.request.name.to_owned(),
+                params: params.clone(),
+                effect: new.request.effect,
+                state: State::Pending,
+                timeout_seconds: new.timeout_seconds,
+                submitted_at: *now,
+                completed_at: None,
+                error: None,
+            },
+            vin: vin.clone(),
+            connector: connector.clone(),
+            accept_by: self.accept_by(),
+            run_by: self.run_by(),
+            instance_id: None,
+            reached: None,
+            fence: 1,
+        }
+    }
+}
