@@ -26,6 +26,7 @@ pub struct Stack {
     urls: Vec<String>,
     ready: Vec<String>,
     mock_url: String,
+    fleet: usize,
     _host: Host,
     _directory: TempDir,
 }
@@ -77,6 +78,7 @@ impl Stack {
                 start(&format!("gateway-{n}"), "turnpike-gateway", &[("TURNPIKE_HTTP", address)])
             })
             .collect();
+        let fleet = shared.get("TURNPIKE_MOCK_VEHICLES").map_or(3, |count| count.parse().expect("a number"));
         let mock_url = format!("http://{}", shared["TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC"]);
         let stack = Self {
             redis,
@@ -87,6 +89,7 @@ impl Stack {
             urls,
             ready: private,
             mock_url,
+            fleet,
             _host: host,
             _directory: directory,
         };
@@ -101,8 +104,8 @@ impl Stack {
         }
         let admin = self.admin(0).await;
         eventually("vehicles in the registry", 20, || async {
-            let vehicles = admin.get("/api/vehicles?status=connected").await.json;
-            vehicles.as_array().is_some_and(|all| !all.is_empty()).then_some(())
+            let vehicles = admin.get("/api/vehicles?status=connected&limit=100").await.json;
+            (vehicles.as_array()?.len() >= self.fleet).then_some(())
         })
         .await;
     }
