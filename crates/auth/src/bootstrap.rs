@@ -21,7 +21,8 @@ pub struct FirstAdmin {
     pub generated: Option<SecretString>,
 }
 
-const USERNAME: &str = "admin";
+/// The username of the first admin.
+pub const USERNAME: &str = "admin";
 
 /// Makes the first admin, if there is none.
 pub async fn first_admin(

@@ -29,7 +29,7 @@ pub struct Config {
 impl Config {
     /// Reads it.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
-        let data_dir = env.get("TURNPIKE_DATA_DIR")?.unwrap_or("./turnpike-data");
+        let data_dir = env.get("TURNPIKE_DATA_DIR")?.unwrap_or(turnpike_kit::names::DATA_DIR);
         let database_url = match env.get("TURNPIKE_AUTH_DATABASE_URL")? {
             Some(url) => url.to_owned(),
             None => format!("sqlite:{data_dir}/auth.db"),

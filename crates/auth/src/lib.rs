@@ -8,6 +8,7 @@ mod known_addresses;
 mod limits;
 mod login;
 mod network;
+mod one_time;
 mod outbox;
 mod password;
 mod refresh;
@@ -21,5 +22,6 @@ mod users;
 
 pub use bootstrap::FirstAdmin;
 pub use config::Config;
+pub use one_time::OneTimeCode;
 pub use rpc::POLICY;
 pub use service::Service;

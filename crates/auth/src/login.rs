@@ -29,8 +29,8 @@ pub struct Attempt {
 /// Longer than any name of ours.
 const MAX_IDENTIFIER: usize = 320;
 
-/// The one answer to every attempt that fails.
-fn refused() -> Fault {
+/// The one response to every attempt that fails.
+pub fn refused() -> Fault {
     Fault::new(Kind::Unauthenticated, "Invalid credentials").code_is("INVALID_CREDENTIALS")
 }
 

@@ -15,6 +15,7 @@ use crate::{
     changes::{self, Change},
     limits::Logins,
     login::{self, Attempt},
+    one_time,
     outbox::Bell,
     password::Hasher,
     refresh::{self, Refresh},
@@ -32,6 +33,7 @@ pub const POLICY: Policy = &[
     ("/turnpike.auth.v1.AuthService/Logout", Access::Anyone),
     ("/turnpike.auth.v1.AuthService/ExchangeSession", Access::Anyone),
     ("/turnpike.auth.v1.AuthService/RedeemTicket", Access::Anyone),
+    ("/turnpike.auth.v1.AuthService/RedeemOneTimeCode", Access::Anyone),
     ("/turnpike.auth.v1.AuthService/GetJwks", Access::Anyone),
     ("/turnpike.auth.v1.AuthService/ListRevocations", Access::Anyone),
     ("/turnpike.auth.v1.AuthService/GetMe", Access::Role(Role::User)),
@@ -78,6 +80,16 @@ impl Rpc {
             access_token: self.access_token(session, now),
             refresh_token: refresh.seal(&self.secret),
             expires_in: LIFETIME.as_secs() as u32,
+            refresh_expires_in: sessions::IDLE.as_secs() as u32,
+        }
+    }
+
+    fn begun(&self, (session, cookie): (Active, String), now: Timestamp) -> pb::LoginResponse {
+        pb::LoginResponse {
+            tokens: Some(self.pair(&session, now)),
+            session_token: cookie,
+            session_expires_at: Some(timestamp(now + sessions::COOKIE)),
+            user: Some(to_pb_user(session.user)),
         }
     }
 
@@ -114,13 +126,8 @@ impl AuthService for Rpc {
             ip: printable(&request.client_ip, 64),
             user_agent: printable(&request.user_agent, 256),
         };
-        let (session, cookie) = login::login(&self.store, &self.hasher, &self.limits, attempt, now).await?;
-        Ok(Response::new(pb::LoginResponse {
-            tokens: Some(self.pair(&session, now)),
-            session_token: cookie,
-            session_expires_at: Some(timestamp(now + sessions::COOKIE)),
-            user: Some(to_pb_user(session.user)),
-        }))
+        let begun = login::login(&self.store, &self.hasher, &self.limits, attempt, now).await?;
+        Ok(Response::new(self.begun(begun, now)))
     }
 
     async fn refresh(&self, request: Request<pb::RefreshRequest>) -> Result<Response<pb::TokenPair>, Status> {
@@ -169,6 +176,22 @@ impl AuthService for Rpc {
         let now = self.clock.now();
         let session = tickets::redeem(&self.store, &request.into_inner().ticket, now).await?;
         Ok(Response::new(self.short(&session, now)))
+    }
+
+    async fn redeem_one_time_code(
+        &self,
+        request: Request<pb::RedeemOneTimeCodeRequest>,
+    ) -> Result<Response<pb::LoginResponse>, Status> {
+        // The gateway of this process calls directly and has checked that its client is on this machine. Any other caller comes
+        // over a socket, and may claim any `client_ip`.
+        if request.remote_addr().is_some() {
+            return Err(login::refused().into());
+        }
+        let (now, request) = (self.clock.now(), request.into_inner());
+        let (ip, agent) = (printable(&request.client_ip, 64), printable(&request.user_agent, 256));
+        let code = SecretString::from(request.code);
+        let begun = one_time::redeem(&self.store, &self.limits, &code, &ip, &agent, now).await?;
+        Ok(Response::new(self.begun(begun, now)))
     }
 
     async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {

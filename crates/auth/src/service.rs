@@ -7,7 +7,7 @@ use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
 use tracing::warn;
 use turnpike_bus::Bus;
-use turnpike_kit::{Death, Process, Verifier, grpc};
+use turnpike_kit::{Clock, Death, Process, Verifier, grpc};
 use turnpike_proto::auth::v1::auth_service_server::AuthServiceServer;
 use turnpike_store::{Migrations, Store};
 use turnpike_token::{KeySet, SigningKey};
@@ -16,6 +16,7 @@ use crate::{
     Config,
     bootstrap::{self, FirstAdmin},
     limits::{self, Logins},
+    one_time::{self, OneTimeCode},
     outbox,
     password::Hasher,
     revocations,
@@ -30,6 +31,8 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 pub struct Service {
     routes: Routes,
     first_admin: Option<FirstAdmin>,
+    store: Store,
+    clock: Clock,
 }
 
 impl Service {
@@ -58,7 +61,7 @@ impl Service {
             limits: Logins::new(&store, &secret, config.logins_per_minute),
             clock: process.clock.clone(),
             jwks: keys.to_jwks(),
-            store,
+            store: store.clone(),
             secret,
             key,
             bell,
@@ -66,7 +69,7 @@ impl Service {
         let mut services = RoutesBuilder::default();
         services.add_service(AuthServiceServer::new(rpc));
         let routes = grpc::behind_door(process, services, rpc::POLICY, Verifier::local(keys));
-        Ok(Self { routes, first_admin })
+        Ok(Self { routes, first_admin, store, clock: process.clock.clone() })
     }
 
     /// What clients call.
@@ -77,6 +80,12 @@ impl Service {
     /// The admin that was made at this start. A generated password is shown to whoever started the process, once.
     pub fn first_admin(&self) -> Option<&FirstAdmin> {
         self.first_admin.as_ref()
+    }
+
+    /// Issues a code that signs in the account `admin` once, without a password; it replaces the one issued before. `None` if
+    /// that account is not an active admin. Nothing else issues codes, so a service on its own accepts none.
+    pub async fn one_time_code(&self) -> anyhow::Result<Option<OneTimeCode>> {
+        one_time::issue(&self.store, self.clock.now()).await.context("a one-time sign-in code")
     }
 }
 

@@ -10,7 +10,7 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_store::{Store, from_micros, micros};
 
 use crate::{
-    dice, outbox,
+    dice, one_time, outbox,
     users::{self, User},
 };
 
@@ -105,10 +105,23 @@ pub async fn begin(
     user_agent: &str,
     now: Timestamp,
 ) -> Result<(Active, String), SessionError> {
-    let (id, cookie) = (SessionId::new(now), dice::token());
     let mut tx = store.begin().await?;
-    // Whoever changes the account locks its row, too: either he finds this session and ends it, or it does not begin.
+    // A change of the account locks its row, too: either it finds this session and ends it, or the session does not begin.
     let user = users::renew(&mut tx, user, &proof.checked, &proof.renewed).await?.ok_or(SessionError::Over)?;
+    let begun = insert(&mut tx, user, ip, user_agent, now).await?;
+    tx.commit().await?;
+    Ok(begun)
+}
+
+/// Begins a session of an account that this transaction has locked and found active.
+pub async fn insert(
+    tx: &mut Transaction<'_, Any>,
+    user: User,
+    ip: &str,
+    user_agent: &str,
+    now: Timestamp,
+) -> Result<(Active, String), sqlx::Error> {
+    let (id, cookie) = (SessionId::new(now), dice::token());
     sqlx::query(
         "INSERT INTO sessions (id, user_id, cookie_hash, cookie_expires_at, refresh_counter, refreshed_at, created_at,
              last_seen_at, expires_at, ip, user_agent)
@@ -122,7 +135,7 @@ pub async fn begin(
     .bind(micros(now + IDLE))
     .bind(ip)
     .bind(user_agent)
-    .execute(&mut *tx)
+    .execute(&mut **tx)
     .await?;
     let crowd = sqlx::query(
         "SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
@@ -131,12 +144,11 @@ pub async fn begin(
     .bind(user.id.to_string())
     .bind(micros(now))
     .bind(MOST)
-    .fetch_all(&mut *tx)
+    .fetch_all(&mut **tx)
     .await?;
     for row in crowd {
-        end_one(&mut tx, &row.try_get::<String, _>("id")?, EndReason::Revoked, now).await?;
+        end_one(tx, &row.try_get::<String, _>("id")?, EndReason::Revoked, now).await?;
     }
-    tx.commit().await?;
     Ok((Active { id, user, authenticated_at: now, counter: 0 }, cookie))
 }
 
@@ -226,7 +238,7 @@ pub async fn end(
     Ok(())
 }
 
-/// Ends the sessions of a user, but for `except`, within a transaction.
+/// Ends the sessions of a user, but for `except`, within a transaction. A one-time code that could begin another one goes, too.
 pub async fn end_all(
     tx: &mut Transaction<'_, Any>,
     user: UserId,
@@ -242,7 +254,7 @@ pub async fn end_all(
     for row in rows {
         end_one(tx, &row.try_get::<String, _>("id")?, reason, now).await?;
     }
-    Ok(())
+    one_time::withdraw(tx, user).await
 }
 
 /// The end is written, and the word of it laid out, in the same transaction.

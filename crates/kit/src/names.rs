@@ -19,11 +19,14 @@ const fn secret(name: &'static str, default: &'static str) -> Name {
     Name { name, default, secret: true }
 }
 
+/// The default of `TURNPIKE_DATA_DIR`.
+pub const DATA_DIR: &str = "./turnpike-data";
+
 /// Every binary accepts all of them, so that one environment file can serve a whole stack. What each means stands in the
 /// README's table; a test compares the two.
 pub const NAMES: &[Name] = &[
     plain("TURNPIKE_HTTP", "127.0.0.1:8080"),
-    plain("TURNPIKE_DATA_DIR", "./turnpike-data"),
+    plain("TURNPIKE_DATA_DIR", DATA_DIR),
     plain("TURNPIKE_ADMIN_EMAIL", "admin@turnpike.local"),
     secret("TURNPIKE_ADMIN_PASSWORD", "generated"),
     secret("TURNPIKE_AUTH_SECRET", "generated in the data directory"),

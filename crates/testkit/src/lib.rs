@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests ask the environment where their servers are, and spawn freely")]
 
 mod database;
+mod host;
 mod person;
 mod process;
 mod servers;
@@ -11,9 +12,10 @@ mod watch;
 mod wire;
 
 pub use database::Database;
+pub use host::Host;
 pub use person::{Answer, Person};
 pub use process::{Running, binary};
-pub use servers::{RedisServer, free_port, postgres_url, redis_url};
+pub use servers::{RedisServer, postgres_url, redis_url};
 pub use stack::{ADMIN_PASSWORD, One, Stack};
 pub use wait::{eventually, within};
 pub use watch::{Closed, Watch};

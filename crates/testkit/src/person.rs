@@ -118,10 +118,13 @@ impl Person {
         Answer { status, headers, json: serde_json::from_str(&text).unwrap_or(Value::Null), text }
     }
 
-    /// The first vehicles of the registry, connected ones only.
+    /// The first vehicles of the registry, connected ones only, by their VINs: the simulator's are the same at each start, while
+    /// the registry numbers vehicles that appear together in any order.
     pub async fn vehicles(&self) -> Vec<Value> {
         let answer = self.get("/api/vehicles?status=connected").await;
-        answer.json.as_array().cloned().expect("a list of vehicles")
+        let mut vehicles = answer.json.as_array().cloned().expect("a list of vehicles");
+        vehicles.sort_by_key(|vehicle| vehicle["vin"].to_string());
+        vehicles
     }
 
     /// Sends a command; gives the whole answer.

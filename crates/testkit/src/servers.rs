@@ -1,7 +1,7 @@
 //! The servers that tests use.
 
 use std::{
-    net::TcpListener,
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::eventually;
+use crate::{Host, eventually};
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with ./scripts/test"))
@@ -28,15 +28,13 @@ pub fn postgres_url() -> String {
     variable("TURNPIKE_TEST_POSTGRES_URL")
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
-}
+/// Its port on its host.
+const REDIS: u16 = 0;
 
 /// A Redis process of one's own, to do to it what one does not do to others.
 pub struct RedisServer {
     directory: TempDir,
-    port: u16,
+    host: Host,
     process: Option<Child>,
     keeps_data: bool,
 }
@@ -52,7 +50,7 @@ impl RedisServer {
     /// One that is not there yet.
     pub fn reserve(keeps_data: bool) -> Self {
         let directory = TempDir::new().expect("a directory");
-        Self { directory, port: free_port(), process: None, keeps_data }
+        Self { directory, host: Host::claim(), process: None, keeps_data }
     }
 
     /// The process keeps its connections and does nothing.
@@ -72,23 +70,25 @@ impl RedisServer {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.host.address(REDIS))
     }
 
-    /// Starts the process again on the same port, and waits until it answers.
+    /// Starts the process again on the same address, and waits until it answers.
     pub async fn restart(&mut self) {
         self.kill();
         let append_only = if self.keeps_data { "yes" } else { "no" };
+        let address = self.host.address(REDIS);
+        let (ip, port) = (address.ip().to_string(), address.port().to_string());
         let process = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", append_only])
+            .args(["--bind", &ip, "--port", &port, "--protected-mode", "no"])
+            .args(["--save", "", "--appendonly", append_only])
             .arg("--dir")
             .arg(self.directory.path())
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is on the PATH");
         self.process = Some(process);
-        let port = self.port;
-        eventually("a Redis that answers", 20, || async move { answers(port).await.then_some(()) }).await;
+        eventually("a Redis that answers", 20, || async move { answers(address).await.then_some(()) }).await;
     }
 
     /// Bytes of the append-only file. A published event is in the file when its publish returns.
@@ -131,9 +131,9 @@ impl Drop for RedisServer {
     }
 }
 
-async fn answers(port: u16) -> bool {
+async fn answers(address: SocketAddr) -> bool {
     let asked = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let mut stream = TcpStream::connect(address).await?;
         stream.write_all(b"PING\r\n").await?;
         let mut answer = [0; 5];
         stream.read_exact(&mut answer).await?;

@@ -6,12 +6,12 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 use turnpike_proto::vehicle::v1::mock_vehicle_control_client::MockVehicleControlClient;
 
-use crate::{Person, RedisServer, Running, eventually};
+use crate::{Host, Person, RedisServer, Running, eventually};
 
 /// Of the first admin.
 pub const ADMIN_PASSWORD: &str = "a long enough pass phrase";
 
-/// Every service as a process of its own, with a Redis of its own, on free ports.
+/// Every service as a process of its own, with a Redis of its own, on an address of its own.
 pub struct Stack {
     /// The Redis between them.
     pub redis: RedisServer,
@@ -26,6 +26,8 @@ pub struct Stack {
     urls: Vec<String>,
     ready: Vec<String>,
     mock_url: String,
+    fleet: usize,
+    _host: Host,
     _directory: TempDir,
 }
 
@@ -36,12 +38,12 @@ impl Stack {
         let redis = RedisServer::start(false).await;
         let mut shared: BTreeMap<String, String> = BTreeMap::new();
         let mut set = |name: &str, value: String| shared.insert(name.to_owned(), value);
+        let host = Host::claim();
         let mut private = Vec::new();
-        let mut ports = ports(3 + gateways).into_iter();
         let mut address = || {
-            let port = ports.next().expect("as many as were asked for");
-            private.push(format!("http://127.0.0.1:{}", port + 1000));
-            format!("127.0.0.1:{port}")
+            let address = host.address(private.len() as u16);
+            private.push(format!("http://{}:{}", address.ip(), address.port() + 1000));
+            address.to_string()
         };
         let (auth, vehicles, mock) = (address(), address(), address());
         set("TURNPIKE_REDIS_URL", redis.url());
@@ -76,6 +78,7 @@ impl Stack {
                 start(&format!("gateway-{n}"), "turnpike-gateway", &[("TURNPIKE_HTTP", address)])
             })
             .collect();
+        let fleet = shared.get("TURNPIKE_MOCK_VEHICLES").map_or(3, |count| count.parse().expect("a number"));
         let mock_url = format!("http://{}", shared["TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC"]);
         let stack = Self {
             redis,
@@ -86,6 +89,8 @@ impl Stack {
             urls,
             ready: private,
             mock_url,
+            fleet,
+            _host: host,
             _directory: directory,
         };
         stack.ready().await;
@@ -99,8 +104,8 @@ impl Stack {
         }
         let admin = self.admin(0).await;
         eventually("vehicles in the registry", 20, || async {
-            let vehicles = admin.get("/api/vehicles?status=connected").await.json;
-            vehicles.as_array().is_some_and(|all| !all.is_empty()).then_some(())
+            let vehicles = admin.get("/api/vehicles?status=connected&limit=100").await.json;
+            (vehicles.as_array()?.len() >= self.fleet).then_some(())
         })
         .await;
     }
@@ -128,6 +133,7 @@ pub struct One {
     pub process: Running,
     url: String,
     mock_url: String,
+    _host: Host,
     _directory: TempDir,
 }
 
@@ -135,7 +141,8 @@ impl One {
     /// Starts it with these variables and waits until it says that it is ready.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a directory");
-        let mock = format!("127.0.0.1:{}", ports(1)[0]);
+        let host = Host::claim();
+        let mock = host.address(0).to_string();
         let mut shared: BTreeMap<String, String> =
             defaults().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         shared.insert("TURNPIKE_HTTP".to_owned(), "127.0.0.1:0".to_owned());
@@ -151,7 +158,7 @@ impl One {
             async move { said }
         })
         .await;
-        Self { process, url, mock_url: format!("http://{mock}"), _directory: directory }
+        Self { process, url, mock_url: format!("http://{mock}"), _host: host, _directory: directory }
     }
 
     /// Its public address.
@@ -182,24 +189,6 @@ fn defaults() -> [(&'static str, &'static str); 7] {
         ("TURNPIKE_LIMIT_SOCKETS_PER_USER", "0"),
         ("TURNPIKE_LOG", "info"),
     ]
-}
-
-/// Ports whose private neighbours, a thousand further up, are free as well; all are held until all are found, so that none is
-/// another's neighbour.
-fn ports(count: usize) -> Vec<u16> {
-    let bind = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).ok();
-    let mut held = Vec::new();
-    let mut found = Vec::new();
-    while found.len() < count {
-        let public = bind(0).expect("a free port");
-        let port = public.local_addr().expect("a bound socket").port();
-        let private = if port < 64_000 { bind(port + 1000) } else { None };
-        if private.is_some() {
-            found.push(port);
-        }
-        held.push((public, private));
-    }
-    found
 }
 
 async fn wait_ready(private: &str) {

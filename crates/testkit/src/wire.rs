@@ -1,6 +1,6 @@
 //! A way to a server that a test may cut, or let fall silent.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -8,13 +8,15 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
-use uuid::Uuid;
+
+use crate::Host;
 
 /// Stands between a client and a server; ends with its drop.
 pub struct Wire {
     url: String,
     state: watch::Sender<State>,
     task: JoinHandle<()>,
+    _host: Host,
 }
 
 #[derive(Clone, Copy)]
@@ -39,13 +41,13 @@ impl Wire {
         let (_, rest) = url.split_once("://").expect("a URL with a host");
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         let server = authority.rsplit('@').next().unwrap_or_default().to_owned();
-        // An address of its own on loopback: nobody takes the port while the wire is cut. (The id's end is random.)
-        let [.., a, b, c] = *Uuid::now_v7().as_bytes();
-        let listener = TcpListener::bind((Ipv4Addr::new(127, a, b, c.clamp(1, 254)), 0)).await.expect("a loopback");
-        let address = listener.local_addr().expect("bound");
+        // Nobody takes the port while the wire is cut.
+        let host = Host::claim();
+        let address = host.address(0);
+        let listener = TcpListener::bind(address).await.expect("an address of our own");
         let state = watch::Sender::new(State { passes: Passes::All, first_alive: 0, next: 0 });
         let task = tokio::spawn(run(listener, address, server.clone(), state.clone()));
-        Self { url: url.replacen(&server, &address.to_string(), 1), state, task }
+        Self { url: url.replacen(&server, &address.to_string(), 1), state, task, _host: host }
     }
 
     /// The same URL through the wire.

@@ -1,5 +1,7 @@
 //! What can be said on the command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 /// One authenticated door for everything that streams to people.
@@ -17,22 +19,48 @@ pub(crate) enum What {
     Serve,
     /// Print the configuration in force, secrets masked
     Config,
+    /// Sign in; asks for the password, or reads it from a pipe, and keeps the session for later commands
+    Login(Login),
+    /// End the kept session, at the server and here
+    Logout(Place),
+    /// Print who is signed in, with which role, where and until when
+    Whoami(Place),
     /// Send a command to a vehicle and print its answer as it arrives
     Command(Command),
     /// Print what happens on a topic, from its start or from an offset
     Follow(Follow),
 }
 
-/// Whom to talk to, and as whom.
+/// The gateway to talk to.
 #[derive(Args)]
-pub(crate) struct Server {
+pub(crate) struct Place {
     /// The gateway; by default where TURNPIKE_HTTP says
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// E-mail address or username; by default TURNPIKE_ADMIN_EMAIL, else `admin`. The password is read from
-    /// TURNPIKE_ADMIN_PASSWORD, never from an argument, which others can see
-    #[arg(long, value_name = "NAME")]
+}
+
+#[derive(Args)]
+pub(crate) struct Login {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// E-mail address or username; by default TURNPIKE_ADMIN_EMAIL, else `admin`
+    #[arg(long, value_name = "NAME", visible_aliases = ["email", "username"])]
     pub(crate) user: Option<String>,
+}
+
+/// The gateway to talk to, and as whom: with the session that `login` has kept, else with the password in
+/// TURNPIKE_ADMIN_PASSWORD, else with the one-time sign-in of a process on this machine.
+#[derive(Args)]
+pub(crate) struct Server {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// E-mail address or username; by default whoever is signed in, else TURNPIKE_ADMIN_EMAIL, else `admin`
+    #[arg(long, value_name = "NAME", visible_aliases = ["email", "username"])]
+    pub(crate) user: Option<String>,
+    /// Where the one process on this machine keeps its files, its one-time sign-in among them; by default TURNPIKE_DATA_DIR, else
+    /// ./turnpike-data
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]

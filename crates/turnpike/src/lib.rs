@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod one_time;
+pub mod private_file;
 mod serve;
 
 pub use serve::{Started, start};

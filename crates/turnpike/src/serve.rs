@@ -1,18 +1,27 @@
 //! Every service in one process: clients sit directly on the services' servers, events stay in memory, data in SQLite files. With
 //! `TURNPIKE_REDIS_URL` or a `…_DATABASE_URL` set, those are used instead; with a `…_GRPC` set, that service listens there, too.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
+use secrecy::ExposeSecret;
 use tonic::service::Routes;
+use tracing::warn;
 use turnpike_auth::FirstAdmin;
 use turnpike_kit::{Process, Revocations, Transport, Verifier, grpc, listen, ops};
 
-/// What is worth knowing about a house that has just been started.
+use crate::one_time::{self, OneTime};
+
+/// What a person who has just started everything wants to know.
 pub struct Started {
-    /// Where its door is.
+    /// The public address.
     pub address: SocketAddr,
     /// A vehicle that answers, if the mock has any.
     pub vin: Option<String>,
+    /// The directory in which a one-time sign-in was left, if one was.
+    pub one_time: Option<PathBuf>,
 }
 
 /// Starts everything; it is ready, and runs until the process is stopped. `told` hears of the first admin as soon as there is
@@ -28,6 +37,7 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
     let address = public.local_addr()?;
     ops::serve(process, listen::bind_private("TURNPIKE_HTTP", gateway_config.http).await?);
 
+    let data_dir = auth_config.data_dir.clone();
     let bus = turnpike_kit::own_bus(process, &gateway_config.bus)?;
     let mut listeners = Vec::new();
     for (name, address) in [
@@ -63,7 +73,36 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
     let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, revocations };
     turnpike_gateway::Service::new(gateway_config, process, deps).serve(process, public)?;
     process.health.ready().await;
-    Ok(Started { address, vin: mock.vins().first().cloned() })
+    let one_time = match leave_one_time(&auth, &data_dir, address).await {
+        Ok(left) => left.then_some(data_dir),
+        // Everything runs without it; the client asks for a password.
+        Err(error) => {
+            warn!(error = format!("{error:#}"), "no one-time sign-in was left");
+            None
+        }
+    };
+    Ok(Started { address, vin: mock.vins().first().cloned(), one_time })
+}
+
+/// Leaves a one-time sign-in for the operating system user of this process; it replaces the one of the start before. Only where
+/// the gateway can be reached from this machine alone: elsewhere the first sign-in takes the password.
+async fn leave_one_time(auth: &turnpike_auth::Service, data_dir: &Path, address: SocketAddr) -> anyhow::Result<bool> {
+    let issued = match address.ip().is_loopback() {
+        true => auth.one_time_code().await?,
+        false => None,
+    };
+    let Some(issued) = issued else {
+        one_time::withdraw(data_dir)?;
+        return Ok(false);
+    };
+    let left = OneTime {
+        server: format!("http://{address}"),
+        username: issued.username,
+        code: issued.code.expose_secret().to_owned(),
+        expires_at: issued.expires_at,
+    };
+    left.leave(data_dir)?;
+    Ok(true)
 }
 
 /// The configured connectors, and the mock of this process unless one of them has its name.

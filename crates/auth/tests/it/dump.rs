@@ -47,9 +47,10 @@ async fn nothing_in_a_dump_is_a_credential(database: Database) {
     let (admin, them) = (house.admin().await, house.enter("ada").await);
     house.refresh(&them.refresh).await.expect("a successor");
     let ticket = admin.ticket().await.expect("a ticket");
+    let code = house.one_time_code().await;
     let values = dump(database.url()).await;
     assert!(values.contains(&ada.email) && values.iter().any(|value| value.starts_with("$argon2id$")), "it is a dump");
-    for secret in [&admin.cookie, &them.cookie, &admin.refresh, &them.refresh, &ticket] {
+    for secret in [&admin.cookie, &them.cookie, &admin.refresh, &them.refresh, &ticket, &code] {
         assert!(!values.contains(secret), "{secret} stands there as it is");
     }
     for value in &values {
@@ -57,6 +58,7 @@ async fn nothing_in_a_dump_is_a_credential(database: Database) {
         assert!(house.refresh(value).await.is_err(), "{value} is a refresh token");
         assert!(house.exchange(value).await.is_err(), "{value} is a cookie");
         assert!(house.redeem(value).await.is_err(), "{value} is a ticket");
+        assert!(house.redeem_code(value).await.is_err(), "{value} is a one-time code");
     }
     // A hash each: only what could be a password.
     for value in values.iter().filter(|value| value.len() > 8) {
@@ -69,4 +71,5 @@ async fn nothing_in_a_dump_is_a_credential(database: Database) {
         session.me().await.expect("still in");
     }
     house.redeem(&ticket).await.expect("the ticket itself still works");
+    house.redeem_code(&code).await.expect("the code itself still works");
 }

@@ -17,7 +17,7 @@ use crate::house::{House, PASSWORD};
 
 const SERVICE: &str = "turnpike.auth.v1.AuthService";
 
-async fn socket(house: &House) -> Channel {
+pub(crate) async fn socket(house: &House) -> Channel {
     let listener = listen::bind("TURNPIKE_AUTH_GRPC", ([127, 0, 0, 1], 0).into()).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     grpc::serve(&house.process, listener, house.service.routes());

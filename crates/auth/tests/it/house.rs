@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tonic::{Code, Status};
 use turnpike_auth::{Config, Service};
@@ -172,6 +173,21 @@ impl House {
     pub(crate) async fn redeem(&self, ticket: &str) -> Result<String, Status> {
         let request = pb::RedeemTicketRequest { ticket: ticket.to_owned() };
         self.client().redeem_ticket(request).await.map(|answer| answer.into_inner().access_token)
+    }
+
+    /// A one-time sign-in code, as the process that runs everything issues it.
+    pub(crate) async fn one_time_code(&self) -> String {
+        let issued = self.service.one_time_code().await.expect("a database").expect("an active admin");
+        issued.code.expose_secret().to_owned()
+    }
+
+    pub(crate) async fn redeem_code(&self, code: &str) -> Result<pb::LoginResponse, Status> {
+        let request = pb::RedeemOneTimeCodeRequest {
+            code: code.to_owned(),
+            client_ip: "127.0.0.1".to_owned(),
+            user_agent: "a test".to_owned(),
+        };
+        self.client().redeem_one_time_code(request).await.map(tonic::Response::into_inner)
     }
 
     pub(crate) async fn me(&self, token: &str) -> Result<pb::User, Status> {

@@ -8,6 +8,7 @@ mod house;
 mod idempotency;
 mod limits;
 mod login;
+mod one_time;
 mod outbox;
 mod refresh;
 mod sessions;

@@ -35,12 +35,12 @@ pub(crate) enum Flow {
 impl Proxy {
     /// To the server of a URL such as `redis://127.0.0.1:6379`.
     pub(crate) async fn to(url: &str) -> Self {
-        let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL with a port");
+        let server = url.strip_prefix("redis://").and_then(|rest| rest.parse().ok()).expect("a URL with an address");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let wires: Arc<Mutex<Vec<watch::Sender<Flow>>>> = Arc::default();
         let mut task = JoinSet::new();
-        task.spawn(accept(listener, port, wires.clone()));
+        task.spawn(accept(listener, server, wires.clone()));
         Self { address, wires, _task: task }
     }
 
@@ -56,18 +56,18 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, wires: Arc<Mutex<Vec<watch::Sender<Flow>>>>) {
+async fn accept(listener: TcpListener, server: SocketAddr, wires: Arc<Mutex<Vec<watch::Sender<Flow>>>>) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.expect("a connection");
         let (wire, flow) = watch::channel(Flow::Pass);
         wires.lock().expect("the lock").push(wire);
-        connections.spawn(pass(client, port, flow));
+        connections.spawn(pass(client, server, flow));
     }
 }
 
-async fn pass(client: TcpStream, port: u16, mut flow: watch::Receiver<Flow>) {
-    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+async fn pass(client: TcpStream, server: SocketAddr, mut flow: watch::Receiver<Flow>) {
+    let Ok(server) = TcpStream::connect(server).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let requests = carry(from_client, to_server, flow.clone(), Flow::HoldRequests);

@@ -1,11 +1,13 @@
 //! Stories about the whole.
 
+mod client;
 mod deploy;
 mod ending;
 mod flood;
 mod house;
 mod loss;
 mod openapi;
+mod parallel;
 mod reading;
 mod refusals;
 mod revoked;

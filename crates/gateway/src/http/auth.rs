@@ -88,6 +88,9 @@ pub(super) struct Tokens {
     /// Seconds.
     #[schema(example = 900)]
     expires_in: u32,
+    /// Seconds until the refresh token expires, unless its session ends before.
+    #[schema(example = 2_592_000)]
+    refresh_expires_in: u32,
 }
 
 impl From<pb::TokenPair> for Tokens {
@@ -97,6 +100,7 @@ impl From<pb::TokenPair> for Tokens {
             refresh_token: pair.refresh_token,
             token_type: "Bearer",
             expires_in: pair.expires_in,
+            refresh_expires_in: pair.refresh_expires_in,
         }
     }
 }
@@ -138,11 +142,21 @@ pub(super) async fn login(
         user_agent: client.user_agent.clone(),
     };
     let answer = app.auth().login(request).await?.into_inner();
+    logged_in(&app, &client, &request_headers, answer)
+}
+
+/// The response to a sign-in that succeeded.
+pub(super) fn logged_in(
+    app: &App,
+    client: &Client,
+    request_headers: &HeaderMap,
+    answer: pb::LoginResponse,
+) -> Answer<(HeaderMap, Json<LoggedIn>)> {
     let (Some(tokens), Some(user)) = (answer.tokens, answer.user) else {
         return Err(Fault::internal().into());
     };
     // Another site's page may not sign a visitor in as somebody else: without the cookie, its answer is for who can read it.
-    let headers = match app.identity.is_foreign(&request_headers) {
+    let headers = match app.identity.is_foreign(request_headers) {
         true => HeaderMap::new(),
         false => set_cookie(&answer.session_token, COOKIE_SECONDS, client.secure),
     };

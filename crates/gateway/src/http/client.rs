@@ -16,6 +16,8 @@ pub(crate) struct Client {
     pub(crate) user_agent: String,
     /// It came over TLS, which a trusted proxy took off.
     pub(crate) secure: bool,
+    /// The connection comes directly from this machine.
+    pub(crate) local: bool,
 }
 
 /// The address at the other end of the connection.
@@ -32,6 +34,7 @@ impl FromRequestParts<App> for Client {
         Ok(Self {
             ip: client_ip(peer, &parts.headers, trusted),
             user_agent: agent.chars().take(256).collect(),
+            local: is_local(peer, &parts.headers, trusted),
             secure: is_trusted(peer, trusted) && last(&parts.headers, "x-forwarded-proto") == Some("https"),
         })
     }
@@ -51,6 +54,17 @@ fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
         }
     }
     ip
+}
+
+/// Headers that a proxy adds about the client before it.
+const FORWARDED: [&str; 7] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
+
+/// Whether a client on this machine is at the other end of the connection itself. Any forwarding header, whatever it says, means
+/// that a proxy is, or that the client pretends; a trusted address is a proxy's also without one.
+fn is_local(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    let forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
+    peer.to_canonical().is_loopback() && !is_trusted(peer, trusted) && !forwarded
 }
 
 fn is_trusted(ip: IpAddr, trusted: &[IpNet]) -> bool {
@@ -81,5 +95,30 @@ mod tests {
         assert_eq!(ip(&["1.1.1.1", "8.8.8.8, 10.0.0.2"], "10.0.0.1", &["10.0.0.0/8"]), "8.8.8.8");
         assert_eq!(ip(&["garbage"], "10.0.0.1", &["10.0.0.0/8"]), "10.0.0.1");
         assert_eq!(ip(&[], "10.0.0.1", &["10.0.0.0/8"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn only_a_direct_connection_from_loopback_is_local() {
+        let local = |peer: &str, header: Option<&'static str>, trusted: &[&str]| {
+            let headers = header.map(|name| (name.parse().expect("a name"), "127.0.0.1".parse().expect("a value")));
+            let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().expect("a network")).collect();
+            is_local(peer.parse().expect("an address"), &HeaderMap::from_iter(headers), &trusted)
+        };
+        for peer in ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(local(peer, None, &[]), "{peer}");
+            assert!(local(peer, None, &["10.0.0.0/8"]), "{peer}: another proxy is trusted");
+            for header in FORWARDED {
+                assert!(!local(peer, Some(header), &[]), "{peer} {header}");
+            }
+        }
+        assert!(!local("127.0.0.1", None, &["127.0.0.0/8"]), "a trusted proxy on loopback that adds no header");
+        for peer in ["0.0.0.0", "::", "10.0.0.1", "192.168.1.5", "203.0.113.7", "2001:db8::1", "::ffff:10.0.0.1"] {
+            assert!(!local(peer, None, &[]), "{peer}");
+            assert!(!local(peer, Some("x-forwarded-for"), &[peer_net(peer)]), "{peer}: a trusted proxy's word");
+        }
+    }
+
+    fn peer_net(peer: &str) -> &'static str {
+        if peer.contains(':') { "::/0" } else { "0.0.0.0/0" }
     }
 }

@@ -8,6 +8,7 @@ mod events;
 pub(crate) mod extract;
 mod guard;
 mod idempotency;
+mod one_time;
 mod problem;
 mod router;
 mod vehicles;

@@ -12,7 +12,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{admin, auth, commands, events, guard, vehicles};
+use super::{admin, auth, commands, events, guard, one_time, vehicles};
 use crate::{App, identity::COOKIE, socket};
 
 /// No body that this door takes is larger.
@@ -95,6 +95,7 @@ fn meaning(status: &str) -> &'static str {
 pub(crate) fn router(app: App) -> Router {
     let (api, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(auth::login))
+        .routes(routes!(one_time::one_time))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
         .routes(routes!(auth::me))

@@ -52,6 +52,9 @@ pub struct TokenPair {
     /// Seconds the access token lives from now.
     #[prost(uint32, tag = "3")]
     pub expires_in: u32,
+    /// Seconds the refresh token lives from now, unless the session ends before.
+    #[prost(uint32, tag = "4")]
+    pub refresh_expires_in: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccessToken {
@@ -84,6 +87,16 @@ pub struct ExchangeSessionRequest {
 pub struct RedeemTicketRequest {
     #[prost(string, tag = "1")]
     pub ticket: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RedeemOneTimeCodeRequest {
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// As in LoginRequest.
+    #[prost(string, tag = "2")]
+    pub client_ip: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub user_agent: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetJwksRequest {}
@@ -487,6 +500,31 @@ pub mod auth_service_client {
                 .insert(GrpcMethod::new("turnpike.auth.v1.AuthService", "RedeemTicket"));
             self.inner.unary(req, path, codec).await
         }
+        /// Anyone who holds the code, once, and only from within the process that issued it; over a socket it is always refused. Every
+        /// failure is INVALID_CREDENTIALS, as for a wrong password.
+        pub async fn redeem_one_time_code(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RedeemOneTimeCodeRequest>,
+        ) -> std::result::Result<tonic::Response<super::LoginResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/turnpike.auth.v1.AuthService/RedeemOneTimeCode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("turnpike.auth.v1.AuthService", "RedeemOneTimeCode"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Anyone: the public keys (RFC 7517).
         pub async fn get_jwks(
             &mut self,
@@ -866,6 +904,12 @@ pub mod auth_service_server {
             &self,
             request: tonic::Request<super::RedeemTicketRequest>,
         ) -> std::result::Result<tonic::Response<super::AccessToken>, tonic::Status>;
+        /// Anyone who holds the code, once, and only from within the process that issued it; over a socket it is always refused. Every
+        /// failure is INVALID_CREDENTIALS, as for a wrong password.
+        async fn redeem_one_time_code(
+            &self,
+            request: tonic::Request<super::RedeemOneTimeCodeRequest>,
+        ) -> std::result::Result<tonic::Response<super::LoginResponse>, tonic::Status>;
         /// Anyone: the public keys (RFC 7517).
         async fn get_jwks(
             &self,
@@ -1241,6 +1285,52 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RedeemTicketSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/turnpike.auth.v1.AuthService/RedeemOneTimeCode" => {
+                    #[allow(non_camel_case_types)]
+                    struct RedeemOneTimeCodeSvc<T: AuthService>(pub Arc<T>);
+                    impl<
+                        T: AuthService,
+                    > tonic::server::UnaryService<super::RedeemOneTimeCodeRequest>
+                    for RedeemOneTimeCodeSvc<T> {
+                        type Response = super::LoginResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RedeemOneTimeCodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthService>::redeem_one_time_code(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RedeemOneTimeCodeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,7 +5,7 @@ use std::{error::Error, os::unix::fs::PermissionsExt, time::Duration};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use turnpike_store::{Backend, OpenError};
-use turnpike_testkit::{Database, free_port};
+use turnpike_testkit::{Database, Host};
 
 use crate::{count, open};
 
@@ -85,9 +85,9 @@ fn whole(error: &OpenError) -> String {
 
 #[tokio::test]
 async fn what_cannot_be_opened_says_why_and_shows_no_password() {
-    let port = free_port();
+    let host = Host::claim();
     let urls = [
-        format!("postgres://someone:hunter2@127.0.0.1:{port}/nobody-home"),
+        format!("postgres://someone:hunter2@{}/nobody-home", host.address(0)),
         "postgres://someone:hunter2@127.0.0.1:notaport/db".to_owned(),
         "postgres://someone:hunter2@[half/db".to_owned(),
         "postgres://someone:hunter2@127.0.0.1/db?sslmode=whatever".to_owned(),

@@ -11,7 +11,7 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest, http::HeaderValue},
 };
 
-use super::api::Api;
+use super::{api::Api, credential::is_signed_out};
 
 /// What is followed.
 pub(crate) enum Place {
@@ -108,7 +108,7 @@ impl Frames {
         if self.stale {
             match self.api.renew().await {
                 Ok(()) => self.stale = false,
-                Err(error) if self.failures >= ATTEMPTS => return Err(error),
+                Err(error) if self.failures >= ATTEMPTS || is_signed_out(&error) => return Err(error),
                 Err(_) => return Ok(()),
             }
         }

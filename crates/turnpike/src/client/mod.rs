@@ -1,7 +1,10 @@
 //! The command-line client: signs in, sends, and prints frames as they arrive.
 
+mod account;
 mod api;
+mod credential;
 mod frames;
+mod session;
 mod show;
 
 use std::process::ExitCode;
@@ -11,12 +14,16 @@ use serde_json::Value;
 use turnpike_kit::{Environment, Outbound};
 
 use crate::cli;
-use api::Api;
+use api::{Api, Gateway};
+use credential::Credential;
 use frames::{Frames, Place};
 use show::Show;
 
 /// What the client does.
 pub(crate) enum Job {
+    Login(cli::Login),
+    Logout(cli::Place),
+    Whoami(cli::Place),
     Command(cli::Command),
     Follow(cli::Follow),
 }
@@ -43,12 +50,15 @@ async fn work(job: Job) -> anyhow::Result<bool> {
     let env = Environment::of_process()?;
     let outbound = Outbound::new(&env)?;
     match job {
+        Job::Login(login) => account::login(&env, &outbound, login).await.map(|()| true),
+        Job::Logout(place) => account::logout(&env, &outbound, place).await.map(|()| true),
+        Job::Whoami(place) => account::whoami(&env, &outbound, place).await.map(|()| true),
         Job::Command(command) => {
-            let api = Api::sign_in(&env, &outbound, &command.server).await?;
-            send(&api, command).await
+            let api = signed_in(&env, &outbound, &command.server).await?;
+            send(api, command).await
         }
         Job::Follow(follow) => {
-            let api = Api::sign_in(&env, &outbound, &follow.server).await?;
+            let api = signed_in(&env, &outbound, &follow.server).await?;
             let place = Place::Topic { topic: follow.topic, since: follow.since };
             let mut frames = Frames::open(api, place);
             let mut show = Show::new();
@@ -60,13 +70,21 @@ async fn work(job: Job) -> anyhow::Result<bool> {
     }
 }
 
-async fn send(api: &Api, command: cli::Command) -> anyhow::Result<bool> {
+async fn signed_in(env: &Environment, outbound: &Outbound, server: &cli::Server) -> anyhow::Result<Api> {
+    let gateway = Gateway::new(env, outbound, &server.place)?;
+    let known = env.get("TURNPIKE_DATA_DIR")?.unwrap_or(turnpike_kit::names::DATA_DIR);
+    let data_dir = server.data_dir.clone().unwrap_or_else(|| known.into());
+    let credential = Credential::new(env, &gateway, server.user.clone(), Some(data_dir))?;
+    Api::sign_in(gateway, credential).await
+}
+
+async fn send(mut api: Api, command: cli::Command) -> anyhow::Result<bool> {
     let vehicle_id = api.vehicle(&command.vehicle).await?;
     let params: serde_json::Map<String, Value> =
         command.params.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
     let id = api.submit(&vehicle_id, &command.name, params, command.timeout).await?;
     let mut show = Show::new();
-    let mut frames = Frames::open(api.clone(), Place::Command(id));
+    let mut frames = Frames::open(api, Place::Command(id));
     let mut status = String::new();
     while let Some(frame) = frames.next().await? {
         if frame["event"] == "status" {

@@ -1,0 +1,127 @@
+//! One-time sign-in codes. The process that runs everything issues one at its start and leaves it where only its own operating
+//! system user can read it; whoever presents the code gets a session of the account `admin` without a password.
+
+use std::{sync::LazyLock, time::Duration};
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{Any, Row, Transaction};
+use turnpike_event::UserId;
+use turnpike_fault::Fault;
+use turnpike_store::{Store, micros};
+use turnpike_token::Role;
+
+use crate::{
+    bootstrap, dice,
+    limits::Logins,
+    login,
+    sessions::{self, Active, SessionError},
+    users::{self, UserError},
+};
+
+/// How long a code can be used.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// What attempts are counted under. It is random, so that nobody uses up this budget by signing in under the same name.
+static COUNTED_AS: LazyLock<String> = LazyLock::new(dice::token);
+
+/// A code that was issued. It is known only here: the database has its hash.
+pub struct OneTimeCode {
+    /// 32 random bytes as text.
+    pub code: SecretString,
+    /// The username of the account that it signs in.
+    pub username: String,
+    /// It is refused from then on.
+    pub expires_at: Timestamp,
+}
+
+/// Issues a code for the account `admin`, which replaces the code issued before. `None` if that account is not an active admin
+/// any more: then nobody else's account takes its place.
+pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>, sqlx::Error> {
+    let Some((found, _)) = users::find(store, bootstrap::USERNAME).await? else { return Ok(None) };
+    let mut tx = store.begin().await?;
+    let user = match users::locked(&mut tx, &found.id.to_string()).await {
+        Ok(user) if user.active && user.role == Role::Admin => user,
+        Err(UserError::Database(error)) => return Err(error),
+        Ok(_) | Err(_) => return Ok(None),
+    };
+    withdraw(&mut tx, user.id).await?;
+    let (code, expires_at) = (SecretString::from(dice::token()), now + LIFE);
+    sqlx::query("INSERT INTO one_time_codes (hash, user_id, expires_at) VALUES ($1, $2, $3)")
+        .bind(dice::hash(code.expose_secret()))
+        .bind(user.id.to_string())
+        .bind(micros(expires_at))
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(Some(OneTimeCode { code, username: user.username, expires_at }))
+}
+
+/// Makes a user's unused codes worthless, within the transaction that ends the user's sessions.
+pub async fn withdraw(tx: &mut Transaction<'_, Any>, user: UserId) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM one_time_codes WHERE user_id = $1")
+        .bind(user.to_string())
+        .execute(&mut **tx)
+        .await
+        .map(|_| ())
+}
+
+/// Exchanges a code for a session: of many that present it at once, one gets it. Every failure (unknown, used, expired, account
+/// inactive) returns the same response as a wrong password. Attempts count against the same limits as passwords.
+pub async fn redeem(
+    store: &Store,
+    limits: &Logins,
+    code: &SecretString,
+    ip: &str,
+    user_agent: &str,
+    now: Timestamp,
+) -> Result<(Active, String), Fault> {
+    let admitted = limits.admit(ip, &COUNTED_AS, None, now).await?;
+    let count = |outcome| metrics::counter!("turnpike_auth_logins_total", "outcome" => outcome).increment(1);
+    match exchange(store, code, ip, user_agent, now).await {
+        Ok(begun) => {
+            count("ok");
+            admitted.right(now).await;
+            Ok(begun)
+        }
+        Err(SessionError::Database(error)) => {
+            count("not judged");
+            admitted.not_checked().await;
+            Err(turnpike_store::fault(error))
+        }
+        Err(SessionError::Over | SessionError::Inactive | SessionError::NotFound) => {
+            count("refused");
+            Err(admitted.wrong(login::refused()))
+        }
+    }
+}
+
+async fn exchange(
+    store: &Store,
+    code: &SecretString,
+    ip: &str,
+    user_agent: &str,
+    now: Timestamp,
+) -> Result<(Active, String), SessionError> {
+    let hash = dice::hash(code.expose_secret());
+    let known = sqlx::query("SELECT user_id FROM one_time_codes WHERE hash = $1 AND expires_at > $2")
+        .bind(&hash)
+        .bind(micros(now))
+        .fetch_optional(store.pool())
+        .await?
+        .ok_or(SessionError::Over)?;
+    // The account is locked first, as in every transaction that changes it; so two of them cannot wait for each other.
+    let mut tx = store.begin().await?;
+    let user = match users::locked(&mut tx, &known.try_get::<String, _>("user_id")?).await {
+        Ok(user) if user.active => user,
+        Err(UserError::Database(error)) => return Err(error.into()),
+        Ok(_) | Err(_) => return Err(SessionError::Inactive),
+    };
+    let used = sqlx::query("DELETE FROM one_time_codes WHERE hash = $1").bind(&hash).execute(&mut *tx).await?;
+    if used.rows_affected() == 0 {
+        return Err(SessionError::Over); // another caller was quicker
+    }
+    let begun = sessions::insert(&mut tx, user, ip, user_agent, now).await?;
+    tx.commit().await?;
+    Ok(begun)
+}

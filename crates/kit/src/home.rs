@@ -1,0 +1,12 @@
+//! Where the operating system keeps what belongs to its user. These two variables are the only ones read that are not
+//! `TURNPIKE_*`.
+
+use std::path::PathBuf;
+
+/// The user's configuration directory: `$XDG_CONFIG_HOME`, else `$HOME/.config` (XDG Base Directory Specification 0.8). A relative
+/// path counts as not set, as the specification says. `None` for a user without a home, a service for instance.
+#[expect(clippy::disallowed_methods, reason = "the environment is read in this crate only")]
+pub fn config_home() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")))
+}
