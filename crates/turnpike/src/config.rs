@@ -4,14 +4,13 @@ use std::process::ExitCode;
 
 use turnpike_kit::{BusConfig, ConfigError, Environment, Outbound};
 
-/// Prints every name with what is in force; a bad value is said like at a start.
+/// Prints every name with what is in force; a bad value is reported as at a start.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command that prints")]
 pub(crate) fn show() -> ExitCode {
-    let checked = Environment::of_process().and_then(|env| check(&env).map(|()| env));
-    match checked {
-        Ok(env) => {
-            for (name, value, set) in env.in_force() {
-                println!("{name}={value}{}", if set { "" } else { "  (default)" });
+    match Environment::of_process().and_then(|env| lines(&env)) {
+        Ok(lines) => {
+            for line in lines {
+                println!("{line}");
             }
             ExitCode::SUCCESS
         }
@@ -22,6 +21,47 @@ pub(crate) fn show() -> ExitCode {
     }
 }
 
+/// One line for each name. What this process does not use, because the service is inside it or not part of this version, is shown
+/// as that, and not with a default that is in force elsewhere.
+fn lines(env: &Environment) -> Result<Vec<String>, ConfigError> {
+    check(env)?;
+    let line = |(name, value, set): (&str, &str, bool)| match (remark(env, name, set), set) {
+        (Some(remark), true) => format!("{name}={value}  ({remark})"),
+        (Some(remark), false) => format!("{name}=  ({remark})"),
+        (None, true) => format!("{name}={value}"),
+        (None, false) => format!("{name}={value}  (default)"),
+    };
+    Ok(env.in_force().map(line).collect())
+}
+
+/// What the one process makes of a variable other than taking its value or default.
+fn remark(env: &Environment, name: &str, set: bool) -> Option<&'static str> {
+    match name {
+        "TURNPIKE_CONNECTORS" if !set => Some("default: the mock inside this process"),
+        // The mock inside gives way to a configured connector of its name.
+        "TURNPIKE_CONNECTORS" if !names_the_mock(env) => Some("and the mock inside this process"),
+        "TURNPIKE_AUTH_GRPC" | "TURNPIKE_VEHICLES_GRPC" | "TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC" if !set => {
+            Some("default: does not listen")
+        }
+        "TURNPIKE_AUTH_URL" | "TURNPIKE_VEHICLES_URL" => Some("not used: the service is inside this process"),
+        "TURNPIKE_CHAT_DATABASE_URL"
+        | "TURNPIKE_CHAT_GRPC"
+        | "TURNPIKE_CHAT_URL"
+        | "TURNPIKE_CAPTIONS_GRPC"
+        | "TURNPIKE_CAPTIONS_URL"
+        | "TURNPIKE_LLM_URL"
+        | "TURNPIKE_LLM_API_KEY"
+        | "TURNPIKE_LLM_MODEL" => Some("not used: the service is not part of this version"),
+        _ => None,
+    }
+}
+
+fn names_the_mock(env: &Environment) -> bool {
+    // Checked before: the text is valid.
+    let config = turnpike_vehicles::Config::new(env);
+    config.is_ok_and(|config| config.connectors.iter().any(|(name, _)| name == "mock"))
+}
+
 fn check(env: &Environment) -> Result<(), ConfigError> {
     turnpike_auth::Config::new(env)?;
     turnpike_vehicles::Config::new(env)?;
@@ -29,4 +69,46 @@ fn check(env: &Environment) -> Result<(), ConfigError> {
     turnpike_gateway::Config::new(env)?;
     Outbound::new(env)?;
     BusConfig::new(env).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &str, variables: &[(&str, &str)]) -> String {
+        let env = Environment::new(variables.iter().copied()).expect("known names");
+        let all = lines(&env).expect("valid");
+        let line = all.into_iter().find(|line| line.starts_with(&format!("{name}="))).expect("every name has a line");
+        line[name.len() + 1..].to_owned()
+    }
+
+    #[test]
+    fn the_connectors_in_force() {
+        let shown = |text| line("TURNPIKE_CONNECTORS", &[("TURNPIKE_CONNECTORS", text)]);
+        assert_eq!(line("TURNPIKE_CONNECTORS", &[]), "  (default: the mock inside this process)");
+        assert_eq!(shown("depot=http://depot:1"), "depot=http://depot:1  (and the mock inside this process)");
+        assert_eq!(shown("mock=http://mock:1"), "mock=http://mock:1");
+    }
+
+    #[test]
+    fn what_the_one_process_does_not_use() {
+        assert_eq!(line("TURNPIKE_AUTH_GRPC", &[]), "  (default: does not listen)");
+        let listening = [("TURNPIKE_AUTH_GRPC", "127.0.0.1:1")];
+        assert_eq!(line("TURNPIKE_AUTH_GRPC", &listening), "127.0.0.1:1");
+        let elsewhere = [("TURNPIKE_AUTH_URL", "http://auth:1")];
+        assert_eq!(
+            line("TURNPIKE_AUTH_URL", &elsewhere),
+            "http://auth:1  (not used: the service is inside this process)"
+        );
+        assert_eq!(line("TURNPIKE_AUTH_URL", &[]), "  (not used: the service is inside this process)");
+        assert_eq!(line("TURNPIKE_HTTP", &[]), "127.0.0.1:8080  (default)");
+    }
+
+    #[test]
+    fn secrets_stay_masked() {
+        let secret = [("TURNPIKE_LLM_API_KEY", "sk-123"), ("TURNPIKE_AUTH_SECRET", &"s".repeat(40))];
+        for (name, value) in secret {
+            assert!(!line(name, &secret).contains(value));
+        }
+    }
 }
