@@ -40,8 +40,10 @@ impl Started {
 async fn no_token_is_accepted_before_the_ended_sessions_are_known(database: Database) {
     let house = House::new(&database).await;
     let (ended, open, later) = (house.admin().await, house.admin().await, house.admin().await);
-    let later_id = later.session_id().await;
+    let (ended_id, later_id) = (ended.session_id().await, later.session_id().await);
+    let mut ear = house.listen().await;
     ended.log_out().await;
+    ear.hear_end(ended_id).await; // before the process starts, which therefore does not hear it
     let started = Started::new(house).await;
     assert_eq!(started.verify(&ended).await, Err(Refusal::Unavailable));
     assert_eq!(started.verify(&open).await, Err(Refusal::Unavailable), "nobody can tell them apart yet");
