@@ -49,6 +49,7 @@ impl Fleet {
             let stopping = process.tasks.stopping().clone();
             process.tasks.spawn("connector", Death::Fatal, async move {
                 tokio::select! {
+                    biased; // a connector in the same process stops as well, which is no loss
                     () = stopping.cancelled() => {}
                     () = watcher.run() => {}
                 }

@@ -2,16 +2,20 @@
 
 mod admin;
 mod auth;
+mod body;
 mod client;
 mod commands;
 mod events;
 pub(crate) mod extract;
 mod guard;
 mod idempotency;
+mod openapi;
 mod problem;
 mod router;
 mod vehicles;
+mod words;
 
+pub(crate) use body::Bodies;
 pub(crate) use client::Peer;
 pub(crate) use problem::Problem;
 pub(crate) use router::router;
