@@ -1,6 +1,9 @@
 //! The memory of the one process while clients that nobody knows flood it, and what another client notices.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use hdrhistogram::Histogram;
 use tokio::{
@@ -12,6 +15,8 @@ use turnpike_testkit::{One, Person};
 
 /// How long a kind of flood is kept up.
 const HELD: Duration = Duration::from_secs(5);
+
+static BODY: [u8; 255_000] = [b' '; 255_000];
 
 /// What each connection of a flood sends.
 #[derive(Clone, Copy)]
@@ -38,28 +43,29 @@ pub async fn measure(connections: usize, silent: usize) {
 async fn run(one: &One, admin: &Person, name: &str, count: usize, sends: Sends) {
     let before = one.process.memory();
     let address = one.url().strip_prefix("http://").expect("a URL").to_owned();
-    let mut flood = JoinSet::new();
-    for _ in 0..count {
-        flood.spawn(connection(address.clone(), sends));
-    }
-    let (mut most, mut latency) = (before, Histogram::<u64>::new(3).expect("three digits"));
-    let (mut failed, until) = (0_u32, Instant::now() + HELD);
-    while Instant::now() < until {
-        let asked = Instant::now();
-        let answer = admin.request(reqwest::Method::GET, "/api/vehicles").send().await;
-        if answer.is_ok_and(|answer| answer.status() == 200) {
-            latency.record(asked.elapsed().as_micros() as u64).expect("in range");
-        } else {
-            failed += 1;
-        }
-        most = most.max(one.process.memory());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let stop = AtomicBool::new(false);
+    // The other client has a thread of its own, so that it does not wait for this program's flood.
+    let (mut flood, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| measure_other(one, admin, &stop));
+        let flood = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let mut flood = JoinSet::new();
+                for _ in 0..count {
+                    flood.spawn(connection(address.clone(), sends));
+                }
+                tokio::time::sleep(HELD).await;
+                flood
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        (flood, other.join().expect("no panic"))
+    });
     let still_open = flood.len() - std::iter::from_fn(|| flood.try_join_next()).count();
     flood.shutdown().await;
     // What belongs to open connections is given back soon after they are closed.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let after = one.process.memory();
+    let Other { most, latency, failed } = other;
     let mb = |bytes: u64| bytes as f64 / 1e6;
     println!(
         "flood: {count} connections, {name}: {:.1} MB before, {:.1} MB at most, {:.1} MB after; {still_open} still open; \
@@ -74,20 +80,47 @@ async fn run(one: &One, admin: &Person, name: &str, count: usize, sends: Sends) 
     );
 }
 
+/// What another client noticed meanwhile, and the most memory that it saw.
+struct Other {
+    most: u64,
+    latency: Histogram<u64>,
+    failed: u32,
+}
+
+fn measure_other(one: &One, admin: &Person, stop: &AtomicBool) -> Other {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut other = Other { most: 0, latency: Histogram::new(3).expect("three digits"), failed: 0 };
+    runtime.block_on(async {
+        let client = Person::stranger(one.url()).with_token(&admin.token);
+        while !stop.load(Ordering::Relaxed) {
+            let asked = Instant::now();
+            let answer = client.request(reqwest::Method::GET, "/api/vehicles").send().await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                other.latency.record(asked.elapsed().as_micros() as u64).expect("in range");
+            } else {
+                other.failed += 1;
+            }
+            other.most = other.most.max(one.process.memory());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    other
+}
+
 /// Sends, and then waits for the server to close the connection.
 async fn connection(address: String, sends: Sends) {
     let Ok(mut stream) = TcpStream::connect(address).await else { return };
-    let head =
-        |length: usize| format!("POST /api/auth/login HTTP/1.1\r\nHost: flood\r\nContent-Length: {length}\r\n\r\n");
-    let text = match sends {
-        Sends::Login(length) => head(length) + &" ".repeat(length),
-        Sends::AllButOne => head(8192) + &" ".repeat(8191),
-        Sends::Nothing => String::new(),
+    let (announced, sent) = match sends {
+        Sends::Login(length) => (length, length),
+        Sends::AllButOne => (8192, 8191),
+        Sends::Nothing => (0, 0),
     };
-    if stream.write_all(text.as_bytes()).await.is_err() {
-        return;
+    if announced > 0 {
+        let head = format!("POST /api/auth/login HTTP/1.1\r\nHost: flood\r\nContent-Length: {announced}\r\n\r\n");
+        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&BODY[..sent]).await.is_err() {
+            return;
+        }
     }
-    drop(text);
     // A broken connection ends the wait as well.
     let _ = stream.read_to_end(&mut Vec::new()).await;
 }

@@ -118,6 +118,7 @@ impl Bodies {
     }
 
     async fn collect(&self, body: &mut axum::body::Body, most: usize) -> Result<(Vec<u8>, Share), Refused> {
+        let announced = http_body::Body::size_hint(body).lower();
         let memory = if most <= SMALL { &self.small } else { &self.large };
         let (mut bytes, mut share) = (Vec::new(), Share(None));
         while let Some(frame) = body.frame().await {
@@ -130,6 +131,10 @@ impl Bodies {
             match &mut share.0 {
                 Some(share) => share.merge(more),
                 none => *none = Some(more),
+            }
+            if bytes.is_empty() {
+                // As long as announced, and not before something has come.
+                bytes.reserve_exact(usize::try_from(announced).unwrap_or(most).clamp(data.len(), most));
             }
             // Copied: a chunk is a part of the connection's buffer and would keep all of it.
             bytes.extend_from_slice(&data);
