@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 #![expect(clippy::disallowed_methods, reason = "a load generator spawns freely, and measures with the clock")]
 
+mod flood;
 mod publish;
 mod round_trip;
 mod sockets;
@@ -35,6 +36,15 @@ enum What {
         #[arg(long, default_value_t = 5000)]
         sockets: usize,
     },
+    /// Memory of the one process while clients without an account flood it
+    Flood {
+        /// Connections that send a login
+        #[arg(long, default_value_t = 3000)]
+        connections: usize,
+        /// Connections that send nothing
+        #[arg(long, default_value_t = 15_000)]
+        silent: usize,
+    },
     /// Publishes a second on a Redis of its own
     Publish {
         /// Publishes in flight
@@ -51,6 +61,7 @@ async fn main() {
     match Cli::parse().what {
         What::RoundTrip { commands, at_once, separate } => round_trip::measure(commands, at_once, separate).await,
         What::Sockets { sockets } => sockets::measure(sockets).await,
+        What::Flood { connections, silent } => flood::measure(connections, silent).await,
         What::Publish { in_flight, seconds } => publish::measure(in_flight, seconds).await,
     }
 }

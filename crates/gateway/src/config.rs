@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use ipnet::IpNet;
 use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
 
+use crate::PerAddress;
+
 /// The configuration of the gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +37,8 @@ pub struct Limits {
     pub messages_per_minute: u32,
     /// Bytes of one WebSocket frame.
     pub frame_bytes: usize,
+    /// Open connections of one client address.
+    pub connections_per_address: PerAddress,
 }
 
 impl Config {
@@ -57,6 +61,7 @@ impl Config {
                     "bytes up to 1048576, 0 for that",
                     |b| *b <= MAX_FRAME,
                 )?,
+                connections_per_address: connections_per_address(env)?,
             },
             heartbeat: Duration::from_secs(heartbeat),
             trusted_proxies: proxies(env)?,
@@ -67,6 +72,14 @@ impl Config {
 
 /// A longer frame closes its socket.
 pub(crate) const MAX_FRAME: usize = 1 << 20;
+
+fn connections_per_address(env: &Environment) -> Result<PerAddress, ConfigError> {
+    const NAME: &str = "TURNPIKE_LIMIT_CONNECTIONS_PER_ADDRESS";
+    match env.get(NAME)? {
+        None => Ok(PerAddress::Unset),
+        Some(_) => env.parse(NAME, 0, "a whole number, 0 for no limit", |_| true).map(PerAddress::Set),
+    }
+}
 
 fn proxies(env: &Environment) -> Result<Vec<IpNet>, ConfigError> {
     const NAME: &str = "TURNPIKE_TRUSTED_PROXIES";

@@ -3,6 +3,7 @@
 mod bus;
 mod clock;
 mod context;
+pub mod descriptors;
 mod env;
 pub mod grpc;
 mod health;

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::{Clock, Environment, Health, Outbound, Tasks, log, ops};
+use crate::{Clock, Environment, Health, Outbound, Tasks, descriptors, log, ops};
 
 /// How long a soft stop may take before what is left is dropped.
 const GRACE: Duration = Duration::from_secs(20);
@@ -71,6 +71,7 @@ pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Resu
         Ok(env) => env,
         Err(error) => return failed(error.into()),
     };
+    descriptors::raise();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(error.into()),

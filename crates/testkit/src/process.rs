@@ -24,6 +24,7 @@ pub struct Running {
     variables: BTreeMap<String, String>,
     directory: PathBuf,
     log: PathBuf,
+    open_files: Option<u32>,
     child: Option<Child>,
 }
 
@@ -37,14 +38,27 @@ impl Running {
             variables,
             directory: directory.to_owned(),
             log,
+            open_files: None,
             child: None,
         }
+    }
+
+    /// Limits the files that the process may have open, from its next start on.
+    pub fn limit_open_files(&mut self, limit: u32) {
+        self.open_files = Some(limit);
     }
 
     /// Starts it.
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
-        let mut command = Command::new(&self.program);
+        let mut command = match self.open_files {
+            None => Command::new(&self.program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", r#"ulimit -n "$1" && exec "$0""#]).arg(&self.program).arg(limit.to_string());
+                shell
+            }
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TURNPIKE_")) {
             command.env_remove(name);
         }

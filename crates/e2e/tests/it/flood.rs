@@ -1,7 +1,11 @@
 //! Clients that send more than they may.
 
 use serde_json::json;
-use turnpike_testkit::{One, Watch};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use turnpike_testkit::{One, Person, Stack, Watch, eventually, within};
 
 async fn opened(one: &One) -> Watch {
     let mut socket = one.admin().await.socket().await;
@@ -60,4 +64,87 @@ async fn a_flood_of_pings_or_pongs_is_closed_and_heartbeats_are_not() {
     }
     quiet.say(json!({ "action": "ping", "id": 1 })).await;
     assert_eq!(quiet.frame().await, json!({ "event": "pong", "id": 1 }));
+}
+
+#[tokio::test]
+async fn bodies_of_credential_routes_are_short() {
+    let one = One::start(&[]).await;
+    let (admin, stranger) = (one.admin().await, Person::stranger(one.url()));
+    let user = format!("/api/admin/users/{}", admin.id());
+    for length in [9_000, 255_000] {
+        let long = json!({ "password": "x".repeat(length) });
+        for answer in [
+            stranger.post("/api/auth/login", long.clone()).await,
+            stranger.post("/api/auth/refresh", long.clone()).await,
+            admin.post("/api/auth/change-password", long.clone()).await,
+            admin.post("/api/admin/users", long.clone()).await,
+            admin.patch(&user, long.clone()).await,
+        ] {
+            assert_eq!((answer.status, &answer.json["code"]), (413, &json!("TOO_LARGE")), "{}", answer.text);
+        }
+    }
+    let answer = admin.post("/api/commands", json!({ "padding": "x".repeat(255_000) })).await;
+    assert_eq!(answer.status, 422, "other routes take more: {}", answer.text);
+}
+
+async fn connect(url: &str) -> TcpStream {
+    TcpStream::connect(url.strip_prefix("http://").expect("a URL")).await.expect("a connection")
+}
+
+/// Whether the server answers on this connection instead of closing it.
+async fn answers(mut stream: TcpStream) -> bool {
+    let request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut answer = Vec::new();
+    // A connection that is closed meanwhile breaks one of them.
+    let _ = stream.write_all(request).await;
+    let _ = within("an answer or the end", 20, stream.read_to_end(&mut answer)).await;
+    answer.starts_with(b"HTTP/1.1 200")
+}
+
+#[tokio::test]
+async fn an_address_has_only_so_many_connections() {
+    let one = One::start(&[("TURNPIKE_LIMIT_CONNECTIONS_PER_ADDRESS", "3")]).await;
+    let admin = one.admin().await; // whose connection stays open for a while
+    let sockets = [admin.socket().await, admin.socket().await];
+    assert!(!answers(connect(one.url()).await).await, "open sockets count");
+    drop(sockets);
+    eventually("places to be given back", 20, async || answers(connect(one.url()).await).await.then_some(())).await;
+}
+
+#[tokio::test]
+async fn silent_connections_and_slow_bodies_are_closed() {
+    let one = One::start(&[]).await;
+    let mut silent = connect(one.url()).await;
+    let mut slow = connect(one.url()).await;
+    let head = "POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.expect("sent");
+    let (mut nothing, mut answer) = (Vec::new(), Vec::new());
+    within("the silent connection to be closed", 20, silent.read_to_end(&mut nothing)).await.expect("closed");
+    within("the slow one to be answered", 20, slow.read_to_end(&mut answer)).await.expect("closed");
+    assert!(nothing.is_empty());
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("REQUEST_TIMEOUT"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_leave_files_to_the_services_behind() {
+    let mut stack = Stack::start(1, &[]).await;
+    stack.gateways[0].kill();
+    stack.gateways[0].limit_open_files(200);
+    stack.gateways[0].start();
+    stack.ready().await;
+    let admin = stack.admin(0).await;
+    let mut silent = Vec::new();
+    for _ in 0..400 {
+        silent.push(connect(stack.url(0)).await);
+    }
+    // The services behind come back, which needs new files here; this client's connection is open already.
+    stack.vehicles.kill();
+    stack.vehicles.start();
+    eventually("vehicles to be reached again", 9, async || {
+        (admin.get("/api/vehicles").await.status == 200).then_some(())
+    })
+    .await;
+    assert!(!stack.gateways[0].log().contains("cannot be accepted"), "{}", stack.gateways[0].log());
+    drop(silent);
 }

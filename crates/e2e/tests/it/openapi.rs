@@ -19,7 +19,7 @@ async fn every_operation_is_described() {
                 "{name}: an id of its own"
             );
             assert!(operation["summary"].is_string(), "{name}: a summary");
-            let open = operation["security"] == json!([{}]);
+            let open = operation["security"].as_array().is_some_and(|ways| ways.contains(&json!({})));
             assert!(open || operation["responses"]["401"].is_object(), "{name}: a credential is needed, and 401 said");
             for (status, response) in operation["responses"].as_object().expect("responses") {
                 assert!(

@@ -7,18 +7,19 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use turnpike_event::UserId;
-use turnpike_fault::{Fault, Kind};
+use turnpike_fault::Fault;
 use turnpike_kit::Transport;
 use turnpike_proto::auth::v1 as pb;
-use turnpike_token::Role;
 use utoipa::ToSchema;
 
 use super::{
     Answer,
     auth::{Session, User},
-    extract::{Body, Id, Page, Query, next_link},
+    body::{Body, SMALL},
+    extract::{Id, Page, Query, next_link},
     idempotency,
     problem::ProblemBody,
+    words::Role,
 };
 use crate::{App, identity::Admin};
 
@@ -36,17 +37,24 @@ pub(super) async fn list_users(
     Ok((next_link(&uri, &answer.next_cursor), Json(answer.users.into_iter().map(User::from).collect())))
 }
 
-/// A new account.
+/// A new account. The e-mail address has one @ with something on both sides, no white space and no control characters.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewUser {
-    #[schema(example = "ada@example.com")]
+    #[schema(
+        example = "ada@example.com",
+        max_length = 254,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f@]+@[^\s\u0000-\u001f\u007f-\u009f@.]([^\s\u0000-\u001f\u007f-\u009f@]*[^\s\u0000-\u001f\u007f-\u009f@.])?$"
+    )]
     email: String,
-    #[schema(example = "ada")]
+    #[schema(example = "ada", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")]
     username: String,
+    /// Hard to guess, and at most 256 bytes.
+    #[schema(min_length = 12, max_length = 256)]
     password: String,
-    /// user (if absent), operator, engineer or admin.
-    role: Option<String>,
+    /// `user` if absent.
+    role: Option<Role>,
+    #[schema(max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     display_name: Option<String>,
 }
 
@@ -61,13 +69,13 @@ pub(super) async fn create_user(
     State(app): State<App>,
     Admin(caller): Admin,
     headers: HeaderMap,
-    Body(new): Body<NewUser>,
+    Body(new, _): Body<NewUser, SMALL>,
 ) -> Answer<(StatusCode, HeaderMap, Json<User>)> {
     let message = pb::CreateUserRequest {
         email: new.email,
         username: new.username,
         password: new.password,
-        role: new.role.as_deref().map(parse_role).transpose()?.unwrap_or(pb::Role::Unspecified).into(),
+        role: new.role.map_or(pb::Role::Unspecified, pb::Role::from).into(),
         display_name: new.display_name.unwrap_or_default(),
         idempotency_key: idempotency::key(&headers)?,
     };
@@ -77,7 +85,7 @@ pub(super) async fn create_user(
 }
 
 /// One account.
-#[utoipa::path(get, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = User), (status = 404, body = ProblemBody)))]
 pub(super) async fn get_user(State(app): State<App>, Admin(caller): Admin, Id(id): Id<UserId>) -> Answer<Json<User>> {
     let message = pb::GetUserRequest { user_id: id.to_string() };
@@ -88,24 +96,27 @@ pub(super) async fn get_user(State(app): State<App>, Admin(caller): Admin, Id(id
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserChange {
-    role: Option<String>,
+    role: Option<Role>,
     active: Option<bool>,
+    #[schema(max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     display_name: Option<String>,
+    /// Hard to guess, and at most 256 bytes.
+    #[schema(min_length = 12, max_length = 256)]
     password: Option<String>,
 }
 
 /// Change an account. A new role, password or inactivity ends its sessions.
-#[utoipa::path(patch, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path)), request_body = UserChange,
+#[utoipa::path(patch, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path, format = Uuid)), request_body = UserChange,
     responses((status = 200, body = User), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(super) async fn update_user(
     State(app): State<App>,
     Admin(caller): Admin,
     Id(id): Id<UserId>,
-    Body(change): Body<UserChange>,
+    Body(change, _): Body<UserChange, SMALL>,
 ) -> Answer<Json<User>> {
     let message = pb::UpdateUserRequest {
         user_id: id.to_string(),
-        role: change.role.as_deref().map(parse_role).transpose()?.map(i32::from),
+        role: change.role.map(|role| pb::Role::from(role).into()),
         active: change.active,
         display_name: change.display_name,
         password: change.password,
@@ -114,7 +125,7 @@ pub(super) async fn update_user(
 }
 
 /// Delete an account.
-#[utoipa::path(delete, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(super) async fn delete_user(
     State(app): State<App>,
@@ -127,7 +138,7 @@ pub(super) async fn delete_user(
 }
 
 /// Where a user is signed in.
-#[utoipa::path(get, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Vec<Session>), (status = 404, body = ProblemBody)))]
 pub(super) async fn list_sessions(
     State(app): State<App>,
@@ -140,7 +151,7 @@ pub(super) async fn list_sessions(
 }
 
 /// Sign a user out everywhere.
-#[utoipa::path(delete, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 404, body = ProblemBody)))]
 pub(super) async fn end_sessions(
     State(app): State<App>,
@@ -152,12 +163,21 @@ pub(super) async fn end_sessions(
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes the words of ServiceHealth")]
+pub(super) enum HealthStatus {
+    Serving,
+    NotServing,
+    Unreachable,
+}
+
 /// One service as it answers for itself.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ServiceHealth {
     #[schema(example = "vehicles")]
     name: &'static str,
-    /// `serving`, `not_serving` or `unreachable`.
+    #[schema(value_type = HealthStatus)]
     status: &'static str,
     /// Of this gateway: what is not ready, and why.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -191,15 +211,4 @@ async fn ask(name: &'static str, transport: &Transport) -> ServiceHealth {
         Err(_) => "unreachable",
     };
     ServiceHealth { name, status, missing: BTreeMap::new(), topics: None }
-}
-
-fn parse_role(word: &str) -> Result<pb::Role, Fault> {
-    match Role::from_word(word) {
-        Some(Role::User) => Ok(pb::Role::User),
-        Some(Role::Operator) => Ok(pb::Role::Operator),
-        Some(Role::Engineer) => Ok(pb::Role::Engineer),
-        Some(Role::Admin) => Ok(pb::Role::Admin),
-        None => Err(Fault::new(Kind::Validation, "The body is not valid")
-            .field("role", "must be one of user, operator, engineer, admin")),
-    }
 }

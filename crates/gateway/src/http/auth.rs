@@ -7,16 +7,17 @@ use turnpike_event::SessionId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{AccessToken, grpc::bearer};
 use turnpike_proto::auth::v1 as pb;
-use turnpike_token::Role;
 use utoipa::ToSchema;
 
 use super::{
     Answer,
+    body::{Body, SMALL},
     client::Client,
-    extract::{Body, Id},
+    extract::Id,
     idempotency,
     problem::ProblemBody,
     rfc3339,
+    words::Role,
 };
 use crate::{
     App,
@@ -26,47 +27,65 @@ use crate::{
 /// Somebody with an account.
 #[derive(Serialize, ToSchema)]
 pub(super) struct User {
+    #[schema(format = Uuid)]
     id: String,
     email: String,
     username: String,
     display_name: String,
-    #[schema(example = "operator")]
-    role: &'static str,
+    role: Role,
     active: bool,
+    #[schema(format = DateTime)]
     created_at: Option<String>,
 }
 
 impl From<pb::User> for User {
     fn from(user: pb::User) -> Self {
-        let role = to_role(user.role());
+        let role = user.role().into();
         Self {
             id: user.id,
             email: user.email,
             username: user.username,
             display_name: user.display_name,
-            role: role.as_str(),
+            role,
             active: user.active,
             created_at: rfc3339(user.created_at),
         }
     }
 }
 
-fn to_role(role: pb::Role) -> Role {
-    match role {
-        pb::Role::Unspecified | pb::Role::User => Role::User,
-        pb::Role::Operator => Role::Operator,
-        pb::Role::Engineer => Role::Engineer,
-        pb::Role::Admin => Role::Admin,
-    }
-}
-
-/// An e-mail address or a username, and the password.
-#[derive(Deserialize, ToSchema)]
+/// Either an e-mail address or a username, and the password. [`LoginBody`] describes it.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Login {
-    #[schema(example = "admin@turnpike.local")]
     email: Option<String>,
     username: Option<String>,
+    password: String,
+}
+
+/// Either an e-mail address or a username, and the password.
+#[derive(ToSchema, Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes Login, whose refusals are more precise than those of an untagged enum")]
+pub(super) enum LoginBody {
+    Email(EmailLogin),
+    Username(UsernameLogin),
+}
+
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a part of LoginBody")]
+pub(super) struct EmailLogin {
+    #[schema(example = "admin@turnpike.local")]
+    email: String,
+    password: String,
+}
+
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a part of LoginBody")]
+pub(super) struct UsernameLogin {
+    #[schema(example = "admin")]
+    username: String,
     password: String,
 }
 
@@ -113,14 +132,14 @@ pub(super) struct Message {
 /// Sign in.
 ///
 /// Also sets the session cookie. An unknown, wrong, inactive or locked account is answered alike.
-#[utoipa::path(post, path = "/api/auth/login", tag = "auth", request_body = Login, security(()),
+#[utoipa::path(post, path = "/api/auth/login", tag = "auth", request_body = LoginBody, security(()),
     responses((status = 200, body = LoggedIn), (status = 401, body = ProblemBody), (status = 422, body = ProblemBody),
         (status = 429, body = ProblemBody)))]
 pub(super) async fn login(
     State(app): State<App>,
     client: Client,
     request_headers: HeaderMap,
-    Body(login): Body<Login>,
+    Body(login, _): Body<Login, SMALL>,
 ) -> Answer<(HeaderMap, Json<LoggedIn>)> {
     let identifier = match (login.email, login.username) {
         (Some(name), None) | (None, Some(name)) => name,
@@ -190,7 +209,10 @@ pub(super) struct Refresh {
 /// The old refresh token is used up; presenting it again within 30 s gives the same pair, later it ends the session.
 #[utoipa::path(post, path = "/api/auth/refresh", tag = "auth", request_body = Refresh, security(()),
     responses((status = 200, body = Tokens), (status = 401, body = ProblemBody)))]
-pub(super) async fn refresh(State(app): State<App>, Body(body): Body<Refresh>) -> Answer<(HeaderMap, Json<Tokens>)> {
+pub(super) async fn refresh(
+    State(app): State<App>,
+    Body(body, _): Body<Refresh, SMALL>,
+) -> Answer<(HeaderMap, Json<Tokens>)> {
     let pair = app.auth().refresh(pb::RefreshRequest { refresh_token: body.refresh_token }).await?.into_inner();
     Ok((no_store(), Json(pair.into())))
 }
@@ -202,7 +224,8 @@ fn no_store() -> HeaderMap {
 /// Sign out.
 ///
 /// Always succeeds. Ends the session of the access token or the cookie, and closes its sockets.
-#[utoipa::path(post, path = "/api/auth/logout", tag = "auth", responses((status = 200, body = Message)))]
+#[utoipa::path(post, path = "/api/auth/logout", tag = "auth", security((), ("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = Message)))]
 pub(super) async fn logout(
     State(app): State<App>,
     client: Client,
@@ -236,6 +259,8 @@ pub(super) async fn me(State(app): State<App>, SignedIn(caller): SignedIn) -> An
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangePassword {
     current_password: String,
+    /// Hard to guess, and at most 256 bytes.
+    #[schema(min_length = 12, max_length = 256)]
     new_password: String,
 }
 
@@ -249,7 +274,7 @@ pub(super) async fn change_password(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     headers: HeaderMap,
-    Body(body): Body<ChangePassword>,
+    Body(body, _): Body<ChangePassword, SMALL>,
 ) -> Answer<(HeaderMap, Json<Message>)> {
     let message = pb::ChangePasswordRequest {
         current_password: body.current_password,
@@ -262,8 +287,11 @@ pub(super) async fn change_password(
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Session {
+    #[schema(format = Uuid)]
     id: String,
+    #[schema(format = DateTime)]
     created_at: Option<String>,
+    #[schema(format = DateTime)]
     last_seen_at: Option<String>,
     ip: String,
     user_agent: String,
@@ -292,7 +320,7 @@ pub(super) async fn sessions(State(app): State<App>, SignedIn(caller): SignedIn)
 }
 
 /// Sign out elsewhere.
-#[utoipa::path(delete, path = "/api/auth/sessions/{id}", tag = "auth", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/auth/sessions/{id}", tag = "auth", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 404, body = ProblemBody)))]
 pub(super) async fn end_session(
     State(app): State<App>,

@@ -4,50 +4,68 @@ use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode, Uri};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, value::RawValue};
-use turnpike_event::{CommandId, CommandState};
+use serde_json::{Map, Number, Value, value::RawValue};
+use turnpike_event::CommandId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Answer,
-    extract::{Body, Id, Page, Query, next_link},
+    body::Body,
+    extract::{Id, NumberedPage, Page, Query, next_link},
     idempotency,
     problem::ProblemBody,
     rfc3339,
+    words::Status,
 };
 use crate::{
     App,
     identity::{Operator, SignedIn},
 };
 
+/// The commands of the catalogue.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the names, which the vehicles service checks")]
+pub(super) enum CommandName {
+    ReadDTC,
+    ClearDTC,
+    ReadDataByID,
+    RoutineControl,
+    ECUReset,
+}
+
 /// A command to a vehicle.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewCommand {
+    #[schema(format = Uuid)]
     vehicle_id: String,
-    /// ReadDTC, ClearDTC, ReadDataByID, RoutineControl or ECUReset.
-    #[schema(example = "ReadDTC")]
+    #[schema(value_type = CommandName, example = "ReadDTC")]
     command_name: String,
     #[schema(value_type = Object, example = json!({"ecuAddress": "0x10"}))]
     command_params: Option<Map<String, Value>>,
-    /// 1–3600; 30 if absent.
-    timeout_seconds: Option<i64>,
+    /// 30 if absent.
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 3600)]
+    timeout_seconds: Option<Number>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Command {
+    #[schema(format = Uuid)]
     command_id: String,
+    #[schema(format = Uuid)]
     user_id: String,
+    #[schema(format = Uuid)]
     vehicle_id: String,
     command_name: String,
     #[schema(value_type = Object)]
     command_params: Box<RawValue>,
-    /// pending, in_progress, completed, failed, cancelled, timed_out or unknown.
-    status: &'static str,
+    status: Status,
+    #[schema(format = DateTime)]
     submitted_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     completed_at: Option<String>,
     timeout_seconds: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +83,7 @@ impl TryFrom<pb::Command> for Command {
     fn try_from(command: pb::Command) -> Result<Self, Fault> {
         let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         Ok(Self {
-            status: shown(command.state()).as_str(),
+            status: command.state().into(),
             stream: format!("/ws/responses/{}", command.id),
             error_code: text(&command.error_code),
             error_message: text(&command.error_message),
@@ -81,18 +99,6 @@ impl TryFrom<pb::Command> for Command {
     }
 }
 
-fn shown(state: pb::CommandState) -> CommandState {
-    match state {
-        pb::CommandState::Pending | pb::CommandState::Dispatched => CommandState::Pending,
-        pb::CommandState::InProgress => CommandState::InProgress,
-        pb::CommandState::Completed => CommandState::Completed,
-        pb::CommandState::Failed | pb::CommandState::Rejected => CommandState::Failed,
-        pb::CommandState::Cancelled => CommandState::Cancelled,
-        pb::CommandState::TimedOut => CommandState::TimedOut,
-        pb::CommandState::Unknown | pb::CommandState::Unspecified => CommandState::Unknown,
-    }
-}
-
 /// Send a command.
 ///
 /// Its answer arrives on the topic `response:{command_id}`: on the WebSocket named in `stream`, on `/ws`, and as server-sent
@@ -105,17 +111,9 @@ pub(super) async fn submit(
     State(app): State<App>,
     Operator(caller): Operator,
     headers: HeaderMap,
-    Body(new): Body<NewCommand>,
+    Body(new, _): Body<NewCommand>,
 ) -> Answer<(StatusCode, HeaderMap, Json<Command>)> {
-    let timeout_seconds = match new.timeout_seconds {
-        None => 0,
-        Some(seconds @ 1..=3600) => u32::try_from(seconds).unwrap_or_default(),
-        Some(_) => {
-            return Err(Fault::new(Kind::Validation, "The body is not valid")
-                .field("timeout_seconds", "must be from 1 to 3600")
-                .into());
-        }
-    };
+    let timeout_seconds = new.timeout_seconds.map_or(Ok(0), |seconds| timeout(&seconds))?;
     let message = pb::SubmitCommandRequest {
         vehicle_id: new.vehicle_id,
         name: new.command_name,
@@ -132,15 +130,27 @@ pub(super) async fn submit(
     Ok((StatusCode::CREATED, headers, Json(command)))
 }
 
+/// A whole number of seconds. JSON does not distinguish 30 from 30.0.
+fn timeout(seconds: &Number) -> Result<u32, Fault> {
+    let whole = seconds.as_f64().filter(|seconds| seconds.fract() == 0.0 && (1.0..=3600.0).contains(seconds));
+    whole.map(|seconds| seconds as u32).ok_or_else(|| {
+        Fault::new(Kind::Validation, "The body is not valid")
+            .field("timeout_seconds", "must be a whole number from 1 to 3600")
+    })
+}
+
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
+    /// An id that is of no vehicle is of no command.
     vehicle_id: Option<String>,
-    /// pending, in_progress, completed, failed, cancelled, timed_out or unknown.
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<Status>,
     /// Submitted at or after this time (RFC 3339).
+    #[param(format = DateTime)]
     since: Option<String>,
     /// Submitted before this time.
+    #[param(format = DateTime)]
     until: Option<String>,
 }
 
@@ -158,7 +168,7 @@ pub(super) async fn list(
         limit: page.limit()?,
         cursor: page.cursor(),
         vehicle_id: filter.vehicle_id.unwrap_or_default(),
-        status: filter.status.unwrap_or_default(),
+        status: filter.status.map(Status::word).unwrap_or_default().to_owned(),
         since: time("since", filter.since)?,
         until: time("until", filter.until)?,
     };
@@ -178,7 +188,7 @@ fn time(field: &str, text: Option<String>) -> Result<Option<prost_types::Timesta
 }
 
 /// One command.
-#[utoipa::path(get, path = "/api/commands/{id}", tag = "commands", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/commands/{id}", tag = "commands", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Command), (status = 404, body = ProblemBody)))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -195,19 +205,21 @@ pub(super) struct Response {
     is_final: bool,
     #[schema(value_type = Object)]
     response: Box<RawValue>,
+    #[schema(format = DateTime)]
     at: Option<String>,
 }
 
 /// What a vehicle answered, as it was recorded.
-#[utoipa::path(get, path = "/api/commands/{id}/responses", tag = "commands", params(("id" = String, Path), Page),
+#[utoipa::path(get, path = "/api/commands/{id}/responses", tag = "commands", params(("id" = String, Path, format = Uuid), NumberedPage),
     responses((status = 200, body = Vec<Response>), (status = 404, body = ProblemBody)))]
 pub(super) async fn responses(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Id(id): Id<CommandId>,
-    Query(page): Query<Page>,
+    Query(page): Query<NumberedPage>,
     uri: Uri,
 ) -> Answer<(HeaderMap, Json<Vec<Response>>)> {
+    let page = Page::from(page);
     let message = pb::ListResponsesRequest { command_id: id.to_string(), limit: page.limit()?, cursor: page.cursor() };
     let answer = app.vehicles().list_responses(caller.token.request(message)).await?.into_inner();
     let response = |response: pb::Response| {
@@ -224,7 +236,8 @@ pub(super) async fn responses(
 
 /// Ask the vehicle to stop. It may refuse (409), or not answer within 5 s (504): keep watching.
 #[utoipa::path(post, path = "/api/commands/{id}/cancel", tag = "commands",
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("id" = String, Path, format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Command), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 504, body = ProblemBody)))]
 pub(super) async fn cancel(
@@ -237,4 +250,18 @@ pub(super) async fn cancel(
     let answer = app.patient_vehicles().cancel_command(caller.token.request(message)).await?.into_inner();
     let command = answer.command.ok_or_else(Fault::internal)?;
     Ok((idempotency::replayed(answer.replayed), Json(command.try_into()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_a_whole_number_however_it_is_written() {
+        let parsed = |text: &str| timeout(&text.parse().expect("a number")).ok();
+        assert_eq!((parsed("30"), parsed("30.0"), parsed("3.6e3")), (Some(30), Some(30), Some(3600)));
+        for refused in ["0", "3601", "-1", "1.5", "1e300"] {
+            assert_eq!(parsed(refused), None, "{refused}");
+        }
+    }
 }

@@ -32,6 +32,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(super) struct Resume {
     /// `start` (if absent), `live`, or an offset; `Last-Event-ID` counts before it.
+    #[param(pattern = "^(start|live|[0-9]{1,19}-[0-9]{1,19})$")]
     since: Option<String>,
 }
 
@@ -45,7 +46,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 ///
 /// `id` is the offset: a browser resumes by itself. The stream ends after the topic's final event.
 #[utoipa::path(get, path = "/api/topics/{topic}/events", tag = "topics",
-    params(("topic" = String, Path, example = "response:0198c1d2-…"), Resume, ("Last-Event-ID" = Option<String>, Header)),
+    params(("topic" = String, Path, example = "response:0198c1d2-7a3b-7c4d-8e5f-0123456789ab"), Resume,
+        ("Last-Event-ID" = Option<String>, Header, pattern = "^(start|live|[0-9]{1,19}-[0-9]{1,19})$")),
     responses((status = 200, description = "The topic's frames", content_type = "text/event-stream"),
         (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 pub(super) async fn follow(

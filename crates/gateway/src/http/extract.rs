@@ -1,48 +1,33 @@
-//! What handlers are given: bodies, queries and path ids that fit, or a problem that names what does not.
+//! Queries, path ids and JSON that fit, or a problem that names the field that does not.
 
 use axum::{
     RequestPartsExt,
-    extract::{FromRequest, FromRequestParts, Path, Request, rejection::BytesRejection},
+    extract::{FromRequestParts, Path},
 };
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Uri, request::Parts};
+use http::{HeaderMap, Uri, request::Parts};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use turnpike_fault::{Fault, Kind};
 
 use super::Problem;
 
-/// A JSON body.
-pub(crate) struct Body<T>(pub(crate) T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| too_large(&rejection))?;
-        // serde would take a list for an object whose fields stand in order
-        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-        if first.is_some_and(|byte| *byte != b'{') && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
-            return Err(unfit("The body is not valid", "", "must be an object").into());
+/// Parses a JSON object.
+pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    // serde would take a list for an object whose fields stand in order
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|byte| *byte != b'{') && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        return Err(unfit("The body is not valid", "", "must be an object"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.is_syntax() || inner.is_eof() {
+            return Fault::new(Kind::Validation, "The body is not JSON");
         }
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let path = error.path().to_string();
-            let inner = error.into_inner();
-            if inner.is_syntax() || inner.is_eof() {
-                return Fault::new(Kind::Validation, "The body is not JSON");
-            }
-            unfit("The body is not valid", &path, &inner.to_string())
-        })?;
-        json.end().map_err(|_| Fault::new(Kind::Validation, "The body is not JSON"))?;
-        Ok(Self(value))
-    }
-}
-
-fn too_large(rejection: &BytesRejection) -> Fault {
-    match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Fault::new(Kind::TooLarge, "The body is too large"),
-        _ => Fault::new(Kind::Invalid, "The body could not be read"),
-    }
+        unfit("The body is not valid", &path, &inner.to_string())
+    })?;
+    json.end().map_err(|_| Fault::new(Kind::Validation, "The body is not JSON"))?;
+    Ok(value)
 }
 
 /// The parameters after the question mark. Unknown ones are passed over.
@@ -102,7 +87,26 @@ pub(crate) struct Page {
     #[param(minimum = 1, maximum = 100)]
     pub(crate) limit: Option<u32>,
     /// Where the page before ended; it stands in its `Link` header.
+    #[param(pattern = "^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$")]
     pub(crate) cursor: Option<String>,
+}
+
+/// [`Page`] of a list whose elements have no ids of their own, but numbers.
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct NumberedPage {
+    /// How many, 1–100; 50 if absent.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// Where the page before ended; it stands in its `Link` header.
+    #[param(pattern = "^([0-9]{1,18})?$")]
+    cursor: Option<String>,
+}
+
+impl From<NumberedPage> for Page {
+    fn from(NumberedPage { limit, cursor }: NumberedPage) -> Self {
+        Self { limit, cursor }
+    }
 }
 
 impl Page {

@@ -6,6 +6,9 @@ use turnpike_fault::{Fault, Kind};
 static KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
+/// What a key consists of: visible ASCII, and spaces between.
+pub(super) const KEY_PATTERN: &str = "^[!-~]([ -~]*[!-~])?$";
+
 /// `Idempotency-Key` as services take it: empty where there is none. Services judge its length, too, for who calls them by gRPC.
 pub(super) fn key(headers: &HeaderMap) -> Result<String, Fault> {
     let Some(key) = headers.get(&KEY) else { return Ok(String::new()) };

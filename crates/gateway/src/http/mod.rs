@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod body;
 mod client;
 mod commands;
 mod events;
@@ -9,10 +10,13 @@ pub(crate) mod extract;
 mod guard;
 mod idempotency;
 mod one_time;
+mod openapi;
 mod problem;
 mod router;
 mod vehicles;
+mod words;
 
+pub(crate) use body::Bodies;
 pub(crate) use client::Peer;
 pub(crate) use problem::Problem;
 pub(crate) use router::router;

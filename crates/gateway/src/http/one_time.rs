@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::{
     Answer,
     auth::{LoggedIn, logged_in},
+    body::{Body, SMALL},
     client::Client,
-    extract::Body,
     problem::ProblemBody,
 };
 use crate::App;
@@ -37,7 +37,7 @@ pub(super) async fn one_time(
     State(app): State<App>,
     client: Client,
     headers: HeaderMap,
-    Body(body): Body<OneTime>,
+    Body(body, _): Body<OneTime, SMALL>,
 ) -> Answer<(HeaderMap, Json<LoggedIn>)> {
     if !client.local {
         return Err(Fault::new(

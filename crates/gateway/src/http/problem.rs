@@ -25,6 +25,7 @@ pub(crate) struct ProblemBody {
     errors: Vec<ProblemField>,
     /// Seconds until trying again makes sense.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     retry_after: Option<u64>,
 }
 

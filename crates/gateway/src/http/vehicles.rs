@@ -3,8 +3,7 @@
 use axum::{Json, extract::State};
 use http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
-use turnpike_event::{ConnectionStatus, VehicleId};
-use turnpike_fault::{Fault, Kind};
+use turnpike_event::VehicleId;
 use turnpike_proto::vehicle::v1 as pb;
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,25 +12,27 @@ use super::{
     extract::{Id, Page, Query, next_link},
     problem::ProblemBody,
     rfc3339,
+    words::Connection,
 };
 use crate::{App, identity::SignedIn};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Vehicle {
+    #[schema(format = Uuid)]
     id: String,
     /// Vehicle identification number (ISO 3779).
     vin: String,
     make: String,
     model: String,
     year: u32,
-    #[schema(example = "connected")]
-    connection_status: &'static str,
+    connection_status: Connection,
+    #[schema(format = DateTime)]
     last_seen_at: Option<String>,
 }
 
 impl From<pb::Vehicle> for Vehicle {
     fn from(vehicle: pb::Vehicle) -> Self {
-        let connection_status = shown(vehicle.connection_status());
+        let connection_status = vehicle.connection_status().into();
         Self {
             id: vehicle.id,
             vin: vehicle.vin,
@@ -44,21 +45,13 @@ impl From<pb::Vehicle> for Vehicle {
     }
 }
 
-fn shown(status: pb::ConnectionStatus) -> &'static str {
-    match status {
-        pb::ConnectionStatus::Connected => ConnectionStatus::Connected,
-        pb::ConnectionStatus::Disconnected => ConnectionStatus::Disconnected,
-        pb::ConnectionStatus::Error | pb::ConnectionStatus::Unspecified => ConnectionStatus::Error,
-    }
-    .as_str()
-}
-
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
-    /// connected, disconnected or error.
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<Connection>,
     /// Part of a VIN, make or model, in any case.
+    #[param(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     search: Option<String>,
 }
 
@@ -72,19 +65,7 @@ pub(super) async fn list(
     Query(page): Query<Page>,
     uri: Uri,
 ) -> Answer<(HeaderMap, Json<Vec<Vehicle>>)> {
-    let status = match filter.status.as_deref() {
-        None => pb::ConnectionStatus::Unspecified,
-        Some(word) => match ConnectionStatus::from_word(word) {
-            Some(ConnectionStatus::Connected) => pb::ConnectionStatus::Connected,
-            Some(ConnectionStatus::Disconnected) => pb::ConnectionStatus::Disconnected,
-            Some(ConnectionStatus::Error) => pb::ConnectionStatus::Error,
-            None => {
-                return Err(Fault::new(Kind::Validation, "The query is not valid")
-                    .field("status", "must be one of connected, disconnected, error")
-                    .into());
-            }
-        },
-    };
+    let status = filter.status.map_or(pb::ConnectionStatus::Unspecified, pb::ConnectionStatus::from);
     let message = pb::ListVehiclesRequest {
         limit: page.limit()?,
         cursor: page.cursor(),
@@ -96,7 +77,7 @@ pub(super) async fn list(
 }
 
 /// One vehicle.
-#[utoipa::path(get, path = "/api/vehicles/{id}", tag = "vehicles", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/vehicles/{id}", tag = "vehicles", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Vehicle), (status = 404, body = ProblemBody)))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -109,14 +90,15 @@ pub(super) async fn get(
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct VehicleStatus {
+    #[schema(format = Uuid)]
     id: String,
-    #[schema(example = "connected")]
-    connection_status: &'static str,
+    connection_status: Connection,
+    #[schema(format = DateTime)]
     last_seen_at: Option<String>,
 }
 
 /// Whether a vehicle can be reached. Its changes are on the topic `vehicle:{id}`.
-#[utoipa::path(get, path = "/api/vehicles/{id}/status", tag = "vehicles", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/vehicles/{id}/status", tag = "vehicles", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = VehicleStatus), (status = 404, body = ProblemBody)))]
 pub(super) async fn status(
     State(app): State<App>,

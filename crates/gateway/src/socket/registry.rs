@@ -223,6 +223,29 @@ impl Handle {
         self.wake.notify_one();
     }
 
+    /// Waits until this socket must end. A wake for another reason is passed on when the wait is dropped.
+    pub(crate) async fn ended(&self) -> Ending {
+        struct PassOn<'a> {
+            wake: &'a Notify,
+            taken: bool,
+        }
+        impl Drop for PassOn<'_> {
+            fn drop(&mut self) {
+                if self.taken {
+                    self.wake.notify_one();
+                }
+            }
+        }
+        let mut wake = PassOn { wake: &self.wake, taken: false };
+        loop {
+            if let Some(ending) = self.ending() {
+                return ending;
+            }
+            wake.wake.notified().await;
+            wake.taken = true;
+        }
+    }
+
     /// Why this socket must end.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending.get().copied()

@@ -166,13 +166,11 @@ impl Session {
     /// Reading history may take a while; the socket's end does not wait for it.
     async fn take(&mut self, at: usize) -> Result<Batch, Close> {
         let handle = self.place.handle.clone();
-        let mut taking = std::pin::pin!(self.topics[at].source.take(TURN_BYTES));
-        loop {
-            tokio::select! {
-                biased;
-                batch = &mut taking => return Ok(batch),
-                () = handle.wake.notified() => if let Some(ending) = handle.ending() { return Err(ending.into()) },
-            }
+        let taking = self.topics[at].source.take(TURN_BYTES);
+        tokio::select! {
+            biased;
+            batch = taking => Ok(batch),
+            ending = handle.ended() => Err(ending.into()),
         }
     }
 

@@ -85,18 +85,10 @@ impl Wire {
                     Poll::Ready(None) => Poll::Ready(Err(Close::Gone)),
                 }
             });
-            let ended = async {
-                loop {
-                    if let Some(ending) = handle.ending() {
-                        return ending;
-                    }
-                    handle.wake.notified().await;
-                }
-            };
             let all_sent = tokio::select! {
                 biased;
                 progress = progress => progress?,
-                ending = ended => return Err(ending.into()),
+                ending = handle.ended() => return Err(ending.into()),
                 () = tokio::time::sleep_until(dead_at) => return Err(Close::NoHeartbeat),
             };
             if all_sent {

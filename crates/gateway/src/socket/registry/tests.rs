@@ -76,3 +76,18 @@ fn a_place_is_given_back() {
     drop(first);
     assert!(enter().is_ok());
 }
+
+#[tokio::test]
+async fn a_wake_for_another_reason_is_not_lost_while_somebody_waits_for_the_end() {
+    let (sockets, _) = sockets(0);
+    let place = sockets.enter(&caller(SessionId::from(Uuid::now_v7()))).expect("a place");
+    place.handle.wake.notify_one();
+    {
+        let mut ended = std::pin::pin!(place.handle.ended());
+        assert!(futures_util::poll!(&mut ended).is_pending(), "the wake is taken");
+    }
+    let woken = std::pin::pin!(place.handle.wake.notified());
+    assert!(futures_util::poll!(woken).is_ready(), "and passed on");
+    sockets.stop();
+    assert_eq!(place.handle.ended().await, Ending::Stopping);
+}

@@ -1,0 +1,150 @@
+//! The description of the API: what the handlers do not say themselves.
+
+use axum::{
+    Router,
+    http::{HeaderValue, header},
+    routing::get,
+};
+use bytes::Bytes;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        ContentBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Schema,
+        path::{Operation, Parameter, ParameterIn},
+        schema::{SchemaType, Type},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
+};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::idempotency::KEY_PATTERN;
+use crate::identity::COOKIE;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Turnpike", description = "Commands to vehicles, and the events that they produce.\n\n\
+        `GET /ws` and `GET /ws/responses/{command_id}` are WebSockets; the README describes them."),
+    modifiers(&Credentials)
+)]
+pub(super) struct Description;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let cookie = ApiKey::Cookie(ApiKeyValue::new(COOKIE));
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
+        let either = ["bearer", "cookie"].map(|name| SecurityRequirement::new(name, Vec::<String>::new()));
+        openapi.security = Some(either.to_vec());
+    }
+}
+
+/// Adds what is the same everywhere: an id of its own for each operation, the failures that every operation of a kind has, what
+/// a status means, and that failures are problems.
+pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
+    for item in openapi.paths.paths.values_mut() {
+        let reads = [&mut item.get].map(|operation| (operation, false));
+        let changes = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for (operation, changes) in reads.into_iter().chain(changes.map(|operation| (operation, true))) {
+            if let Some(operation) = operation {
+                complete_operation(operation, changes);
+            }
+        }
+    }
+}
+
+fn complete_operation(operation: &mut Operation, changes: bool) {
+    let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
+    operation.operation_id = operation.operation_id.take().map(|id| format!("{tag}_{id}"));
+    for parameter in operation.parameters.iter_mut().flatten() {
+        // An absent parameter is left out; none can be null.
+        if let RefOr::T(parameter) = parameter
+            && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+        {
+            not_null(schema);
+            if parameter.name == "Idempotency-Key" {
+                schema.pattern = Some(KEY_PATTERN.to_owned());
+                (schema.min_length, schema.max_length) = (Some(1), Some(255));
+            }
+        }
+    }
+    let checked = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in != ParameterIn::Path);
+    let mut failures = vec!["500", "503", "504"];
+    if operation.security.is_none() {
+        failures.push("401");
+        if changes || tag == "admin" {
+            failures.push("403");
+        }
+    }
+    if operation.parameters.iter().flatten().any(checked) {
+        failures.push("422");
+    }
+    if operation.request_body.is_some() {
+        failures.extend(["408", "413", "422"]);
+    }
+    let responses = &mut operation.responses.responses;
+    for status in failures {
+        responses.entry(status.to_owned()).or_insert_with(problem);
+    }
+    for (status, response) in responses {
+        let RefOr::T(response) = response else { continue };
+        if response.description.is_empty() {
+            response.description = meaning(status).to_owned();
+        }
+        if status.starts_with(['4', '5'])
+            && let Some(content) = response.content.shift_remove("application/json")
+        {
+            response.content.insert(PROBLEM.to_owned(), content);
+        }
+    }
+}
+
+fn problem() -> RefOr<Response> {
+    let schema = Ref::from_schema_name("ProblemBody");
+    ResponseBuilder::new().content(PROBLEM, ContentBuilder::new().schema(Some(schema)).build()).build().into()
+}
+
+fn not_null(object: &mut Object) {
+    if let SchemaType::Array(types) = &mut object.schema_type {
+        types.retain(|r#type| *r#type != Type::Null);
+        if let [only] = types.as_slice() {
+            object.schema_type = SchemaType::Type(only.clone());
+        }
+    }
+}
+
+/// `/api/openapi.json`, written once for all who ask, and `/docs`.
+pub(super) fn routes(openapi: &utoipa::openapi::OpenApi) -> Router {
+    let json = Bytes::from(openapi.to_json().expect("a description of ours is JSON"));
+    let description =
+        async move || ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json.clone());
+    Router::new()
+        .route("/api/openapi.json", get(description))
+        .merge(SwaggerUi::new("/docs").config(Config::from("/api/openapi.json")))
+}
+
+const PROBLEM: &str = "application/problem+json";
+
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "200" => "Done",
+        "201" => "Created",
+        "204" => "Done, no content",
+        "400" => "The request makes no sense here; the problem names the field",
+        "401" => "Missing, invalid or expired credential",
+        "403" => "The role is not sufficient, or a request with the session cookie came from another origin",
+        "404" => "Not found, or it belongs to another user",
+        "408" => "The body did not arrive in time",
+        "409" => "Conflict with the present state; `code` says which",
+        "413" => "The body is too long",
+        "422" => "The request does not have the right shape; the problem names the field",
+        "429" => "Too many requests; `Retry-After` says when to come back",
+        "500" => "A defect of the server, logged under `request_id`",
+        "503" => "A service that is needed is unavailable; `Retry-After` says when to come back",
+        "504" => "A service did not answer in time",
+        _ => "See `code`",
+    }
+}

@@ -1,0 +1,221 @@
+//! How many connections there may be: in all, and of one client address.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv6Addr},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use ipnet::IpNet;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+/// Never more, however many files may be open: a task and its buffers need memory, too.
+const MOST: u64 = 100_000;
+/// Files that connections leave to Redis, gRPC, the databases and the log.
+const RESERVE: u64 = 512;
+
+/// How many connections of one client address may be open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PerAddress {
+    /// [`PerAddress::DEFAULT`], and no limit for loopback, where the clients are a proxy or the machine's own users.
+    Unset,
+    /// For every address; 0 is no limit.
+    Set(u32),
+}
+
+impl PerAddress {
+    const DEFAULT: u32 = 512;
+
+    fn limit(self, address: IpAddr) -> u32 {
+        match self {
+            Self::Unset if address.is_loopback() => 0,
+            Self::Unset => Self::DEFAULT,
+            Self::Set(limit) => limit,
+        }
+    }
+}
+
+/// The connections of the public port.
+pub(crate) struct Places {
+    total: Arc<Semaphore>,
+    per_address: PerAddress,
+    trusted: Vec<IpNet>,
+    /// Of addresses with a limit.
+    open: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// Why a connection is closed as soon as it is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Total,
+    Address,
+}
+
+impl Full {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Address => "address",
+        }
+    }
+}
+
+/// The place of one connection, given back when it is dropped.
+pub(crate) struct Place {
+    places: Arc<Places>,
+    address: Option<IpAddr>,
+    _total: OwnedSemaphorePermit,
+}
+
+/// The connections that a limit of open files leaves room for.
+pub(crate) fn room(files: Option<u64>) -> usize {
+    let files = files.unwrap_or(u64::MAX);
+    let room = (files - RESERVE.min(files / 2)).min(MOST);
+    usize::try_from(room).unwrap_or(usize::MAX)
+}
+
+impl Places {
+    /// `trusted` are proxies, which carry the connections of many clients.
+    pub(crate) fn new(total: usize, per_address: PerAddress, trusted: Vec<IpNet>) -> Arc<Self> {
+        Arc::new(Self { total: Arc::new(Semaphore::new(total)), per_address, trusted, open: Mutex::default() })
+    }
+
+    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
+        let total = self.total.clone().try_acquire_owned().map_err(|_| Full::Total)?;
+        let limit = match self.trusted.iter().any(|net| net.contains(&peer)) {
+            true => 0,
+            false => self.per_address.limit(peer),
+        };
+        let address = (limit > 0).then(|| client(peer));
+        if let Some(address) = address {
+            let mut open = self.open.lock().expect("no panic while it is held");
+            let count = open.entry(address).or_default();
+            if *count >= limit {
+                return Err(Full::Address);
+            }
+            *count += 1;
+        }
+        Ok(Place { places: self.clone(), address, _total: total })
+    }
+}
+
+/// One subscriber usually has a whole /64 of IPv6 addresses.
+fn client(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut open = self.places.open.lock().expect("no panic while it is held");
+        if let Some(count) = open.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&address);
+            }
+        }
+    }
+}
+
+/// A stream that holds its place until it is closed, also after it was upgraded to a WebSocket.
+pub(crate) struct Placed<S> {
+    stream: S,
+    _place: Place,
+}
+
+impl<S> Placed<S> {
+    pub(crate) fn new(stream: S, place: Place) -> Self {
+        Self { stream, _place: place }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Placed<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Placed<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn an_address_has_its_limit_and_gives_places_back() {
+        let places = Places::new(100, PerAddress::Set(2), vec!["10.0.0.0/8".parse().expect("a network")]);
+        let first = places.enter(ip("192.0.2.1"));
+        let _second = places.enter(ip("192.0.2.1"));
+        assert_eq!(places.enter(ip("192.0.2.1")).err(), Some(Full::Address));
+        assert!(places.enter(ip("192.0.2.2")).is_ok(), "another address");
+        drop(first);
+        assert!(places.enter(ip("192.0.2.1")).is_ok());
+        let proxied: Vec<_> = (0..50).map(|_| places.enter(ip("10.1.2.3"))).collect();
+        assert!(proxied.iter().all(Result::is_ok), "a trusted proxy carries many clients");
+        drop(proxied);
+        let _one = places.enter(ip("2001:db8:1:2::1"));
+        let _two = places.enter(ip("2001:db8:1:2::2"));
+        assert_eq!(places.enter(ip("2001:db8:1:2:3::3")).err(), Some(Full::Address), "the same subscriber");
+    }
+
+    #[test]
+    fn loopback_is_limited_only_when_the_limit_is_set() {
+        assert_eq!(PerAddress::Unset.limit(ip("127.0.0.1")), 0);
+        assert_eq!(PerAddress::Unset.limit(ip("192.0.2.1")), PerAddress::DEFAULT);
+        assert_eq!(PerAddress::Set(3).limit(ip("127.0.0.1")), 3);
+    }
+
+    #[test]
+    fn a_refused_connection_leaves_no_trace() {
+        let places = Places::new(1, PerAddress::Set(1), Vec::new());
+        let first = places.enter(ip("192.0.2.1")).expect("a place");
+        assert_eq!(places.enter(ip("192.0.2.2")).err(), Some(Full::Total));
+        drop(first);
+        assert!(places.open.lock().expect("no panic").is_empty());
+        assert_eq!(places.total.available_permits(), 1);
+    }
+
+    #[test]
+    fn files_are_left_for_everything_else() {
+        assert_eq!(room(Some(20_000)), 19_488);
+        assert_eq!(room(Some(256)), 128);
+        assert_eq!(room(None), 100_000);
+    }
+}
