@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turnpike_bus::{Bus, Limits, Status};
+use turnpike_bus::{Bus, DownReason, Limits, Status};
 
 use crate::{ConfigError, Death, Environment, Process};
 
@@ -11,7 +11,7 @@ use crate::{ConfigError, Death, Environment, Process};
 pub struct BusConfig {
     /// `TURNPIKE_REDIS_URL`; without it there is only this process.
     pub redis_url: Option<String>,
-    /// `TURNPIKE_TOPIC_RETENTION_SECONDS` and `TURNPIKE_TOPIC_MAX_EVENTS`.
+    /// The variables `TURNPIKE_TOPIC_…`.
     pub limits: Limits,
 }
 
@@ -21,12 +21,24 @@ impl BusConfig {
         let retention = env.parse("TURNPIKE_TOPIC_RETENTION_SECONDS", 86_400, "seconds from 60 to 31536000", |s| {
             (60..=31_536_000).contains(s)
         })?;
+        let ended_retention =
+            env.parse("TURNPIKE_TOPIC_ENDED_RETENTION_SECONDS", 3_600, "seconds from 1 to 31536000", |s| {
+                (1..=31_536_000).contains(s)
+            })?;
+        let max_memory = env.parse("TURNPIKE_TOPIC_MEMORY_BYTES", 256 << 20, "bytes, at least 16777216", |bytes| {
+            (16 << 20..=1 << 50).contains(bytes)
+        })?;
         let max_events = env.parse("TURNPIKE_TOPIC_MAX_EVENTS", 10_000, "a number from 16 to 1000000", |n| {
             (16..=1_000_000).contains(n)
         })?;
         Ok(Self {
             redis_url: env.get("TURNPIKE_REDIS_URL")?.map(str::to_owned),
-            limits: Limits { retention: Duration::from_secs(retention), max_events },
+            limits: Limits {
+                retention: Duration::from_secs(retention),
+                ended_retention: Duration::from_secs(ended_retention),
+                max_events,
+                max_memory,
+            },
         })
     }
 }
@@ -62,7 +74,10 @@ fn report(process: &Process, bus: &Bus) {
         loop {
             match &*status.borrow_and_update() {
                 Status::Up => component.up(),
-                Status::Down { .. } => component.down("Redis does not answer"),
+                Status::Down { reason: DownReason::Unreachable, .. } => component.down("Redis does not answer"),
+                Status::Down { reason: DownReason::ReadOnly, .. } => {
+                    component.down("Redis refuses writes: it is out of memory or disk space, or read-only");
+                }
             }
             tokio::select! {
                 changed = status.changed() => if changed.is_err() { return },

@@ -147,6 +147,7 @@ impl Conducting {
         }
         let from = self.open.reached.map_or(From::Start, From::After);
         let mut follower = self.here.bus.follow(self.topic(), from);
+        let mut read_again = false;
         let mut leaving = may_leave.then(|| Leaving::begin(&self.here, &self.open, self.fresh));
         loop {
             let due = self.here.clock.sleep_until(self.open.run_by);
@@ -168,7 +169,13 @@ impl Conducting {
                             }
                         }
                         Delivery::CaughtUp { .. } => {}
-                        // Only after the final event, which was recorded above; or, taken over, before.
+                        // The final event was recorded before this, and ended the command. If it was not, the recorded offset is
+                        // ahead of what was recorded: the whole topic is read again, and what is recorded already is skipped.
+                        Delivery::Closed if !read_again => {
+                            warn!("the topic is closed and the command is not: reading the topic again from its start");
+                            read_again = true;
+                            follower = self.here.bus.follow(self.topic(), From::Start);
+                        }
                         Delivery::Closed => return Stop::Ended,
                     }
                     continue;

@@ -21,6 +21,10 @@ pub struct Recorded {
 
 /// Records one event of a command's topic, and moves the command on if the event does. `false` if another instance has taken
 /// over.
+///
+/// The same event at the same offset is a repetition, and is recorded once. Another event at an offset that is taken is recorded
+/// in an epoch of its own, so that no event is dropped and readers are told of a reset before it. That happens only if Redis lost
+/// events and the bus could not notice, because Redis does not tell its run id.
 pub async fn append(store: &Store, open: &Open, record: &Record, moved: Option<State>) -> Result<bool, sqlx::Error> {
     let error = match &record.event.body {
         Body::CommandError { error_code, error_message, .. } => Some((error_code, error_message)),
@@ -54,19 +58,42 @@ pub async fn append(store: &Store, open: &Open, record: &Record, moved: Option<S
     let Some(row) = row else {
         return Ok(false);
     };
-    sqlx::query(
-        "INSERT INTO command_events (command_id, position, epoch, n, is_final, sequence_number, event)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (command_id, epoch, n) DO NOTHING",
-    )
-    .bind(open.command.id.to_string())
-    .bind(row.try_get::<i64, _>("recorded")?)
-    .bind(epoch)
-    .bind(n)
-    .bind(i64::from(record.is_final))
-    .bind(sequence_number)
-    .bind(record.event.to_bytes().to_vec())
-    .execute(&mut *tx)
-    .await?;
+    let position: i64 = row.try_get("recorded")?;
+    let event = record.event.to_bytes().to_vec();
+    let id = open.command.id.to_string();
+    let insert = |epoch: i64| {
+        sqlx::query(
+            "INSERT INTO command_events (command_id, position, epoch, n, is_final, sequence_number, event)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (command_id, epoch, n) DO NOTHING",
+        )
+        .bind(id.clone())
+        .bind(position)
+        .bind(epoch)
+        .bind(n)
+        .bind(i64::from(record.is_final))
+        .bind(sequence_number)
+        .bind(event.clone())
+    };
+    if insert(epoch).execute(&mut *tx).await?.rows_affected() == 0 {
+        let taken = sqlx::query(
+            "SELECT is_final, event, (SELECT MAX(epoch) FROM command_events WHERE command_id = $1) AS newest
+             FROM command_events WHERE command_id = $1 AND epoch = $2 AND n = $3",
+        )
+        .bind(id.clone())
+        .bind(epoch)
+        .bind(n)
+        .fetch_one(&mut *tx)
+        .await?;
+        let is_final = taken.try_get::<i64, _>("is_final")? == 1;
+        if is_final == record.is_final && taken.try_get::<Vec<u8>, _>("event")? == event {
+            sqlx::query("UPDATE commands SET recorded = recorded - 1 WHERE id = $1")
+                .bind(id.clone())
+                .execute(&mut *tx)
+                .await?;
+        } else {
+            insert(taken.try_get::<i64, _>("newest")? + 1).execute(&mut *tx).await?;
+        }
+    }
     tx.commit().await?;
     Ok(true)
 }
@@ -99,6 +126,15 @@ pub async fn read(
         })
     };
     rows.iter().map(read).collect()
+}
+
+/// The offset of the newest recorded event.
+pub async fn head(store: &Store, id: CommandId) -> Result<Option<Offset>, sqlx::Error> {
+    let row = sqlx::query("SELECT epoch, n FROM command_events WHERE command_id = $1 ORDER BY position DESC LIMIT 1")
+        .bind(id.to_string())
+        .fetch_optional(store.pool())
+        .await?;
+    row.map(|row| Ok(Offset { epoch: unsigned(&row, "epoch")?, n: unsigned(&row, "n")? })).transpose()
 }
 
 /// The position at which an offset was recorded.

@@ -5,6 +5,7 @@ mod house;
 mod loss;
 mod openapi;
 mod refusals;
+mod resume;
 mod road;
 mod socket;
 mod start;
