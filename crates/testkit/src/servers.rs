@@ -91,6 +91,15 @@ impl RedisServer {
         eventually("a Redis that answers", 20, || async move { answers(address).await.then_some(()) }).await;
     }
 
+    /// Sets `maxmemory`; 0 is no limit. A Redis with less than it uses answers, and refuses writes.
+    pub async fn limit_memory(&self, bytes: u64) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("a running process");
+        stream.write_all(format!("CONFIG SET maxmemory {bytes}\r\n").as_bytes()).await.expect("sent");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"+OK\r\n");
+    }
+
     /// Bytes of the append-only file. A published event is in the file when its publish returns.
     pub fn written(&self) -> u64 {
         std::fs::metadata(self.append_only_file()).expect("an append-only file").len()

@@ -34,8 +34,12 @@ pub struct Stack {
 impl Stack {
     /// Starts all of it with these variables besides the addresses, and waits until it is ready. Limits are off unless set.
     pub async fn start(gateways: usize, variables: &[(&str, &str)]) -> Self {
+        Self::start_on(RedisServer::start(false).await, gateways, variables).await
+    }
+
+    /// As [`Stack::start`], on a Redis that runs already.
+    pub async fn start_on(redis: RedisServer, gateways: usize, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a directory");
-        let redis = RedisServer::start(false).await;
         let mut shared: BTreeMap<String, String> = BTreeMap::new();
         let mut set = |name: &str, value: String| shared.insert(name.to_owned(), value);
         let host = Host::claim();

@@ -165,6 +165,7 @@ impl Conducting {
         self.prepare().await?;
         let from = self.open.reached.map_or(From::Start, From::After);
         let mut follower = self.here.bus.follow(Topic::Response(self.open.command.id), from);
+        let mut read_again = false;
         loop {
             let due = self.here.clock.sleep_until(self.open.run_by);
             let undecided = self.declared.is_none();
@@ -181,7 +182,13 @@ impl Conducting {
                             }
                         }
                         Delivery::CaughtUp { .. } => {}
-                        // Only after the final event, which was recorded above; or, taken over, before.
+                        // The final event was recorded before this, and ended the command. If it was not, the recorded offset is
+                        // ahead of what was recorded: the whole topic is read again, and what is recorded already is skipped.
+                        Delivery::Closed if !read_again => {
+                            warn!("the topic is closed and the command is not: the topic is read again from its start");
+                            read_again = true;
+                            follower = self.here.bus.follow(Topic::Response(self.open.command.id), From::Start);
+                        }
                         Delivery::Closed => return Ok(()),
                     }
                     continue;

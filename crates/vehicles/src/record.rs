@@ -27,6 +27,10 @@ pub struct Recorded {
 
 /// Records one event of a command's topic, and moves the command on if the event does. `false` if another instance has taken
 /// over.
+///
+/// The same event at the same offset is a repetition, and is recorded once. Another event at an offset that is taken is recorded
+/// in an epoch of its own, so that no event is dropped and readers are told of a reset before it. That happens only if Redis lost
+/// events and the bus could not notice, because Redis does not tell its run id.
 pub async fn append(store: &Store, open: &Open, record: &Record, moved: Option<State>) -> Result<bool, sqlx::Error> {
     let [epoch, n] = [record.offset.epoch, record.offset.n].map(|part| i64::try_from(part).unwrap_or(i64::MAX));
     let (mut error, mut sequence_number) = (None, None);
@@ -121,9 +125,22 @@ impl Append {
     }
 
     async fn insert(appended: &[(&Self, i64)], on: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let inserted = Self::try_insert(appended, None, on).await?;
+        for taken in appended.iter().filter(|(append, _)| !inserted.contains(&append.id.to_string())) {
+            Self::insert_at_a_taken_offset(taken, on).await?;
+        }
+        Ok(())
+    }
+
+    /// Inserts events whose offset is free, in their own epoch or in another one. Gives the commands that they belong to.
+    async fn try_insert(
+        appended: &[(&Self, i64)],
+        epoch: Option<i64>,
+        on: &mut AnyConnection,
+    ) -> Result<HashSet<String>, sqlx::Error> {
         let sql = format!(
             "INSERT INTO command_events (command_id, position, epoch, n, is_final, sequence_number, event)
-             VALUES {} ON CONFLICT (command_id, epoch, n) DO NOTHING",
+             VALUES {} ON CONFLICT (command_id, epoch, n) DO NOTHING RETURNING command_id",
             rows(appended.len(), &[""; 7])
         );
         let mut insert = sqlx::query(sqlx::AssertSqlSafe(sql));
@@ -131,13 +148,34 @@ impl Append {
             insert = insert
                 .bind(append.id.to_string())
                 .bind(*position)
-                .bind(append.epoch)
+                .bind(epoch.unwrap_or(append.epoch))
                 .bind(append.n)
                 .bind(i64::from(append.is_final))
                 .bind(append.sequence_number)
                 .bind(append.event.as_slice());
         }
-        insert.execute(&mut *on).await.map(|_| ())
+        insert.fetch_all(&mut *on).await?.iter().map(|row| row.try_get("command_id")).collect()
+    }
+
+    /// A repetition takes back its position; another event gets an epoch of its own.
+    async fn insert_at_a_taken_offset(appended: &(&Self, i64), on: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let (append, _) = appended;
+        let taken = sqlx::query(
+            "SELECT is_final, event, (SELECT MAX(epoch) FROM command_events WHERE command_id = $1) AS newest
+             FROM command_events WHERE command_id = $1 AND epoch = $2 AND n = $3",
+        )
+        .bind(append.id.to_string())
+        .bind(append.epoch)
+        .bind(append.n)
+        .fetch_one(&mut *on)
+        .await?;
+        let is_final = taken.try_get::<i64, _>("is_final")? == 1;
+        if is_final == append.is_final && taken.try_get::<Vec<u8>, _>("event")? == append.event {
+            let sql = "UPDATE commands SET recorded = recorded - 1 WHERE id = $1";
+            return sqlx::query(sql).bind(append.id.to_string()).execute(on).await.map(|_| ());
+        }
+        let newest: i64 = taken.try_get("newest")?;
+        Self::try_insert(&[*appended], Some(newest + 1), on).await.map(|_| ())
     }
 }
 
@@ -169,6 +207,24 @@ pub async fn read(
         })
     };
     rows.iter().map(read).collect()
+}
+
+/// The offset of the newest recorded event, and whether the command has ended: then all of its events are recorded.
+pub async fn head(store: &Store, id: CommandId) -> Result<(Option<Offset>, bool), sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT c.ended, e.epoch, e.n FROM commands c LEFT JOIN command_events e
+             ON e.command_id = c.id AND e.position = (SELECT MAX(position) FROM command_events WHERE command_id = c.id)
+         WHERE c.id = $1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(store.reader())
+    .await?;
+    let Some(row) = row else { return Ok((None, false)) };
+    let offset = match row.try_get::<Option<i64>, _>("epoch")? {
+        Some(_) => Some(Offset { epoch: unsigned(&row, "epoch")?, n: unsigned(&row, "n")? }),
+        None => None,
+    };
+    Ok((offset, row.try_get::<i64, _>("ended")? == 1))
 }
 
 /// The position at which an offset was recorded.

@@ -212,13 +212,19 @@ impl VehicleService for Rpc {
                     .ok_or_else(missing)?
             }
         };
+        // Before the events: of an ended command they are all there.
+        let (head, ended) = record::head(store, command.id).await.map_err(turnpike_store::fault)?;
         let rows = record::read(store, command.id, after, false, limit).await.map_err(turnpike_store::fault)?;
         let to_pb = |row: record::Recorded| pb::RecordedEvent {
             offset: row.offset.to_string(),
             r#final: row.is_final,
             event: row.event,
         };
-        Ok(Response::new(pb::ListEventsResponse { events: rows.into_iter().map(to_pb).collect() }))
+        Ok(Response::new(pb::ListEventsResponse {
+            events: rows.into_iter().map(to_pb).collect(),
+            head: head.map(|offset| offset.to_string()).unwrap_or_default(),
+            ended,
+        }))
     }
 
     async fn cancel_command(

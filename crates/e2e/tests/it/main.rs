@@ -10,6 +10,7 @@ mod openapi;
 mod parallel;
 mod reading;
 mod refusals;
+mod resume;
 mod revoked;
 mod road;
 mod socket;

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use tokio::{sync::Notify, time::Instant};
 use turnpike_event::Topic;
@@ -44,11 +44,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Follow a topic as server-sent events.
 ///
-/// `id` is the offset: a browser resumes by itself. The stream ends after the topic's final event.
+/// `id` is the offset: a browser resumes by itself. The stream ends after the topic's final event. A client that has the final
+/// event, or asks for what is `live` on a topic that has ended, is answered with 204: an `EventSource` then stops reconnecting.
 #[utoipa::path(get, path = "/api/topics/{topic}/events", tag = "topics",
     params(("topic" = String, Path, example = "response:0198c1d2-7a3b-7c4d-8e5f-0123456789ab"), Resume,
         ("Last-Event-ID" = Option<String>, Header, pattern = "^(start|live|[0-9]{1,19}-[0-9]{1,19})$")),
     responses((status = 200, description = "The topic's frames", content_type = "text/event-stream"),
+        (status = 204, description = "The topic has ended, and the client has its final event"),
         (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 pub(super) async fn follow(
     State(app): State<App>,
@@ -66,6 +68,12 @@ pub(super) async fn follow(
     // It holds a connection like a socket, ends like one, and counts like one.
     let place = app.sockets.enter(&caller).map_err(Fault::from)?;
     let source = source::open(&app, &caller, topic, since, &place.handle.wake).await?;
+    if source.is_finished() {
+        // EventSource reconnects after any other answer, for ever (HTML standard, section 9.2.3).
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    }
     let retry = Bytes::from_static(b"retry: 1000\n\n");
     let feed = Feed { source, place, done: false };
     let first = stream::iter([Ok::<_, Infallible>(retry)]);

@@ -8,7 +8,6 @@ use turnpike_event::{Offset, Record, Topic, frame};
 /// The bytes of one event in each format, made once and shared.
 pub(crate) struct Frame {
     pub(crate) offset: Offset,
-    pub(crate) is_final: bool,
     text: Utf8Bytes,
     sse: OnceLock<Bytes>,
 }
@@ -16,12 +15,7 @@ pub(crate) struct Frame {
 impl Frame {
     pub(crate) fn new(topic: &Topic, record: &Record) -> Self {
         metrics::counter!("turnpike_gateway_events_encoded_total").increment(1);
-        Self {
-            offset: record.offset,
-            is_final: record.is_final,
-            text: frame(topic, record).into(),
-            sse: OnceLock::new(),
-        }
+        Self { offset: record.offset, text: frame(topic, record).into(), sse: OnceLock::new() }
     }
 
     /// As a WebSocket's text.

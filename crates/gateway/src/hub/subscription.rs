@@ -48,8 +48,8 @@ enum Cursor {
     /// Before the first event.
     Start,
     After(Offset),
-    /// Behind the last event, whatever the topic says.
-    Finished,
+    /// Behind the final event, wherever the topic is: the reader got the event from elsewhere.
+    Finished(Option<Offset>),
 }
 
 /// How many events are read from history at once.
@@ -89,9 +89,14 @@ impl Subscription {
         };
     }
 
-    /// Nothing more is wanted: the next batch says closed.
-    pub(crate) fn finish(&mut self) {
-        self.cursor = Cursor::Finished;
+    /// The reader got everything up to the final event, at `head`, from elsewhere.
+    pub(crate) fn finish(&mut self, head: Option<Offset>) {
+        self.cursor = Cursor::Finished(head);
+    }
+
+    /// The reader was told of a reset from elsewhere: it is told again when it has caught up.
+    pub(crate) fn owe_caught_up(&mut self) {
+        self.told_caught_up = false;
     }
 
     /// Takes what comes next, about `bytes` of it. Moves the cursor behind it: the caller has it now. Cancel-safe: a read of
@@ -105,8 +110,11 @@ impl Subscription {
 
     /// `None`: the cursor is not within the ring.
     fn take_from_ring(&mut self, bytes: usize) -> Option<Batch> {
-        if self.cursor == Cursor::Finished {
-            return Some(Batch::Closed);
+        if let Cursor::Finished(head) = self.cursor {
+            return Some(match std::mem::replace(&mut self.told_caught_up, true) {
+                false => Batch::CaughtUp { head },
+                true => Batch::Closed,
+            });
         }
         let ring = self.channel.ring();
         if !ring.ready {
@@ -127,7 +135,7 @@ impl Subscription {
                 self.cursor = head.map_or(Cursor::Start, Cursor::After);
                 head.map_or(0, |head| head.n)
             }
-            Cursor::Start | Cursor::Finished => 0,
+            Cursor::Start | Cursor::Finished(_) => 0,
             Cursor::After(offset) if head.is_some_and(|head| offset.epoch == head.epoch && offset.n <= head.n) => {
                 offset.n
             }
@@ -165,7 +173,7 @@ impl Subscription {
     async fn take_from_history(&mut self, bytes: usize) -> Batch {
         let after = match self.cursor {
             Cursor::After(offset) => Some(offset),
-            Cursor::Head | Cursor::Start | Cursor::Finished => None,
+            Cursor::Head | Cursor::Start | Cursor::Finished(_) => None,
         };
         let topic = self.channel.topic;
         let read = tokio::time::timeout(PATIENCE, self.hub.bus().read(&topic, after, PAGE)).await;

@@ -185,6 +185,12 @@ pub struct RecordedEvent {
 pub struct ListEventsResponse {
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<RecordedEvent>,
+    /// Offset of the newest recorded event; empty while nothing is recorded.
+    #[prost(string, tag = "2")]
+    pub head: ::prost::alloc::string::String,
+    /// The command has ended: its final event is recorded, and no event follows it.
+    #[prost(bool, tag = "3")]
+    pub ended: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelCommandRequest {

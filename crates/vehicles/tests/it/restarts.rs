@@ -26,6 +26,8 @@ turnpike_testkit::on_both!(
     leases_that_end_while_events_come,
     one_that_lost_its_command_writes_nothing_more,
     what_never_left_does_not_leave_late,
+    a_final_event_that_was_passed_over_still_ends_the_command,
+    another_event_at_a_recorded_offset_is_not_dropped,
 );
 
 /// How long a silent conductor is waited for.
@@ -224,6 +226,46 @@ async fn one_that_lost_its_command_writes_nothing_more(database: Database) {
     world.hand.advance(Duration::from_secs(1));
     assert_eq!(caller.end(id).await.state(), State::Completed);
     assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "completed."]);
+}
+
+/// The offset up to which the topic was recorded is that of the final event, and the final event is not recorded.
+async fn a_final_event_that_was_passed_over_still_ends_the_command(database: Database) {
+    let world = World::new(database);
+    let first = world.start().await;
+    let person = world.person(Role::Engineer);
+    let id = person.at(&first).send("ECUReset", MOTOR).await;
+    world.script.has(id).await;
+    world.say(id, CommandState::InProgress).await.expect("open");
+    person.at(&first).until(id, State::InProgress).await;
+    first.kill();
+    world.say(id, CommandState::Completed).await.expect("open");
+    world.execute("UPDATE commands SET reached = 3, lease_until = 0").await;
+    let second = world.start().await;
+    let caller = person.at(&second);
+    assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
+    assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "completed."]);
+}
+
+async fn another_event_at_a_recorded_offset_is_not_dropped(database: Database) {
+    let world = World::new(database);
+    let first = world.start().await;
+    let person = world.person(Role::Engineer);
+    let id = person.at(&first).send("ECUReset", MOTOR).await;
+    world.script.has(id).await;
+    world.say(id, CommandState::InProgress).await.expect("open");
+    person.at(&first).until(id, State::InProgress).await;
+    first.kill();
+    let other = "UPDATE command_events SET event = (SELECT e.event FROM command_events e WHERE e.n = 1) WHERE n = 2";
+    world.execute(other).await;
+    world.execute("UPDATE commands SET reached = 1, lease_until = 0").await;
+    world.say(id, CommandState::Completed).await.expect("open");
+    let second = world.start().await;
+    let caller = person.at(&second);
+    assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
+    let recorded = caller.record(id).await;
+    assert_eq!(recorded.len(), 4, "the first two, the other event at the second offset, and the final event");
+    let offsets: std::collections::HashSet<_> = recorded.iter().map(|event| event.offset.to_string()).collect();
+    assert_eq!(offsets.len(), 4, "no offset stands for two events");
 }
 
 async fn what_never_left_does_not_leave_late(database: Database) {
