@@ -9,6 +9,7 @@ mod login;
 mod outbox;
 mod password;
 mod refresh;
+mod retention;
 mod revocations;
 mod rpc;
 mod secret;

@@ -3,6 +3,7 @@
 
 mod database;
 mod person;
+mod plans;
 mod process;
 mod servers;
 mod stack;
@@ -12,6 +13,7 @@ mod wire;
 
 pub use database::Database;
 pub use person::{Answer, Person};
+pub use plans::Statements;
 pub use process::{Running, binary};
 pub use servers::{RedisServer, free_port, postgres_url, redis_url};
 pub use stack::{ADMIN_PASSWORD, One, Stack};

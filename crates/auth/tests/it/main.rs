@@ -8,6 +8,7 @@ mod house;
 mod idempotency;
 mod login;
 mod outbox;
+mod plans;
 mod refresh;
 mod sessions;
 mod start;
