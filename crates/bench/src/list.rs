@@ -124,9 +124,9 @@ async fn fill(database: &str, rows: usize, user: &str, vehicles: &[Value]) -> Ti
         let row = |n: usize| {
             let at = oldest + Duration::from_secs(n as u64);
             let (id, at) = (CommandId::new(at), at.as_microsecond());
-            let user = if n % 10 == 0 { user } else { &others[n % USERS] };
+            let user = if n.is_multiple_of(10) { user } else { &others[n % USERS] };
             let vehicle = vehicles[n / 7 % vehicles.len()]["id"].as_str().expect("an id");
-            let state = if n % 1000 == 0 { "failed" } else { "completed" };
+            let state = if n.is_multiple_of(1000) { "failed" } else { "completed" };
             format!(
                 "('{id}','{user}','{vehicle}','ReadDTC','{{\"ecuAddress\":\"0x10\"}}','0x10','read','{state}',1,30,{at},{at},{at},{at},0,0,1)"
             )

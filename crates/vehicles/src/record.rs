@@ -28,7 +28,7 @@ pub async fn append(store: &Store, open: &Open, record: &Record, moved: Option<S
     let (mut error, mut sequence_number) = (None, None);
     match &record.event.body {
         Body::CommandError { error_code, error_message, .. } => {
-            error = Some((error_code.clone(), error_message.clone()))
+            error = Some((error_code.clone(), error_message.clone()));
         }
         Body::CommandResponse { sequence_number: number, .. } => sequence_number = Some(i64::from(*number)),
         _ => {}

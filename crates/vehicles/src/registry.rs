@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 use turnpike_event::{ConnectionStatus, VehicleId};
-use turnpike_store::{Store, Write, from_micros, micros, rows};
+use turnpike_store::{Store, Write, from_micros, micros, parts, rows};
 
 /// A vehicle in the registry.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,7 @@ pub struct Sighting {
 const COLUMNS: &str = "id, vin, make, model, year, connector, connection_status, last_seen_at";
 
 /// How many vehicles one write notes, as a bound for how long it delays others.
-const NOTED_AT_ONCE: usize = 250;
+const NOTED_AT_ONCE: usize = 256;
 
 /// Records what a connector saw; a vehicle is named once. Gives the vehicles whose status is news, with it: of several instances
 /// that see the same, one gets the news.
@@ -57,10 +57,8 @@ pub async fn note(
     now: Timestamp,
 ) -> Result<Vec<(VehicleId, ConnectionStatus)>, sqlx::Error> {
     let mut news = Vec::new();
-    let mut seen = seen.into_iter().peekable();
-    while seen.peek().is_some() {
-        let part = seen.by_ref().take(NOTED_AT_ONCE).collect();
-        news.extend(store.write(Note { connector: connector.to_owned(), seen: part, now }).await?);
+    for part in parts(&seen, NOTED_AT_ONCE) {
+        news.extend(store.write(Note { connector: connector.to_owned(), seen: part.to_vec(), now }).await?);
     }
     Ok(news)
 }
@@ -151,7 +149,7 @@ pub async fn lose_others(store: &Store, connector: &str, still: &[String]) -> Re
         }
     }
     let mut lost = Vec::new();
-    for part in gone.chunks(NOTED_AT_ONCE) {
+    for part in parts(&gone, NOTED_AT_ONCE) {
         lost.extend(store.write(Lose { connector: connector.to_owned(), gone: part.to_vec() }).await?);
     }
     Ok(lost)
