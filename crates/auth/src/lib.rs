@@ -12,6 +12,7 @@ mod one_time;
 mod outbox;
 mod password;
 mod refresh;
+mod retention;
 mod revocations;
 mod rpc;
 mod secret;

@@ -1,9 +1,9 @@
-//! What ended before its tokens did, for whoever comes late to the topic `sessions`; and the removal of what is over.
+//! Sessions and accounts that ended before their access tokens expired, for readers that come late to the topic `sessions`.
 
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
 use turnpike_event::{SessionId, UserId};
-use turnpike_store::{Store, from_micros, idempotency, micros};
+use turnpike_store::{Store, from_micros, micros};
 use turnpike_token::LIFETIME;
 
 use crate::sessions::session_id;
@@ -16,7 +16,7 @@ pub async fn sessions(store: &Store, now: Timestamp) -> Result<Vec<(SessionId, T
     let rows = sqlx::query("SELECT id, ended_at FROM sessions WHERE ended_at > $1 ORDER BY ended_at DESC LIMIT $2")
         .bind(micros(now - LIFETIME))
         .bind(MOST)
-        .fetch_all(store.pool())
+        .fetch_all(store.reader())
         .await?;
     rows.iter().map(|row| Ok((session_id(row, "id")?, from_micros(row.try_get("ended_at")?)))).collect()
 }
@@ -29,7 +29,7 @@ pub async fn accounts(store: &Store, now: Timestamp) -> Result<Vec<(UserId, Time
     )
     .bind(micros(now - LIFETIME))
     .bind(MOST)
-    .fetch_all(store.pool())
+    .fetch_all(store.reader())
     .await?;
     let odd = |_| sqlx::Error::ColumnDecode { index: "id".to_owned(), source: "not an id".into() };
     let read = |row: &AnyRow| {
@@ -37,23 +37,4 @@ pub async fn accounts(store: &Store, now: Timestamp) -> Result<Vec<(UserId, Time
         Ok((id, from_micros(row.try_get("deactivated_at")?)))
     };
     rows.iter().map(read).collect()
-}
-
-/// Removes sessions that are over and of no more use to anyone, old tickets and idempotency keys; at most a thousand of each at
-/// once. Says how many.
-pub async fn sweep(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
-    let sessions = sqlx::query(
-        "DELETE FROM sessions WHERE id IN
-             (SELECT id FROM sessions WHERE ended_at < $1 OR expires_at < $1 LIMIT 1000)",
-    )
-    .bind(micros(now - LIFETIME * 2))
-    .execute(store.pool())
-    .await?;
-    let tickets =
-        sqlx::query("DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expires_at < $1 LIMIT 1000)")
-            .bind(micros(now))
-            .execute(store.pool())
-            .await?;
-    let keys = idempotency::forget(store, now).await?;
-    Ok(sessions.rows_affected().max(tickets.rows_affected()).max(keys))
 }

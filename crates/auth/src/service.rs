@@ -1,13 +1,12 @@
 //! The service: what it is made of, and the tasks beside its calls.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::Context;
 use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
-use tracing::warn;
 use turnpike_bus::Bus;
-use turnpike_kit::{Clock, Death, Process, Verifier, grpc};
+use turnpike_kit::{Clock, Process, Verifier, grpc};
 use turnpike_proto::auth::v1::auth_service_server::AuthServiceServer;
 use turnpike_store::{Migrations, Store};
 use turnpike_token::{KeySet, SigningKey};
@@ -19,7 +18,7 @@ use crate::{
     one_time::{self, OneTimeCode},
     outbox,
     password::Hasher,
-    revocations,
+    retention,
     rpc::{self, Rpc},
     secret::ServerSecret,
 };
@@ -48,14 +47,15 @@ impl Service {
             let store = asked.clone();
             async move { store.answers().await }
         });
+        store.serve(process);
         let hasher = Hasher::new().await?;
         let first_admin = bootstrap::first_admin(&store, &hasher, &config, process.clock.now()).await?;
         // The key has a number so that a later one can stand beside it in the set.
         let key = SigningKey::from_secret(&secret.derive(&[b"signing key", b"1"]));
         let keys = KeySet::new([key.public()]);
         let bell = outbox::publish(process, &store, bus);
-        sweep(process, store.clone());
         limits::sweep(process, &store);
+        retention::start(process, &store);
         let rpc = Rpc {
             hasher,
             limits: Logins::new(&store, &secret, config.logins_per_minute),
@@ -87,25 +87,4 @@ impl Service {
     pub async fn one_time_code(&self) -> anyhow::Result<Option<OneTimeCode>> {
         one_time::issue(&self.store, self.clock.now()).await.context("a one-time sign-in code")
     }
-}
-
-fn sweep(process: &Process, store: Store) {
-    let (clock, stopping) = (process.clock.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("sweep sessions", Death::Ends, async move {
-        loop {
-            // Full batches follow one another; then once in a while is enough.
-            let pause = match revocations::sweep(&store, clock.now()).await {
-                Ok(1000..) => Duration::from_secs(1),
-                Ok(_) => Duration::from_secs(600),
-                Err(error) => {
-                    warn!(%error, "old sessions could not be removed");
-                    Duration::from_secs(600)
-                }
-            };
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = clock.sleep(pause) => {}
-            }
-        }
-    });
 }

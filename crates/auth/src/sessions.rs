@@ -168,7 +168,8 @@ async fn active(store: &Store, condition: &str, value: &str, now: Timestamp) -> 
              s.last_seen_at, u.id, u.email, u.username, u.display_name, u.role, u.active, u.created_at
          FROM sessions s JOIN users u ON u.id = s.user_id WHERE {condition}"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(value).bind(micros(now)).fetch_optional(store.pool()).await?;
+    let row =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(value).bind(micros(now)).fetch_optional(store.reader()).await?;
     let row = row.ok_or(SessionError::Over)?;
     let user = users::user(&row)?;
     if !user.active {
@@ -200,7 +201,7 @@ pub async fn list(store: &Store, user: UserId, now: Timestamp) -> Result<Vec<Ses
     )
     .bind(user.to_string())
     .bind(micros(now))
-    .fetch_all(store.pool())
+    .fetch_all(store.reader())
     .await?;
     let read = |row: &AnyRow| {
         Ok(Session {

@@ -202,7 +202,7 @@ pub async fn create(
 /// One account.
 pub async fn get(store: &Store, id: UserId) -> Result<User, UserError> {
     let sql = format!("SELECT {COLUMNS} FROM users WHERE id = $1 AND deleted_at IS NULL");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(store.pool()).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(store.reader()).await?;
     Ok(user(&row.ok_or(UserError::NotFound)?)?)
 }
 
@@ -211,7 +211,7 @@ pub async fn find(store: &Store, identifier: &str) -> Result<Option<(User, Strin
     // No username has an @, and every address has.
     let column = if identifier.contains('@') { "email_key" } else { "username_key" };
     let sql = format!("SELECT {COLUMNS}, password_hash FROM users WHERE {column} = $1 AND deleted_at IS NULL");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(key(identifier)).fetch_optional(store.pool()).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(key(identifier)).fetch_optional(store.reader()).await?;
     row.map(|row| Ok((user(&row)?, row.try_get("password_hash")?))).transpose()
 }
 
@@ -219,7 +219,7 @@ pub async fn find(store: &Store, identifier: &str) -> Result<Option<(User, Strin
 pub async fn password_hash(store: &Store, id: UserId) -> Result<String, UserError> {
     let row = sqlx::query("SELECT password_hash FROM users WHERE id = $1 AND deleted_at IS NULL")
         .bind(id.to_string())
-        .fetch_optional(store.pool())
+        .fetch_optional(store.reader())
         .await?;
     Ok(row.ok_or(UserError::NotFound)?.try_get("password_hash")?)
 }
@@ -232,7 +232,7 @@ pub async fn list(store: &Store, before: Option<UserId>, limit: u32) -> Result<V
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(before.map(|id| id.to_string()).unwrap_or_default())
         .bind(i64::from(limit))
-        .fetch_all(store.pool())
+        .fetch_all(store.reader())
         .await?;
     Ok(rows.iter().map(user).collect::<Result<_, _>>()?)
 }
@@ -241,7 +241,7 @@ pub async fn list(store: &Store, before: Option<UserId>, limit: u32) -> Result<V
 pub async fn has_admin(store: &Store) -> Result<bool, sqlx::Error> {
     let row =
         sqlx::query("SELECT 1 AS one FROM users WHERE role = 'admin' AND active = 1 AND deleted_at IS NULL LIMIT 1")
-            .fetch_optional(store.pool())
+            .fetch_optional(store.reader())
             .await?;
     Ok(row.is_some())
 }

@@ -16,7 +16,7 @@ use sqlx::{Any, AnyPool, Transaction};
 
 pub use error::{fault, is_away};
 pub use open::{Migrations, OpenError};
-pub use rows::rows;
+pub use rows::{parts, rows};
 pub use sweep::sweep;
 pub use writer::Write;
 

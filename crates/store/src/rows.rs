@@ -1,4 +1,4 @@
-//! The placeholders of a statement over several rows.
+//! Statements over several rows: their placeholders, and how many rows they have.
 
 use std::fmt::Write;
 
@@ -25,4 +25,21 @@ pub fn rows(rows: usize, types: &[&str]) -> String {
     }
     sql.push(')');
     sql
+}
+
+/// Divides items into parts whose lengths are powers of two, at most `most`. Statements over several rows then have few different
+/// texts, so that a connection keeps all of them prepared.
+///
+/// ```
+/// let parts: Vec<_> = turnpike_store::parts(&[1, 2, 3, 4, 5, 6, 7], 4).collect();
+/// assert_eq!(parts, [&[1, 2, 3, 4][..], &[5, 6], &[7]]);
+/// ```
+pub fn parts<T>(items: &[T], most: usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let length = rest.len().min(most).checked_ilog2().map(|log| 1 << log)?;
+        let (part, after) = rest.split_at(length);
+        rest = after;
+        Some(part)
+    })
 }

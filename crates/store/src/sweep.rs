@@ -33,7 +33,7 @@ pub fn sweep<F>(
                         return sleep(PAUSE).await;
                     }
                     Err(error) => {
-                        warn!(sweep = name, %error, "old rows could not be removed; the sweep is tried again later")
+                        warn!(sweep = name, %error, "old rows could not be removed; the sweep is tried again later");
                     }
                 }
                 if removed > 0 {

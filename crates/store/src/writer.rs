@@ -5,7 +5,7 @@
 //!
 //! - A write is committed before its caller gets an output. A caller that gets an error learns that nothing was written, unless
 //!   the commit itself failed: then it is unknown, and every caller of the batch is told that the database is away.
-//! - A kind that fails is rolled back to its savepoint and performed again, write by write: a write fails only by itself.
+//! - Writes that fail together are rolled back and performed again, one by one: a write fails only by itself.
 //! - A caller that drops its future before its write was taken has not written. Later, its write is committed like any other.
 //! - Writes by callers that wait for one another keep their order. Nothing else orders writes of different kinds.
 
@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::Store;
+use crate::{Store, is_away, parts};
 
 /// A write that can share a transaction, and statements, with others.
 pub trait Write: Send + Sync + Sized + 'static {
@@ -42,6 +42,8 @@ pub trait Write: Send + Sync + Sized + 'static {
 
 /// Writes that wait or are being performed. A further caller waits for room.
 const ROOM: usize = 1024;
+/// Writes that share their statements.
+const TOGETHER: usize = 128;
 /// How long a caller waits for room, and the task for a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one batch may take. A statement is bounded by the database; this bounds a database that has fallen silent.
@@ -117,13 +119,21 @@ impl<W: Write> Default for Writes<W> {
     }
 }
 
+/// How a batch is performed. Savepoints cost two more round trips for each part, and failures are rare: a batch goes without them
+/// first, and if a write fails, it is rolled back and performed again with savepoints.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Directly,
+    WithSavepoints,
+}
+
 /// [`Writes`] of any kind.
 trait Kind: Any + Send {
     /// Leaves out writes whose callers have gone; how many are left.
     fn prune(&mut self) -> usize;
     fn len(&self) -> usize;
     /// Performs them; an error means that the transaction is of no use any more.
-    fn perform<'a>(&'a mut self, on: &'a mut AnyConnection) -> BoxFuture<'a, Result<(), Error>>;
+    fn perform<'a>(&'a mut self, on: &'a mut AnyConnection, how: How) -> BoxFuture<'a, Result<(), Error>>;
     /// Answers every caller; `lost` is why nothing was committed.
     fn answer(self: Box<Self>, lost: Option<&str>);
 }
@@ -139,16 +149,23 @@ impl<W: Write> Kind for Writes<W> {
         self.writes.len()
     }
 
-    fn perform<'a>(&'a mut self, on: &'a mut AnyConnection) -> BoxFuture<'a, Result<(), Error>> {
+    fn perform<'a>(&'a mut self, on: &'a mut AnyConnection, how: How) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            match within_savepoint(&self.writes, on).await? {
-                Ok(outputs) => self.answers = outputs.into_iter().map(Ok).collect(),
-                Err(error) if self.writes.len() == 1 => self.answers.push(Err(error)),
-                Err(error) => {
-                    debug!(%error, writes = self.writes.len(), "writes failed together and are performed one by one");
-                    for write in &self.writes {
-                        let outputs = within_savepoint(std::slice::from_ref(write), on).await?;
-                        self.answers.push(outputs.and_then(|mut outputs| outputs.pop().ok_or_else(wrong_count)));
+            self.answers.clear();
+            for part in parts(&self.writes, TOGETHER) {
+                let outputs = match how {
+                    How::Directly => Ok(W::perform(part, on).await.and_then(|outputs| counted(outputs, part))?),
+                    How::WithSavepoints => within_savepoint(part, on).await?,
+                };
+                match outputs {
+                    Ok(outputs) => self.answers.extend(outputs.into_iter().map(Ok)),
+                    Err(error) if part.len() == 1 => self.answers.push(Err(error)),
+                    Err(error) => {
+                        debug!(%error, writes = part.len(), "writes failed together and are performed one by one");
+                        for write in part {
+                            let outputs = within_savepoint(std::slice::from_ref(write), on).await?;
+                            self.answers.push(outputs.and_then(|mut outputs| outputs.pop().ok_or_else(wrong_count)));
+                        }
                     }
                 }
             }
@@ -174,16 +191,19 @@ async fn within_savepoint<W: Write>(
     on: &mut AnyConnection,
 ) -> Result<Result<Vec<W::Output>, Error>, Error> {
     let mut savepoint = on.begin().await?;
-    match W::perform(writes, &mut savepoint).await {
-        Ok(outputs) if outputs.len() == writes.len() => savepoint.commit().await.map(|()| Ok(outputs)),
-        Ok(_) => savepoint.rollback().await.map(|()| Err(wrong_count())),
+    match W::perform(writes, &mut savepoint).await.and_then(|outputs| counted(outputs, writes)) {
+        Ok(outputs) => savepoint.commit().await.map(|()| Ok(outputs)),
         Err(error) => savepoint.rollback().await.map(|()| Err(error)),
     }
 }
 
+fn counted<O, W>(outputs: Vec<O>, writes: &[W]) -> Result<Vec<O>, Error> {
+    if outputs.len() == writes.len() { Ok(outputs) } else { Err(wrong_count()) }
+}
+
 /// A defect of an implementation of [`Write`].
 fn wrong_count() -> Error {
-    Error::Protocol("a kind of write gave another number of outputs than it had writes".to_owned())
+    Error::Decode("a kind of write gave another number of outputs than it had writes".into())
 }
 
 /// An error that the caller may retry; [`crate::is_away`] is true for it.
@@ -240,11 +260,10 @@ impl Store {
         }
         metrics::histogram!("turnpike_store_batch_writes").record(writes as f64);
         let work = async {
-            let mut tx = self.begin().await?;
-            for (_, kind) in &mut batch {
-                kind.perform(&mut tx).await?;
+            if !self.attempt(&mut batch, How::Directly).await? {
+                self.attempt(&mut batch, How::WithSavepoints).await?;
             }
-            tx.commit().await
+            Ok::<_, Error>(())
         };
         let lost = match timeout(BATCH, work).await {
             Ok(Ok(())) => None,
@@ -257,6 +276,23 @@ impl Store {
         for (_, kind) in batch {
             kind.answer(lost.as_deref());
         }
+    }
+
+    /// Whether the batch is committed. If not, a write failed, nothing is written, and another attempt may succeed.
+    async fn attempt(&self, batch: &mut [(TypeId, Box<dyn Kind>)], how: How) -> Result<bool, Error> {
+        let mut tx = self.begin().await?;
+        for (_, kind) in batch {
+            match kind.perform(&mut tx, how).await {
+                Ok(()) => {}
+                Err(error) if how == How::Directly && !is_away(&error) => {
+                    tx.rollback().await?;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        tx.commit().await?;
+        Ok(true)
     }
 }
 

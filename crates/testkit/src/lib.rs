@@ -4,6 +4,7 @@
 mod database;
 mod host;
 mod person;
+mod plans;
 mod process;
 mod servers;
 mod stack;
@@ -14,6 +15,7 @@ mod wire;
 pub use database::Database;
 pub use host::Host;
 pub use person::{Answer, Person};
+pub use plans::Statements;
 pub use process::{Running, binary};
 pub use servers::{RedisServer, postgres_url, redis_url};
 pub use stack::{ADMIN_PASSWORD, One, Stack};

@@ -93,7 +93,7 @@ impl RedisServer {
 
     /// Sets `maxmemory`; 0 is no limit. A Redis with less than it uses answers, and refuses writes.
     pub async fn limit_memory(&self, bytes: u64) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("a running process");
+        let mut stream = TcpStream::connect(self.host.address(REDIS)).await.expect("a running process");
         stream.write_all(format!("CONFIG SET maxmemory {bytes}\r\n").as_bytes()).await.expect("sent");
         let mut answer = [0; 5];
         stream.read_exact(&mut answer).await.expect("an answer");

@@ -75,7 +75,7 @@ pub async fn renew(store: &Store, held: Vec<(CommandId, i64)>, now: Timestamp) -
 }
 
 /// A bound for how long a renewal delays other writes.
-pub const RENEWED_AT_ONCE: usize = 250;
+pub const RENEWED_AT_ONCE: usize = 256;
 
 struct Renew {
     held: Vec<(CommandId, i64)>,

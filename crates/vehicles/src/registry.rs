@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 use turnpike_event::{ConnectionStatus, VehicleId};
-use turnpike_store::{Store, Write, from_micros, micros, rows};
+use turnpike_store::{Store, Write, from_micros, micros, parts, rows};
 
 use crate::text::folded;
 
@@ -48,16 +48,14 @@ pub struct Sighting {
 const COLUMNS: &str = "id, vin, make, model, year, connector, connection_status, last_seen_at";
 
 /// How many vehicles one write notes, as a bound for how long it delays others.
-const NOTED_AT_ONCE: usize = 250;
+const NOTED_AT_ONCE: usize = 256;
 
 /// Records what a connector saw; a vehicle is named once. Gives whether a status changed; such a vehicle is marked as not yet
 /// published. Of several instances that see the same change, one finds it.
 pub async fn note(store: &Store, connector: &str, seen: Vec<Sighting>, now: Timestamp) -> Result<bool, sqlx::Error> {
     let mut changed = false;
-    let mut seen = seen.into_iter().peekable();
-    while seen.peek().is_some() {
-        let part = seen.by_ref().take(NOTED_AT_ONCE).collect();
-        changed |= store.write(Note { connector: connector.to_owned(), seen: part, now }).await?;
+    for part in parts(&seen, NOTED_AT_ONCE) {
+        changed |= store.write(Note { connector: connector.to_owned(), seen: part.to_vec(), now }).await?;
     }
     Ok(changed)
 }
@@ -169,7 +167,7 @@ pub async fn lose_others(
         }
     }
     let mut changed = false;
-    for part in gone.chunks(NOTED_AT_ONCE) {
+    for part in parts(&gone, NOTED_AT_ONCE) {
         changed |= store.write(Lose { connector: connector.to_owned(), gone: part.to_vec(), now }).await?;
     }
     Ok(changed)

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 use turnpike_event::CommandId;
 use turnpike_kit::{Death, Process};
-use turnpike_store::Store;
+use turnpike_store::{Store, parts};
 
 use crate::leases;
 
@@ -19,7 +19,9 @@ pub const RENEW: Duration = Duration::from_millis(1500);
 
 /// The leases that this instance holds: of each command the fencing token, and how its conductor learns of the loss.
 #[derive(Clone, Default)]
-pub struct Leases(Arc<Mutex<HashMap<CommandId, (i64, oneshot::Sender<()>)>>>);
+pub struct Leases(Arc<Mutex<Held>>);
+
+type Held = HashMap<CommandId, (i64, oneshot::Sender<()>)>;
 
 /// A lease that is renewed until this is dropped.
 pub struct Lease {
@@ -50,7 +52,7 @@ impl Leases {
                 }
                 let held: Vec<_> = leases.held().iter().map(|(id, (fence, _))| (*id, *fence)).collect();
                 let began = tokio::time::Instant::now();
-                for part in held.chunks(leases::RENEWED_AT_ONCE) {
+                for part in parts(&held, leases::RENEWED_AT_ONCE) {
                     match leases::renew(&store, part.to_vec(), clock.now()).await {
                         Ok(lost) => lost.into_iter().for_each(|(id, fence)| leases.forget(id, fence)),
                         // Another instance cannot take the commands over either, and writes are fenced.
@@ -71,7 +73,7 @@ impl Leases {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<CommandId, (i64, oneshot::Sender<()>)>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().expect("no panic while it is held")
     }
 }

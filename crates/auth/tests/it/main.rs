@@ -10,6 +10,7 @@ mod limits;
 mod login;
 mod one_time;
 mod outbox;
+mod plans;
 mod refresh;
 mod sessions;
 mod stalled;

@@ -30,7 +30,7 @@ const BESIDE: [(&str, &str); 9] = [
 ];
 /// Crates of others that only some of ours may use, at run time.
 const ONLY: [(&str, &[&str]); 5] = [
-    ("sqlx", &["store", "auth", "vehicles", "testkit"]),
+    ("sqlx", &["store", "auth", "vehicles", "testkit", "bench"]),
     ("redis", &["bus"]),
     ("axum", &["gateway", "kit"]),
     ("jsonwebtoken", &["token"]),

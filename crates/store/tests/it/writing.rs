@@ -32,8 +32,8 @@ async fn what_is_not_committed_never_was(database: Database) {
 
 /// Read, then write, in one transaction, by two stores on the same database: no update is lost and none fails.
 async fn many_writers_take_turns(database: Database) {
-    const WRITERS: i64 = 16;
-    const EACH: i64 = 20;
+    const WRITERS: i64 = 8;
+    const EACH: i64 = 10;
     let stores = [open(database.url()).await.expect("a store"), open(database.url()).await.expect("another")];
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {

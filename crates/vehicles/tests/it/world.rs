@@ -181,6 +181,17 @@ impl World {
         connection
     }
 
+    /// A number from the database.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        let mut connection = AnyConnection::connect(self.database.url()).await.expect("the database");
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("a number")
+    }
+
+    /// The database of its services.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Everything on a command's topic.
     pub async fn topic(&self, id: CommandId) -> Vec<Record> {
         self.bus.read(&Topic::Response(id), None, 1000).await.expect("a bus").records

@@ -1,0 +1,50 @@
+//! Query plans and retention: no statement looks at every row of a table that grows, and what is over is removed.
+
+use sqlx::{AnyConnection, Connection};
+use turnpike_proto::auth::v1 as pb;
+use turnpike_testkit::{Database, Statements, eventually};
+
+use crate::house::House;
+
+turnpike_testkit::on_both!(no_statement_reads_a_whole_table_and_what_is_over_is_removed);
+
+async fn count(database: &Database, sql: &'static str) -> i64 {
+    let mut connection = AnyConnection::connect(database.url()).await.expect("the database");
+    sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("a number")
+}
+
+async fn no_statement_reads_a_whole_table_and_what_is_over_is_removed(database: Database) {
+    let statements = Statements::capture();
+    let house = House::new(&database).await;
+    let admin = house.admin().await;
+    let ended = house.admin().await;
+    let user = admin.create("someone", "someone@example.com", pb::Role::User).await.expect("an account");
+    admin.set_role(&user, pb::Role::Operator).await.expect("changed");
+    admin.set_active(&user, false).await.expect("changed");
+    admin.delete(&user).await.expect("deleted");
+    admin.ticket().await.expect("a ticket");
+    let used = ended.ticket().await.expect("a ticket");
+    house.redeem(&used).await.expect("a token");
+    house.refresh(&admin.refresh).await.expect("tokens");
+    house.exchange(&admin.cookie).await.expect("a token");
+    admin.sessions().await.expect("a list");
+    ended.end_session(&ended.session_id().await.to_string()).await.expect("ended");
+    house.revocations().await;
+    assert_eq!(count(&database, "SELECT COUNT(*) FROM tickets").await, 1);
+    assert_eq!(count(&database, "SELECT COUNT(*) FROM sessions").await, 2);
+    house.pass(31 * 24 * 3600);
+    eventually("what is over to be removed", 20, || async {
+        house.pass(600);
+        let left = count(&database, "SELECT (SELECT COUNT(*) FROM tickets) + (SELECT COUNT(*) FROM sessions)").await;
+        (left == 0).then_some(())
+    })
+    .await;
+    let wanted = ["DELETE FROM sessions", "DELETE FROM tickets", "DELETE FROM idempotency_keys"];
+    // Lists by id that stop at their limit, and an index of nothing but admins.
+    let bounded = [
+        "FROM outbox ORDER BY id LIMIT",
+        "FROM users WHERE deleted_at IS NULL AND",
+        "WHERE role = 'admin' AND active = 1",
+    ];
+    statements.assert_indexed(&database, &wanted, &bounded).await;
+}
