@@ -19,7 +19,9 @@ pub const RENEW: Duration = Duration::from_millis(1500);
 
 /// The leases that this instance holds: of each command the fencing token, and how its conductor learns of the loss.
 #[derive(Clone, Default)]
-pub struct Leases(Arc<Mutex<HashMap<CommandId, (i64, oneshot::Sender<()>)>>>);
+pub struct Leases(Arc<Mutex<Held>>);
+
+type Held = HashMap<CommandId, (i64, oneshot::Sender<()>)>;
 
 /// A lease that is renewed until this is dropped.
 pub struct Lease {
@@ -71,7 +73,7 @@ impl Leases {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<CommandId, (i64, oneshot::Sender<()>)>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().expect("no panic while it is held")
     }
 }
