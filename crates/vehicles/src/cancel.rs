@@ -142,6 +142,12 @@ impl Write for Ask {
 
 impl Ask {
     async fn perform_one(&self, on: &mut AnyConnection) -> Result<Asked, sqlx::Error> {
+        // The command's row is locked before the key: claims and records of other batches lock rows first, too, so that two
+        // instances seldom wait for each other.
+        sqlx::query("UPDATE commands SET fence = fence WHERE id = $1")
+            .bind(self.id.to_string())
+            .execute(&mut *on)
+            .await?;
         let replayed = match &self.key {
             None => false,
             Some(key) => match key.take(&mut *on, &self.id.to_string(), self.now).await? {
