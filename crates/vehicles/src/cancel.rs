@@ -5,7 +5,7 @@ use std::{future::pending, time::Duration};
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use tonic::Code;
-use tracing::info;
+use tracing::{debug, info};
 use turnpike_bus::{Delivery, Follower, From as Since};
 use turnpike_event::{CommandId, Topic};
 use turnpike_fault::{Fault, Kind};
@@ -25,6 +25,9 @@ use crate::{
 
 /// How long the end may take after the vehicle was asked.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Attempts to record a cancellation.
+const ATTEMPTS: u32 = 3;
 
 /// Why a command is not cancelled.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +83,7 @@ pub async fn once(
 ) -> Result<(Command, bool), CancelError> {
     // Before it is asked: the end of a command that has ended by then is the answer.
     let follower = conductor.bus.follow(Topic::Response(command.id), Since::Start);
-    match conductor.store.write(Ask { id: command.id, key: key.cloned(), now }).await? {
+    match ask(conductor, command.id, key, now).await? {
         Asked::Now { replayed } => Ok((wait(conductor, follower, command.id).await?, replayed)),
         Asked::Before => {
             let ended = commands::get(&conductor.store, command.id).await?.ok_or(CancelError::Ended)?;
@@ -101,6 +104,21 @@ enum Asked {
     TooLate,
     /// The key stands for another request.
     KeyReused,
+}
+
+/// Batches of two instances can wait for each other, for a key and a command; the database then refuses one of them, and it is
+/// tried again. To ask twice is to ask once.
+async fn ask(conductor: &Conductor, id: CommandId, key: Option<&Key>, now: Timestamp) -> Result<Asked, sqlx::Error> {
+    let mut attempt = 1;
+    loop {
+        match conductor.store.write(Ask { id, key: key.cloned(), now }).await {
+            Err(error) if attempt < ATTEMPTS && turnpike_store::is_away(&error) => {
+                debug!(%error, attempt, "a cancellation could not be recorded yet");
+                attempt += 1;
+            }
+            asked => return asked,
+        }
+    }
 }
 
 /// Records that somebody asks to cancel a command, together with the key of the request.
@@ -124,6 +142,12 @@ impl Write for Ask {
 
 impl Ask {
     async fn perform_one(&self, on: &mut AnyConnection) -> Result<Asked, sqlx::Error> {
+        // The command's row is locked before the key: claims and records of other batches lock rows first, too, so that two
+        // instances seldom wait for each other.
+        sqlx::query("UPDATE commands SET fence = fence WHERE id = $1")
+            .bind(self.id.to_string())
+            .execute(&mut *on)
+            .await?;
         let replayed = match &self.key {
             None => false,
             Some(key) => match key.take(&mut *on, &self.id.to_string(), self.now).await? {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 use turnpike_bus::{Bus, Delivery, From, Status};
 use turnpike_event::Topic;
 use turnpike_fault::{Fault, Kind};
@@ -21,7 +21,6 @@ use crate::{
     announce::{Announcer, Declared},
     cancel,
     commands::{Command, Open},
-    ending,
     fleet::Fleet,
     handover::{Handoff, Outcome},
     leases::{self, Dispatch},
@@ -58,8 +57,6 @@ impl Drop for Counted {
 
 /// Pause between two attempts to reach a connector.
 pub(crate) const RETRY: Duration = Duration::from_millis(250);
-/// A declared end that the bus has not taken by then is stored in the database first.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two looks whether somebody has asked to cancel a command that no connector is known to have.
 const LOOK: Duration = Duration::from_secs(1);
 /// Why conducting stops before the command has ended.
@@ -122,7 +119,7 @@ pub(crate) struct Conducting {
     /// This conductor has dispatched it: no other can have handed it over before.
     fresh: bool,
     /// The dispatch under way.
-    handoff: Option<Handoff>,
+    pub(crate) handoff: Option<Handoff>,
     /// Whether the connector has it is not known.
     unanswered: bool,
     /// The connector's incarnation that was still seen when a later one had accepted the command.
@@ -130,7 +127,7 @@ pub(crate) struct Conducting {
     /// The end that this service has declared. The topic says whether it or another one came first.
     pub(crate) declared: Option<Declared>,
     /// The declared end is in the database.
-    shown: bool,
+    pub(crate) shown: bool,
 }
 
 impl Conducting {
@@ -279,63 +276,7 @@ impl Conducting {
         }
     }
 
-    pub(crate) fn at_the_deadline(&self) -> Declared {
-        let state = self.open.command.effect.at_the_deadline(self.open.command.state);
-        Declared { state, error: None, at: self.here.clock.now() }
-    }
-
-    /// Declares an end. Nothing is handed over after it: that would run, and nobody would know.
-    pub(crate) async fn declare(&mut self, end: Declared) -> Result<(), Stop> {
-        info!(state = end.state.as_str(), error = ?end.error.as_ref().map(|(code, _)| code), "the command's end is declared");
-        self.handoff = None;
-        self.declared = Some(end.clone());
-        self.announce(end).await
-    }
-
-    /// Closes the topic with a declared end; if the bus does not take it soon, the end is stored in the database meanwhile.
-    async fn announce(&mut self, end: Declared) -> Result<(), Stop> {
-        let mut publishing = Box::pin(self.announcer().end(end.clone()));
-        if !self.shown {
-            let late = self.here.clock.sleep(PATIENCE);
-            tokio::select! {
-                biased;
-                () = &mut publishing => return Ok(()),
-                () = late => {}
-            }
-            tokio::select! {
-                biased;
-                () = &mut publishing => return Ok(()),
-                shown = self.show(&end) => shown?,
-            }
-        }
-        publishing.await;
-        Ok(())
-    }
-
-    /// Stores a declared end in the database, before the topic has it.
-    async fn show(&mut self, end: &Declared) -> Result<(), Stop> {
-        // Whatever else comes on the topic: only its final event moves the command now.
-        self.open.command.state = State::InProgress;
-        let mut retry = Retry::default();
-        loop {
-            match ending::declare(&self.here.store, &self.open, end).await {
-                Ok(true) => {
-                    self.shown = true;
-                    return Ok(());
-                }
-                Ok(false) => return Err(Stop::TakenOver),
-                Err(error) if turnpike_store::is_away(&error) => {
-                    retry.pause(&self.here.clock, "the command's end cannot be stored yet", error).await;
-                }
-                Err(error) => {
-                    error!(%error, "the command's end cannot be stored before its topic is closed");
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn announcer(&self) -> Announcer {
+    pub(crate) fn announcer(&self) -> Announcer {
         Announcer { bus: self.here.bus.clone(), clock: self.here.clock.clone(), id: self.open.command.id }
     }
 }

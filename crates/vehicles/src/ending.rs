@@ -1,20 +1,87 @@
-//! Ends in the database that the topic's final event cannot bring: while the bus is away, and if an event cannot be stored.
+//! Ends that this service declares, and ends in the database that the topic's final event cannot bring: while the bus is away,
+//! and if an event cannot be stored.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::{error, info};
 use turnpike_store::{Store, micros};
 
 use crate::{
     announce::Declared,
     commands::Open,
+    conductor::{Conducting, Stop},
     lifecycle::State,
     record::{MAX_CODE, MAX_MESSAGE},
+    retry::Retry,
     text::clean,
 };
 
+/// A declared end that the bus has not taken by then is stored in the database first.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Conducting {
+    pub(crate) fn at_the_deadline(&self) -> Declared {
+        let state = self.open.command.effect.at_the_deadline(self.open.command.state);
+        Declared { state, error: None, at: self.here.clock.now() }
+    }
+
+    /// Declares an end. Nothing is handed over after it: that would run, and nobody would know.
+    pub(crate) async fn declare(&mut self, end: Declared) -> Result<(), Stop> {
+        info!(state = end.state.as_str(), error = ?end.error.as_ref().map(|(code, _)| code), "the command's end is declared");
+        self.handoff = None;
+        self.declared = Some(end.clone());
+        self.announce(end).await
+    }
+
+    /// Closes the topic with a declared end; if the bus does not take it soon, the end is stored in the database meanwhile.
+    pub(crate) async fn announce(&mut self, end: Declared) -> Result<(), Stop> {
+        let mut publishing = Box::pin(self.announcer().end(end.clone()));
+        if !self.shown {
+            let late = self.here.clock.sleep(PATIENCE);
+            tokio::select! {
+                biased;
+                () = &mut publishing => return Ok(()),
+                () = late => {}
+            }
+            tokio::select! {
+                biased;
+                () = &mut publishing => return Ok(()),
+                shown = self.show(&end) => shown?,
+            }
+        }
+        publishing.await;
+        Ok(())
+    }
+
+    /// Stores a declared end in the database, before the topic has it.
+    pub(crate) async fn show(&mut self, end: &Declared) -> Result<(), Stop> {
+        // Whatever else comes on the topic: only its final event moves the command now.
+        self.open.command.state = State::InProgress;
+        let mut retry = Retry::default();
+        loop {
+            match declare(&self.here.store, &self.open, end).await {
+                Ok(true) => {
+                    self.shown = true;
+                    return Ok(());
+                }
+                Ok(false) => return Err(Stop::TakenOver),
+                Err(error) if turnpike_store::is_away(&error) => {
+                    retry.pause(&self.here.clock, "the command's end cannot be stored yet", error).await;
+                }
+                Err(error) => {
+                    error!(%error, "the command's end cannot be stored before its topic is closed");
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
 /// Stores a declared end before the bus has it. The command stays open: whoever conducts it closes its topic, and the topic's
 /// final event, which can be another one that came first, is what remains. `false` if another instance has taken over.
-pub async fn declare(store: &Store, open: &Open, end: &Declared) -> Result<bool, sqlx::Error> {
-    let (code, message) = error(end.error.as_ref());
+async fn declare(store: &Store, open: &Open, end: &Declared) -> Result<bool, sqlx::Error> {
+    let (code, message) = columns(end.error.as_ref());
     let stored = sqlx::query(
         "UPDATE commands SET state = $1, completed_at = $2, error_code = COALESCE($3, error_code),
              error_message = COALESCE($4, error_message)
@@ -39,7 +106,7 @@ pub async fn end(
     why: &(String, String),
     at: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    let (code, message) = error(Some(why));
+    let (code, message) = columns(Some(why));
     let stored = sqlx::query(
         "UPDATE commands SET state = $1, ended = 1, completed_at = $2, error_code = COALESCE(error_code, $3),
              error_message = COALESCE(error_message, $4)
@@ -56,6 +123,6 @@ pub async fn end(
     Ok(stored.rows_affected() == 1)
 }
 
-fn error(error: Option<&(String, String)>) -> (Option<String>, Option<String>) {
+fn columns(error: Option<&(String, String)>) -> (Option<String>, Option<String>) {
     error.map(|(code, message)| (clean(code, MAX_CODE), clean(message, MAX_MESSAGE))).unzip()
 }
