@@ -6,7 +6,7 @@
 //! - A write is committed before its caller gets an output. A caller that gets an error learns that nothing was written, unless
 //!   the commit itself failed: then it is unknown, and every caller of the batch is told that the database is away.
 //! - Writes that fail together are rolled back and performed again, one by one: a write fails only by itself.
-//! - A caller that drops its future before its write was taken has not written. Later, its write is committed like any other.
+//! - A caller that drops its future before the transaction has begun has not written. Later, its write is committed like any other.
 //! - Writes by callers that wait for one another keep their order. Nothing else orders writes of different kinds.
 
 use std::{
@@ -253,11 +253,7 @@ impl Store {
     }
 
     async fn write_batch(&self, mut batch: Vec<(TypeId, Box<dyn Kind>)>) {
-        batch.retain_mut(|(_, kind)| kind.prune() > 0);
         let writes: usize = batch.iter().map(|(_, kind)| kind.len()).sum();
-        if writes == 0 {
-            return;
-        }
         metrics::histogram!("turnpike_store_batch_writes").record(writes as f64);
         let work = async {
             if !self.attempt(&mut batch, How::Directly).await? {
@@ -279,8 +275,10 @@ impl Store {
     }
 
     /// Whether the batch is committed. If not, a write failed, nothing is written, and another attempt may succeed.
-    async fn attempt(&self, batch: &mut [(TypeId, Box<dyn Kind>)], how: How) -> Result<bool, Error> {
+    async fn attempt(&self, batch: &mut Vec<(TypeId, Box<dyn Kind>)>, how: How) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
+        // It may have waited for the connection.
+        batch.retain_mut(|(_, kind)| kind.prune() > 0);
         for (_, kind) in batch {
             match kind.perform(&mut tx, how).await {
                 Ok(()) => {}
