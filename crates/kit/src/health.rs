@@ -33,8 +33,13 @@ impl Default for Health {
 impl Health {
     /// Adds a component, which is not ready until it reports.
     pub fn component(&self, name: &'static str) -> Component {
+        self.waiting_component(name, "starting")
+    }
+
+    /// Adds a component, and says what it waits for until it reports. Waiting is part of a start and is not logged.
+    pub fn waiting_component(&self, name: &'static str, why: &'static str) -> Component {
         self.0.send_modify(|all| {
-            all.insert(name, State::Down("starting".to_owned()));
+            all.insert(name, State::Down(why.to_owned()));
         });
         Component { name, health: self.clone() }
     }

@@ -12,7 +12,10 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_proto::auth::v1 as pb;
 use turnpike_token::{Claims, KeySet, Refused};
 
-use crate::{Revocations, Transport};
+use crate::{
+    Revocations, Transport,
+    verified::{self, Verified},
+};
 
 /// A caller whose token was verified.
 #[derive(Clone, Debug)]
@@ -106,6 +109,7 @@ pub struct Verifier(Arc<Inner>);
 
 struct Inner {
     keys: RwLock<Arc<KeySet>>,
+    verified: Verified,
     source: Option<Source>,
     revocations: Option<Revocations>,
 }
@@ -123,28 +127,30 @@ const FIRST_FETCH: Duration = Duration::from_millis(500);
 impl Verifier {
     /// With the keys at hand: auth itself.
     pub fn local(keys: KeySet) -> Self {
-        Self(Arc::new(Inner { keys: RwLock::new(Arc::new(keys)), source: None, revocations: None }))
+        let keys = RwLock::new(Arc::new(keys));
+        Self(Arc::new(Inner { keys, verified: Verified::default(), source: None, revocations: None }))
     }
 
     /// With keys from auth, refusing what `revocations` knows to have ended.
     pub fn remote(auth: Transport, revocations: Revocations) -> Self {
         let source = Some(Source { auth, last_fetch: Mutex::new(None) });
-        Self(Arc::new(Inner { keys: RwLock::default(), source, revocations: Some(revocations) }))
+        let keys = RwLock::default();
+        Self(Arc::new(Inner { keys, verified: Verified::default(), source, revocations: Some(revocations) }))
     }
 
     /// Other keys from now on.
     pub fn replace_keys(&self, keys: KeySet) {
         *self.0.keys.write().expect("no panic while it is held") = Arc::new(keys);
+        self.0.verified.clear();
     }
 
     /// Who the bearer of this token is.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Caller, Refusal> {
-        let claims = match self.keys().verify(token, now) {
-            Err(Refused::UnknownKey { .. }) if self.0.source.is_some() => {
-                self.fetch_keys().await?;
-                self.keys().verify(token, now)
-            }
-            judged => judged,
+        let fingerprint = verified::fingerprint(token);
+        let claims = match self.0.verified.get(&fingerprint) {
+            Some(claims) if claims.expires_at <= now => Err(Refused::Expired),
+            Some(claims) => Ok(claims),
+            None => self.verify_signature(token, fingerprint, now).await?,
         };
         let claims = claims.map_err(|refused| match refused {
             Refused::Expired => Refusal::Expired,
@@ -154,6 +160,25 @@ impl Verifier {
             revocations.check(&claims)?;
         }
         Ok(Caller { claims, token: AccessToken::new(token) })
+    }
+
+    async fn verify_signature(
+        &self,
+        token: &str,
+        fingerprint: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Result<Claims, Refused>, Refusal> {
+        let mut keys = self.keys();
+        let mut judged = keys.verify(token, now);
+        if matches!(judged, Err(Refused::UnknownKey { .. })) && self.0.source.is_some() {
+            self.fetch_keys().await?;
+            keys = self.keys();
+            judged = keys.verify(token, now);
+        }
+        if let Ok(claims) = &judged {
+            self.0.verified.insert(fingerprint, claims.clone(), || Arc::ptr_eq(&keys, &self.keys()));
+        }
+        Ok(judged)
     }
 
     fn keys(&self) -> Arc<KeySet> {

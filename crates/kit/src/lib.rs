@@ -20,6 +20,7 @@ mod revocations;
 
 mod tasks;
 mod transport;
+mod verified;
 
 pub use bus::{BusConfig, own_bus, shared_bus};
 pub use clock::{Clock, ClockHand};

@@ -56,8 +56,9 @@ const RECHECK: Duration = Duration::from_secs(15);
 /// While auth does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What readiness says until auth's first answer.
+/// What readiness says until auth's first answer, before and after it was asked in vain.
 const UNKNOWN: &str = "auth has not answered yet, so the ended sessions are not known; every token is refused";
+const NO_ANSWER: &str = "auth does not answer, so the ended sessions are not known; every token is refused";
 
 impl Revocations {
     /// Follows the bus and asks auth, again each second until it answers. The process is not ready before auth's first answer.
@@ -66,8 +67,8 @@ impl Revocations {
         let revocations = Self(Arc::new(Inner { ended: RwLock::default(), news: broadcast::Sender::new(4096) }));
         let (watched, process_) = (revocations.clone(), process.clone());
         let mut follower = bus.follow(Topic::Sessions, From::Live);
-        let component = process.health.component("auth");
-        component.down(UNKNOWN);
+        let component = process.health.waiting_component("auth", UNKNOWN);
+        let mut known = false;
         process.tasks.spawn("revocations", Death::Fatal, async move {
             let mut ask_at = tokio::time::Instant::now();
             loop {
@@ -81,8 +82,10 @@ impl Revocations {
                     },
                     () = tokio::time::sleep_until(ask_at) => {
                         let answered = watched.ask(&auth, process_.clock.now()).await;
-                        if answered {
-                            component.up();
+                        known |= answered;
+                        match known {
+                            true => component.up(),
+                            false => component.down(NO_ANSWER),
                         }
                         ask_at = tokio::time::Instant::now() + if answered { RECHECK } else { RETRY };
                     }

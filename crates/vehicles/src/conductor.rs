@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, info, info_span, warn};
-use turnpike_bus::{Bus, Delivery, From, Status};
+use turnpike_bus::{Bus, Delivery, Follower, From, Status};
 use turnpike_event::Topic;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Clock, Context, Death, Tasks};
@@ -26,6 +27,7 @@ use crate::{
     leases::{self, Dispatch},
     lifecycle::{Effect, State},
     progress::Progress,
+    record,
     renewal::{Leases, RENEW},
     retry::Retry,
 };
@@ -163,14 +165,31 @@ impl Conducting {
         let from = self.open.reached.map_or(From::Start, From::After);
         let mut follower = self.here.bus.follow(Topic::Response(self.open.command.id), from);
         let mut read_again = false;
+        // What the follower has given after the events that are being recorded.
+        let mut ahead = None;
         loop {
             let due = self.here.clock.sleep_until(self.open.run_by);
             let undecided = self.declared.is_none();
             let (state, error) = tokio::select! {
                 biased;
-                delivery = follower.next() => {
+                delivery = next(&mut ahead, &mut follower) => {
                     match delivery {
-                        Delivery::Record(record) => if self.record(&record).await? { return Ok(()) },
+                        Delivery::Record(record) => {
+                            let mut records = vec![record];
+                            // Events that have arrived already are recorded by the same write.
+                            while records.len() < record::TOGETHER && ahead.is_none() {
+                                match follower.next().now_or_never() {
+                                    Some(Delivery::Record(record)) => records.push(record),
+                                    other => {
+                                        ahead = other;
+                                        break;
+                                    }
+                                }
+                            }
+                            if self.record(&records).await? {
+                                return Ok(());
+                            }
+                        }
                         Delivery::Reset { reason, .. } => {
                             warn!(?reason, "the command's topic was lost; its earlier events are recorded");
                             // A declared end that was lost with it is published again: nobody else will.
@@ -278,6 +297,13 @@ impl Conducting {
 
     pub(crate) fn announcer(&self) -> Announcer {
         Announcer { bus: self.here.bus.clone(), clock: self.here.clock.clone(), id: self.open.command.id }
+    }
+}
+
+async fn next(ahead: &mut Option<Delivery>, follower: &mut Follower) -> Delivery {
+    match ahead.take() {
+        Some(delivery) => delivery,
+        None => follower.next().await,
     }
 }
 

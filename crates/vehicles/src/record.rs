@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{AnyConnection, Row, any::AnyRow};
 use turnpike_event::{Body, CommandId, Offset, Record};
-use turnpike_store::{Store, Write, micros, rows};
+use turnpike_store::{Store, Write, micros, parts, rows};
 
 use crate::{commands::Open, lifecycle::State, text::clean};
 
@@ -25,45 +25,76 @@ pub struct Recorded {
     pub event: Vec<u8>,
 }
 
-/// Records one event of a command's topic, and moves the command on if the event does. `false` if another instance has taken
-/// over.
+/// An event of a command's topic, and the state to which it takes the command.
+pub type Moving<'a> = (&'a Record, Option<State>);
+
+/// Records events of a command's topic, at most [`TOGETHER`], and moves the command on. `false` if another instance has taken over.
 ///
 /// The same event at the same offset is a repetition, and is recorded once. Another event at an offset that is taken is recorded
 /// in an epoch of its own, so that no event is dropped and readers are told of a reset before it. That happens only if Redis lost
 /// events and the bus could not notice, because Redis does not tell its run id.
-pub async fn append(store: &Store, open: &Open, record: &Record, moved: Option<State>) -> Result<bool, sqlx::Error> {
-    let [epoch, n] = [record.offset.epoch, record.offset.n].map(|part| i64::try_from(part).unwrap_or(i64::MAX));
-    let (mut error, mut sequence_number) = (None, None);
-    match &record.event.body {
-        Body::CommandError { error_code, error_message, .. } => {
+pub async fn append(store: &Store, open: &Open, records: &[Moving<'_>]) -> Result<bool, sqlx::Error> {
+    let Some((last, _)) = records.last() else { return Ok(true) };
+    let (mut error, mut moved) = (None, None);
+    for (record, takes) in records {
+        if let Body::CommandError { error_code, error_message, .. } = &record.event.body {
             // The event itself is stored as bytes and keeps its text.
             error = Some((clean(error_code, MAX_CODE), clean(error_message, MAX_MESSAGE)));
         }
-        Body::CommandResponse { sequence_number: number, .. } => sequence_number = Some(i64::from(*number)),
-        _ => {}
+        moved = takes.or(moved);
     }
+    let (epoch, n) = parts_of(last.offset);
     // A clock that is wrong, or an event that cannot be read, ends no command before it began.
-    let at = micros(record.event.at.max(open.command.submitted_at));
-    let event = record.event.to_bytes().to_vec();
-    let (id, fence, is_final) = (open.command.id, open.fence, record.is_final);
-    store.write(Append { id, fence, epoch, n, is_final, sequence_number, error, moved, at, event }).await
+    let at = micros(last.event.at.max(open.command.submitted_at));
+    let events = records.iter().map(|(record, _)| NewEvent::of(record)).collect();
+    store.write(Append { id: open.command.id, fence: open.fence, epoch, n, error, moved, at, events }).await
 }
+
+/// How many events of a command are recorded by one write.
+pub const TOGETHER: usize = 64;
 
 struct Append {
     id: CommandId,
     fence: i64,
     epoch: i64,
     n: i64,
-    is_final: bool,
-    sequence_number: Option<i64>,
     error: Option<(String, String)>,
     moved: Option<State>,
     at: i64,
+    events: Vec<NewEvent>,
+}
+
+struct NewEvent {
+    epoch: i64,
+    n: i64,
+    is_final: bool,
+    sequence_number: Option<i64>,
     event: Vec<u8>,
 }
 
-/// Of `id`, `fence`, `epoch`, `n`, `moved`, `ended`, `at`, and the error's code and message.
-const APPENDED: [&str; 9] = ["TEXT", "BIGINT", "BIGINT", "BIGINT", "TEXT", "BIGINT", "BIGINT", "TEXT", "TEXT"];
+impl NewEvent {
+    fn of(record: &Record) -> Self {
+        let (epoch, n) = parts_of(record.offset);
+        let sequence_number = match &record.event.body {
+            Body::CommandResponse { sequence_number, .. } => Some(i64::from(*sequence_number)),
+            _ => None,
+        };
+        Self { epoch, n, is_final: record.is_final, sequence_number, event: record.event.to_bytes().to_vec() }
+    }
+}
+
+/// Epoch and number as columns hold them.
+fn parts_of(offset: Offset) -> (i64, i64) {
+    let part = |part| i64::try_from(part).unwrap_or(i64::MAX);
+    (part(offset.epoch), part(offset.n))
+}
+
+/// Of `id`, `fence`, `epoch`, `n`, the number of events, `moved`, `ended`, `at`, and the error's code and message.
+const APPENDED: [&str; 10] =
+    ["TEXT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "TEXT", "BIGINT", "BIGINT", "TEXT", "TEXT"];
+
+/// How many events one statement inserts: the databases bound the values of a statement.
+const INSERTED_AT_ONCE: usize = 512;
 
 impl Write for Append {
     /// Whether this instance still conducts the command.
@@ -84,23 +115,36 @@ impl Write for Append {
     }
 }
 
+/// An event with its command and its position in the record.
+#[derive(Clone, Copy)]
+struct Placed<'a> {
+    append: &'a Append,
+    event: &'a NewEvent,
+    position: i64,
+    epoch: i64,
+}
+
 impl Append {
     /// Appends events of different commands.
     async fn append(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, sqlx::Error> {
         let recorded = Self::advance(writes, on).await?;
-        let position = |append: &Self| recorded.get(&append.id.to_string()).copied();
-        let appended: Vec<_> = writes.iter().filter_map(|append| Some((append, position(append)?))).collect();
-        if !appended.is_empty() {
-            Self::insert(&appended, on).await?;
+        let mut placed = Vec::with_capacity(writes.len());
+        for append in writes {
+            let Some(last) = recorded.get(&append.id.to_string()) else { continue };
+            let positions = last - append.events.len() as i64 + 1..;
+            for (event, position) in append.events.iter().zip(positions) {
+                placed.push(Placed { append, event, position, epoch: event.epoch });
+            }
         }
-        Ok(writes.iter().map(|append| position(append).is_some()).collect())
+        Self::insert(&placed, on).await?;
+        Ok(writes.iter().map(|append| recorded.contains_key(&append.id.to_string())).collect())
     }
 
-    /// Moves the commands on. Gives the position of the new event in the record of each that this instance still conducts.
+    /// Moves the commands on. Gives the position of the newest event in the record of each that this instance still conducts.
     async fn advance(writes: &[Self], on: &mut AnyConnection) -> Result<HashMap<String, i64>, sqlx::Error> {
         let sql = format!(
-            "WITH appended (command, token, in_epoch, at_n, moved, ends, ended_at, code, message) AS (VALUES {})
-             UPDATE commands SET recorded = recorded + 1, epoch = in_epoch, reached = at_n,
+            "WITH appended (command, token, in_epoch, at_n, events, moved, ends, ended_at, code, message) AS (VALUES {})
+             UPDATE commands SET recorded = recorded + events, epoch = in_epoch, reached = at_n,
                  state = COALESCE(moved, state), ended = ends,
                  completed_at = CASE WHEN ends = 1 THEN ended_at ELSE completed_at END,
                  error_code = COALESCE(code, error_code), error_message = COALESCE(message, error_message)
@@ -114,6 +158,7 @@ impl Append {
                 .bind(append.fence)
                 .bind(append.epoch)
                 .bind(append.n)
+                .bind(append.events.len() as i64)
                 .bind(append.moved.map(State::as_str))
                 .bind(i64::from(append.moved.is_some_and(State::is_end)))
                 .bind(append.at)
@@ -124,58 +169,57 @@ impl Append {
         rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("recorded")?))).collect()
     }
 
-    async fn insert(appended: &[(&Self, i64)], on: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        let inserted = Self::try_insert(appended, None, on).await?;
-        for taken in appended.iter().filter(|(append, _)| !inserted.contains(&append.id.to_string())) {
-            Self::insert_at_a_taken_offset(taken, on).await?;
+    async fn insert(placed: &[Placed<'_>], on: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        for part in parts(placed, INSERTED_AT_ONCE) {
+            let inserted = Self::try_insert(part, on).await?;
+            for taken in part.iter().filter(|event| !inserted.contains(&(event.append.id.to_string(), event.position)))
+            {
+                Self::insert_at_a_taken_offset(*taken, on).await?;
+            }
         }
         Ok(())
     }
 
-    /// Inserts events whose offset is free, in their own epoch or in another one. Gives the commands that they belong to.
-    async fn try_insert(
-        appended: &[(&Self, i64)],
-        epoch: Option<i64>,
-        on: &mut AnyConnection,
-    ) -> Result<HashSet<String>, sqlx::Error> {
+    /// Inserts events whose offset is free. Gives their commands and positions.
+    async fn try_insert(placed: &[Placed<'_>], on: &mut AnyConnection) -> Result<HashSet<(String, i64)>, sqlx::Error> {
         let sql = format!(
             "INSERT INTO command_events (command_id, position, epoch, n, is_final, sequence_number, event)
-             VALUES {} ON CONFLICT (command_id, epoch, n) DO NOTHING RETURNING command_id",
-            rows(appended.len(), &[""; 7])
+             VALUES {} ON CONFLICT (command_id, epoch, n) DO NOTHING RETURNING command_id, position",
+            rows(placed.len(), &[""; 7])
         );
         let mut insert = sqlx::query(sqlx::AssertSqlSafe(sql));
-        for (append, position) in appended {
+        for Placed { append, event, position, epoch } in placed {
             insert = insert
                 .bind(append.id.to_string())
                 .bind(*position)
-                .bind(epoch.unwrap_or(append.epoch))
-                .bind(append.n)
-                .bind(i64::from(append.is_final))
-                .bind(append.sequence_number)
-                .bind(append.event.as_slice());
+                .bind(*epoch)
+                .bind(event.n)
+                .bind(i64::from(event.is_final))
+                .bind(event.sequence_number)
+                .bind(event.event.as_slice());
         }
-        insert.fetch_all(&mut *on).await?.iter().map(|row| row.try_get("command_id")).collect()
+        let rows = insert.fetch_all(&mut *on).await?;
+        rows.iter().map(|row| Ok((row.try_get("command_id")?, row.try_get("position")?))).collect()
     }
 
-    /// A repetition takes back its position; another event gets an epoch of its own.
-    async fn insert_at_a_taken_offset(appended: &(&Self, i64), on: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        let (append, _) = appended;
+    /// A repetition is left out, and its position stays empty; another event gets an epoch of its own.
+    async fn insert_at_a_taken_offset(placed: Placed<'_>, on: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let Placed { append, event, .. } = placed;
         let taken = sqlx::query(
             "SELECT is_final, event, (SELECT MAX(epoch) FROM command_events WHERE command_id = $1) AS newest
              FROM command_events WHERE command_id = $1 AND epoch = $2 AND n = $3",
         )
         .bind(append.id.to_string())
-        .bind(append.epoch)
-        .bind(append.n)
+        .bind(event.epoch)
+        .bind(event.n)
         .fetch_one(&mut *on)
         .await?;
         let is_final = taken.try_get::<i64, _>("is_final")? == 1;
-        if is_final == append.is_final && taken.try_get::<Vec<u8>, _>("event")? == append.event {
-            let sql = "UPDATE commands SET recorded = recorded - 1 WHERE id = $1";
-            return sqlx::query(sql).bind(append.id.to_string()).execute(on).await.map(|_| ());
+        if is_final == event.is_final && taken.try_get::<Vec<u8>, _>("event")? == event.event {
+            return Ok(());
         }
         let newest: i64 = taken.try_get("newest")?;
-        Self::try_insert(&[*appended], Some(newest + 1), on).await.map(|_| ())
+        Self::try_insert(&[Placed { epoch: newest + 1, ..placed }], on).await.map(|_| ())
     }
 }
 

@@ -16,38 +16,61 @@ use crate::{
 const NOT_RECORDED: &str = "EVENT_NOT_RECORDED";
 
 impl Conducting {
-    /// Records an event of the topic. Returns whether it ended the command. While the database is away this waits, and still
-    /// ends the command at its deadline.
-    pub(crate) async fn record(&mut self, record: &Record) -> Result<bool, Stop> {
+    /// Records events of the topic, at most [`record::TOGETHER`]. Returns whether one of them ended the command. While the
+    /// database is away this waits, and still ends the command at its deadline.
+    pub(crate) async fn record(&mut self, records: &[Record]) -> Result<bool, Stop> {
         let mut retry = Retry::default();
         loop {
-            let moved = self.moved_by(record);
-            match record::append(&self.here.store, &self.open, record, moved).await {
+            let mut state = self.open.command.state;
+            let moving = records.iter().map(|record| {
+                let moved = self.moved_by(record, state);
+                state = moved.unwrap_or(state);
+                (record, moved)
+            });
+            let moving: Vec<_> = moving.collect();
+            match record::append(&self.here.store, &self.open, &moving).await {
                 Ok(true) => {
-                    self.open.reached = Some(record.offset);
-                    self.here.progress.reached(self.open.command.id, record.offset);
-                    return Ok(self.moved(moved));
+                    if let Some((last, _)) = moving.last() {
+                        self.open.reached = Some(last.offset);
+                        self.here.progress.reached(self.open.command.id, last.offset);
+                    }
+                    return Ok(self.moved((state != self.open.command.state).then_some(state)));
                 }
                 Ok(false) => return Err(Stop::TakenOver),
                 Err(error) if turnpike_store::is_away(&error) => {
                     retry.pause(&self.here.clock, "an event of the command cannot be recorded yet", error).await;
                 }
-                Err(error) => return self.not_recorded(record, moved, &error).await,
+                // One of them is refused for good; the others are not.
+                Err(_) if records.len() > 1 => return self.record_one_by_one(records).await,
+                Err(error) => {
+                    let Some((record, moved)) = moving.first() else { return Ok(false) };
+                    return self.not_recorded(record, *moved, &error).await;
+                }
             }
-            if self.declared.is_none() && !record.is_final && self.here.clock.now() >= self.open.run_by {
+            let is_final = records.last().is_some_and(|record| record.is_final);
+            if self.declared.is_none() && !is_final && self.here.clock.now() >= self.open.run_by {
                 let end = self.at_the_deadline();
                 self.declare(end).await?;
             }
         }
     }
 
-    /// Where an event takes the command.
-    fn moved_by(&self, record: &Record) -> Option<State> {
+    async fn record_one_by_one(&mut self, records: &[Record]) -> Result<bool, Stop> {
+        for record in records.chunks(1) {
+            if Box::pin(self.record(record)).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Where an event takes the command from a state.
+    fn moved_by(&self, record: &Record, state: State) -> Option<State> {
         let said = match &record.event.body {
             Body::CommandStatus { state, .. } => Some(*state),
             _ => None,
         };
-        match said.and_then(|said| self.open.command.state.after(said)) {
+        match said.and_then(|said| state.after(said)) {
             // A status that claims an end and leaves the topic open is not believed.
             Some(state) if state.is_end() && !record.is_final => None,
             // Only this service knows that a failed command was refused before it ran.

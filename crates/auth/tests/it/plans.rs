@@ -43,6 +43,7 @@ async fn no_statement_reads_a_whole_table_and_what_is_over_is_removed(database: 
     // Lists by id that stop at their limit, and an index of nothing but admins.
     let bounded = [
         "FROM outbox ORDER BY id LIMIT",
+        "FROM outbox LIMIT 1",
         "FROM users WHERE deleted_at IS NULL AND",
         "WHERE role = 'admin' AND active = 1",
     ];

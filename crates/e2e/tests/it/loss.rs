@@ -218,7 +218,7 @@ async fn an_auth_that_restarts_drops_no_socket_and_forgets_no_end() {
     let started = Instant::now();
     assert_eq!(admin.patch(&user, json!({ "active": false })).await.status, 200);
     let (_, closed) = socket.to_the_end().await;
-    assert_eq!((closed.code, closed.reason.as_str()), (1008, "User account is inactive"));
+    assert_eq!((closed.code, closed.reason.as_str()), (4401, "User account is inactive"));
     assert!(started.elapsed() < Duration::from_secs(2));
 }
 

@@ -10,3 +10,5 @@ ALTER TABLE vehicles ADD COLUMN unpublished BIGINT NOT NULL DEFAULT 0;
 -- until then one instance is publishing it
 ALTER TABLE vehicles ADD COLUMN claimed_until BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX vehicles_unpublished ON vehicles (changed_at) WHERE unpublished = 1;
+-- vehicles that were stored before there was a text to search; the service fills it at its start
+CREATE INDEX vehicles_unsearchable ON vehicles (id) WHERE search = '';
