@@ -102,7 +102,10 @@ async fn beside(one: &One, admin: &Person, user: &Person, vehicles: &[Value], pa
     let lists: usize = callers.join_all().await.into_iter().sum();
     let log = one.process.log();
     let private = log.lines().find(|line| line.contains("private HTTP")).expect("the private port");
-    let address = private.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    // In either format of the log.
+    let address =
+        private.split("address").nth(1).expect("an address").trim_start_matches(|c: char| !c.is_ascii_digit());
+    let address = address.split(['"', ' ']).next().expect("an address");
     let metrics = reqwest::get(format!("http://{address}/metrics")).await.expect("metrics").text().await.expect("text");
     let buckets = metrics.lines().filter(|line| line.starts_with("turnpike_lease_renewal_seconds"));
     println!("list: {RUNNING} commands ran while {lists} lists were read in 10 s; renewals of all leases, seconds:");

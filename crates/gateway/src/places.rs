@@ -23,7 +23,7 @@ const RESERVE: u64 = 512;
 /// How many connections of one client address may be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PerAddress {
-    /// [`PerAddress::DEFAULT`], and no limit for loopback, where the clients are a proxy or the machine's own users.
+    /// 512, and no limit for loopback, where the clients are a proxy or the machine's own users.
     Unset,
     /// For every address; 0 is no limit.
     Set(u32),

@@ -80,13 +80,12 @@ const TICK: u64 = 100;
 
 impl Fleet {
     pub(crate) fn new(seed: u64, vehicles: u32, delay_ms: u32, clock: Clock, tasks: Tasks) -> Self {
-        let slot = |index| {
-            let vehicle = Vehicle::new(seed, index);
+        let slot = |vehicle: Vehicle| {
             let slot = Slot { faults: Faults::default(), connected: true, silent: HashMap::new(), vehicle };
             (slot.vehicle.vin.clone(), Mutex::new(slot))
         };
         Self(Arc::new(Inner {
-            vehicles: (0..vehicles).map(slot).collect(),
+            vehicles: distinct(seed, vehicles).into_values().map(slot).collect(),
             runs: Mutex::default(),
             changes: watch::Sender::new(0),
             delay_ms,
@@ -208,4 +207,32 @@ impl Fleet {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no panic while it is held")
+}
+
+/// The vehicles of a seed by their VINs. Serial numbers are random and few, so two vehicles of a large fleet can get one VIN. Then
+/// another vehicle takes the place, the same one whatever the size of the fleet is.
+fn distinct(seed: u64, vehicles: u32) -> BTreeMap<String, Vehicle> {
+    let mut fleet = BTreeMap::new();
+    let mut spare = (0..u32::MAX).rev();
+    for index in 0..vehicles {
+        let mut vehicle = Vehicle::new(seed, index);
+        while fleet.contains_key(&vehicle.vin) {
+            let Some(index) = spare.next() else { break };
+            vehicle = Vehicle::new(seed, index);
+        }
+        fleet.insert(vehicle.vin.clone(), vehicle);
+    }
+    fleet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_fleet_has_as_many_vehicles_as_it_should_and_a_small_one_is_part_of_it() {
+        let large = distinct(1, 5000);
+        assert_eq!(large.len(), 5000);
+        assert!(distinct(1, 100).into_keys().all(|vin| large.contains_key(&vin)));
+    }
 }
