@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{Store, is_away, parts};
+use crate::{Store, error::is_rolled_back, is_away, parts};
 
 /// A write that can share a transaction, and statements, with others.
 pub trait Write: Send + Sync + Sized + 'static {
@@ -48,6 +48,8 @@ const TOGETHER: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one batch may take. A statement is bounded by the database; this bounds a database that has fallen silent.
 const BATCH: Duration = Duration::from_secs(5);
+/// How often a batch is performed that the database rolls back in favour of another transaction.
+const ATTEMPTS: u32 = 5;
 /// After the process was asked to stop, the task ends once nothing was written for so long. Later writes go without it.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -256,8 +258,17 @@ impl Store {
         let writes: usize = batch.iter().map(|(_, kind)| kind.len()).sum();
         metrics::histogram!("turnpike_store_batch_writes").record(writes as f64);
         let work = async {
-            if !self.attempt(&mut batch, How::Directly).await? {
-                self.attempt(&mut batch, How::WithSavepoints).await?;
+            let mut how = How::Directly;
+            for attempt in 1.. {
+                match self.attempt(&mut batch, how).await {
+                    Ok(true) => break,
+                    Ok(false) => how = How::WithSavepoints,
+                    // Nothing is written, and nothing is wrong with the writes.
+                    Err(error) if attempt < ATTEMPTS && is_rolled_back(&error) => {
+                        debug!(%error, writes, "a batch of writes is performed again");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             Ok::<_, Error>(())
         };

@@ -11,7 +11,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use sqlx::{AnyConnection, Error};
-use tokio::task::JoinSet;
+use tokio::{sync::Barrier, task::JoinSet};
 use turnpike_kit::{Clock, Environment, Process};
 use turnpike_store::{Store, Write, is_away, rows};
 use turnpike_testkit::{Database, Wire, eventually, within};
@@ -60,6 +60,50 @@ impl Write for Count {
         let more = i64::try_from(writes.len()).expect("a few");
         sqlx::query("UPDATE counters SET n = n + $1 WHERE name = 'writers'").bind(more).execute(&mut *on).await?;
         Ok(vec![(); writes.len()])
+    }
+}
+
+/// Changes two rows of `counters`, in this order. The first attempts of all wait for one another in between.
+struct Both {
+    names: [&'static str; 2],
+    first: Arc<AtomicUsize>,
+    meeting: Arc<Barrier>,
+}
+
+impl Write for Both {
+    type Output = ();
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<()>, Error> {
+        for Self { names, first, meeting } in writes {
+            for (name, at) in names.iter().zip(0..) {
+                if at == 1 && first.fetch_add(1, Ordering::Relaxed) == 0 {
+                    meeting.wait().await;
+                }
+                sqlx::query("UPDATE counters SET n = n + 1 WHERE name = $1").bind(*name).execute(&mut *on).await?;
+            }
+        }
+        Ok(vec![(); writes.len()])
+    }
+}
+
+/// SQLite has one writer, so that two transactions never wait for each other.
+#[tokio::test]
+async fn batches_of_two_instances_that_wait_for_each_other_are_both_written() {
+    let database = Database::postgres().await;
+    let ((one, one_process), (other, other_process)) = (served(&database).await, served(&database).await);
+    sqlx::query("INSERT INTO counters (name, n) VALUES ('second', 0)").execute(one.pool()).await.expect("inserted");
+    let meeting = Arc::new(Barrier::new(2));
+    let both = |names| Both { names, first: Arc::default(), meeting: meeting.clone() };
+    let (there, back) = (both(["writers", "second"]), both(["second", "writers"]));
+    let written = futures_util::future::join(one.write(there), other.write(back));
+    let (there, back) = within("both writes", 20, written).await;
+    there.expect("written");
+    back.expect("written");
+    let sum = "SELECT CAST(SUM(n) AS BIGINT) FROM counters";
+    let sum: i64 = sqlx::query_scalar(sum).fetch_one(one.pool()).await.expect("a sum");
+    assert_eq!(sum, 4);
+    for process in [one_process, other_process] {
+        assert!(process.stop(Duration::from_secs(5)).await);
     }
 }
 
