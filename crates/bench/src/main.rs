@@ -33,6 +33,9 @@ enum What {
         /// Separate processes with Redis instead of the one process
         #[arg(long)]
         separate: bool,
+        /// Each caller keeps one HTTP connection and one socket for all of its commands, instead of a socket for each command
+        #[arg(long)]
+        kept: bool,
     },
     /// Durably accepted commands: latency at a fixed rate, and the most a second
     Accept {
@@ -105,7 +108,9 @@ enum What {
 #[tokio::main]
 async fn main() {
     match Cli::parse().what {
-        What::RoundTrip { commands, at_once, separate } => round_trip::measure(commands, at_once, separate).await,
+        What::RoundTrip { commands, at_once, separate, kept } => {
+            round_trip::measure(commands, at_once, separate, kept).await;
+        }
         What::Accept { rate, callers, seconds, keys, database } => {
             accept::measure(rate, callers, seconds, keys, database).await;
         }

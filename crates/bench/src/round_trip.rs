@@ -3,46 +3,55 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use turnpike_testkit::{One, Person, Stack};
+use turnpike_testkit::{One, Person, Stack, Watch};
+
+use crate::http::Connection;
 
 /// Prints the quantiles over so many commands, so many at once.
-pub(crate) async fn measure(commands: usize, at_once: usize, separate: bool) {
+pub(crate) async fn measure(commands: usize, at_once: usize, separate: bool, kept: bool) {
     let variables = [("TURNPIKE_MOCK_DELAY_MS", "0"), ("TURNPIKE_MOCK_VEHICLES", "10"), ("TURNPIKE_LOG", "warn")];
     let took = if separate {
         let stack = Stack::start(1, &variables).await;
-        all(&stack.admin(0).await, commands, at_once).await
+        all(&stack.admin(0).await, stack.url(0), commands, at_once, kept).await
     } else {
         let one = One::start(&variables).await;
-        all(&one.admin().await, commands, at_once).await
+        all(&one.admin().await, one.url(), commands, at_once, kept).await
     };
     let millis = |quantile: f64| took.value_at_quantile(quantile) as f64 / 1000.0;
     println!(
-        "round trip, {}, {commands} commands, {at_once} at once: p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+        "round trip, {}, {}, {commands} commands, {at_once} at once: p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
         if separate { "separate processes and Redis" } else { "one process" },
+        if kept { "a kept socket" } else { "a socket for each command" },
         millis(0.5),
         millis(0.99),
         took.max() as f64 / 1000.0
     );
 }
 
+/// Commands of each caller that are not measured.
+const WARM_UP: usize = 20;
+
 /// Microseconds of each.
-async fn all(admin: &Person, commands: usize, at_once: usize) -> Histogram<u64> {
+async fn all(admin: &Person, base: &str, commands: usize, at_once: usize, kept: bool) -> Histogram<u64> {
     let vehicles = admin.vehicles().await;
     let mut workers = JoinSet::new();
     for worker in 0..at_once {
-        let (admin, vehicle) = (admin.clone(), vehicles[worker % vehicles.len()].clone());
+        let (admin, base) = (admin.clone(), base.to_owned());
+        let vehicle = vehicles[worker % vehicles.len()].clone();
         workers.spawn(async move {
             let mut took = Histogram::<u64>::new(3).expect("three digits");
-            for n in 0..commands / at_once + 20 {
-                let started = Instant::now();
-                let id = admin.send_command(&vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
-                let mut watch = admin.watch(&id).await;
-                watch.frame_of(&["response"]).await;
-                let elapsed = started.elapsed();
-                watch.to_the_end().await;
-                if n >= 20 {
+            let mut caller = match kept {
+                true => Some(Caller::open(&base, &admin, &vehicle).await),
+                false => None,
+            };
+            for n in 0..commands / at_once + WARM_UP {
+                let elapsed = match &mut caller {
+                    Some(caller) => caller.round_trip().await,
+                    None => round_trip(&admin, &vehicle).await,
+                };
+                if n >= WARM_UP {
                     took.record(elapsed.as_micros() as u64).expect("in range");
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -55,4 +64,42 @@ async fn all(admin: &Person, commands: usize, at_once: usize) -> Histogram<u64> 
         took.add(part).expect("the same shape");
     }
     took
+}
+
+/// With a socket for this command.
+async fn round_trip(admin: &Person, vehicle: &Value) -> Duration {
+    let started = Instant::now();
+    let id = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
+    let mut watch = admin.watch(&id).await;
+    watch.frame_of(&["response"]).await;
+    let elapsed = started.elapsed();
+    watch.to_the_end().await;
+    elapsed
+}
+
+/// One that keeps its connection and its socket.
+struct Caller {
+    connection: Connection,
+    socket: Watch,
+    body: String,
+}
+
+impl Caller {
+    async fn open(base: &str, admin: &Person, vehicle: &Value) -> Self {
+        let body = json!({ "vehicle_id": vehicle["id"], "command_name": "ReadDTC", "command_params": { "ecuAddress": "0x10" } });
+        Self { connection: Connection::open(base, admin).await, socket: admin.socket().await, body: body.to_string() }
+    }
+
+    async fn round_trip(&mut self) -> Duration {
+        let started = Instant::now();
+        let (status, answer) = self.connection.post("/api/commands", &self.body).await;
+        assert_eq!(status, 201);
+        let command: Value = serde_json::from_slice(answer).expect("JSON");
+        let topic = format!("response:{}", command["command_id"].as_str().expect("an id"));
+        self.socket.say(json!({ "action": "subscribe", "id": 1, "topic": topic, "since": "start" })).await;
+        self.socket.frame_of(&["response"]).await;
+        let elapsed = started.elapsed();
+        self.socket.frame_of(&["closed"]).await;
+        elapsed
+    }
 }
