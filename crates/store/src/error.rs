@@ -20,10 +20,8 @@ pub fn is_away(error: &Error) -> bool {
 /// Whether Postgres rolled the transaction back in favour of another one (class 40: a deadlock, or a conflict). Performed again, it
 /// can succeed.
 pub(crate) fn is_rolled_back(error: &Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| code.len() == 5 && code.starts_with("40"))
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.len() == 5 && code.starts_with("40"))
 }
 
 /// Postgres says five characters, of which the first two are the class; SQLite a number, whose lowest byte is the class.
