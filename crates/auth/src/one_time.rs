@@ -1,5 +1,5 @@
 //! One-time sign-in codes. The process that runs everything issues one at its start and leaves it where only its own operating
-//! system user can read it; whoever presents the code gets a session of the account `admin` without a password.
+//! system user can read it. A client that presents the code gets a session of the account `admin` without a password.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
 /// How long a code can be used.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// What attempts are counted under. It is random, so that nobody uses up this budget by signing in under the same name.
+/// The account name under which attempts are counted. It is random, so that attempts under a known name cannot use up this limit.
 static COUNTED_AS: LazyLock<String> = LazyLock::new(dice::token);
 
 /// A code that was issued. It is known only here: the database has its hash.
@@ -36,7 +36,7 @@ pub struct OneTimeCode {
 }
 
 /// Issues a code for the account `admin`, which replaces the code issued before. `None` if that account is not an active admin
-/// any more: then nobody else's account takes its place.
+/// any more; no other account takes its place.
 pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>, sqlx::Error> {
     let Some((found, _)) = users::find(store, bootstrap::USERNAME).await? else { return Ok(None) };
     let mut tx = store.begin().await?;

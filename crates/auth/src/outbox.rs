@@ -157,7 +157,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Takes or renews the turn: if nobody has it, if this instance has it, or if the instance that has it has died.
+    /// Takes or renews the turn: if no instance has it, if this instance has it, or if the instance that has it has died.
     async fn take_turn(&mut self) -> Result<bool, sqlx::Error> {
         let now = self.clock.now();
         let dead = self.other.filter(|(_, since)| now.duration_since(*since).unsigned_abs() >= SILENT).map(|(n, _)| n);

@@ -115,7 +115,7 @@ async fn codes_count_against_the_limit_of_sign_ins() {
     house.redeem_code(&code).await.expect("a refusal for the rate uses no code up");
 }
 
-/// Whoever reaches the gRPC port may claim any address; only the gateway of the same process is believed.
+/// Every client of the gRPC port can claim any address, so a code is redeemed only by the gateway of the same process.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_code_is_accepted_over_a_socket() {
     let database = Database::sqlite();
