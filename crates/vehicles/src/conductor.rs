@@ -118,7 +118,7 @@ impl Conductor {
 pub(crate) struct Conducting {
     pub(crate) here: Conductor,
     pub(crate) open: Open,
-    /// This conductor has dispatched it: no other can have handed it over before.
+    /// No other conductor can have handed it over.
     fresh: bool,
     /// The dispatch under way.
     pub(crate) handoff: Option<Handoff>,
@@ -142,7 +142,9 @@ impl Conducting {
         if shown {
             open.command.state = State::InProgress; // as after `show`
         }
-        Self { here, open, fresh: false, handoff: None, unanswered: false, outlived: None, declared, shown }
+        // A read is submitted as dispatched.
+        let fresh = state == State::Dispatched && open.fence == leases::FIRST_FENCE;
+        Self { here, open, fresh, handoff: None, unanswered: false, outlived: None, declared, shown }
     }
 
     async fn run(mut self) -> Result<(), Stop> {

@@ -16,6 +16,9 @@ use crate::{
 /// How long an instance may be silent before another takes its commands over.
 pub const LEASE: Duration = Duration::from_secs(5);
 
+/// The fencing token of the instance to which a command was submitted. Each takeover adds 1.
+pub const FIRST_FENCE: i64 = 1;
+
 /// The types of a command's id and fencing token in a list of rows.
 const HELD: [&str; 2] = ["TEXT", "BIGINT"];
 

@@ -111,6 +111,15 @@ impl State {
 }
 
 impl Effect {
+    /// The state in which a command is stored. A read is stored as dispatched, which saves its caller a second transaction: after
+    /// a crash it is handed over again, whether or not it had left this service.
+    pub const fn at_submission(self) -> State {
+        match self {
+            Self::Read => State::Dispatched,
+            Self::Idempotent | Self::Unsafe => State::Pending,
+        }
+    }
+
     /// The word in the database.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -113,10 +113,9 @@ impl VehicleService for Rpc {
                 }
                 Submitted::Before(command) => (*command, true),
             };
-        if replayed {
-            // The same answer as the first time, whatever has happened since.
-            (command.state, command.completed_at, command.error) = (State::Pending, None, None);
-        }
+        // Every submission is answered as pending: a read, which is stored as dispatched, and a repeated request, whatever has
+        // happened to its command since.
+        (command.state, command.completed_at, command.error) = (State::Pending, None, None);
         Ok(Response::new(pb::SubmitCommandResponse { command: Some(to_pb_command(command)), replayed }))
     }
 

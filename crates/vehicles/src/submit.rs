@@ -17,8 +17,7 @@ use turnpike_store::{
 
 use crate::{
     commands::{ACCEPT, COLUMNS, Command, New, Open, SubmitError, Submitted, command},
-    leases::LEASE,
-    lifecycle::State,
+    leases::{FIRST_FENCE, LEASE},
 };
 
 /// Stores a command, to be conducted by this instance.
@@ -158,7 +157,7 @@ async fn insert(
             .bind(params.as_str())
             .bind(new.request.ecu.as_str())
             .bind(new.request.effect.as_str())
-            .bind(State::Pending.as_str())
+            .bind(new.request.effect.at_submission().as_str())
             .bind(0_i64)
             .bind(i64::from(new.timeout_seconds))
             .bind(micros(*now))
@@ -166,7 +165,7 @@ async fn insert(
             .bind(micros(submission.run_by()))
             .bind(0_i64)
             .bind(micros(*now + LEASE))
-            .bind(1_i64);
+            .bind(FIRST_FENCE);
     }
     insert.fetch_all(&mut *on).await?.iter().map(|row| row.try_get("id")).collect()
 }
@@ -204,7 +203,7 @@ impl Submission {
                 name: new.request.name.to_owned(),
                 params: params.clone(),
                 effect: new.request.effect,
-                state: State::Pending,
+                state: new.request.effect.at_submission(),
                 timeout_seconds: new.timeout_seconds,
                 submitted_at: *now,
                 completed_at: None,
@@ -216,7 +215,7 @@ impl Submission {
             run_by: self.run_by(),
             instance_id: None,
             reached: None,
-            fence: 1,
+            fence: FIRST_FENCE,
         }
     }
 }
