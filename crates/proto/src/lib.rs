@@ -10,6 +10,16 @@ pub mod event {
     }
 }
 
+/// `turnpike.topic.v1`: who may follow a topic, and its archived events.
+pub mod topic {
+    /// Version 1.
+    #[expect(missing_docs, reason = "tonic documents methods, not the modules around them")]
+    #[allow(clippy::all, reason = "generated")]
+    pub mod v1 {
+        include!("gen/turnpike.topic.v1.rs");
+    }
+}
+
 /// `turnpike.auth.v1`: who somebody is.
 pub mod auth {
     /// Version 1.

@@ -4,9 +4,10 @@ use std::{fs, path::Path};
 
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "turnpike/auth/v1/auth.proto",
     "turnpike/event/v1/event.proto",
+    "turnpike/topic/v1/topic.proto",
     "turnpike/vehicle/v1/vehicle.proto",
     "turnpike/vehicle/v1/connector.proto",
     "turnpike/vehicle/v1/mock.proto",
