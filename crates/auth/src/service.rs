@@ -7,7 +7,7 @@ use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
 use turnpike_bus::Bus;
 use turnpike_kit::{Clock, Process, Verifier, grpc};
-use turnpike_proto::auth::v1::auth_service_server::AuthServiceServer;
+use turnpike_proto::{auth::v1::auth_service_server::AuthServiceServer, topic::v1::topic_owner_server::TopicOwnerServer};
 use turnpike_store::{Migrations, Store};
 use turnpike_token::{KeySet, SigningKey};
 
@@ -21,6 +21,7 @@ use crate::{
     retention,
     rpc::{self, Rpc},
     secret::ServerSecret,
+    topic_rpc::TopicRpc,
 };
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -68,6 +69,7 @@ impl Service {
         };
         let mut services = RoutesBuilder::default();
         services.add_service(AuthServiceServer::new(rpc));
+        services.add_service(TopicOwnerServer::new(TopicRpc));
         let routes = grpc::behind_door(process, services, rpc::POLICY, Verifier::local(keys));
         Ok(Self { routes, first_admin, store, clock: process.clock.clone() })
     }

@@ -8,12 +8,14 @@ use tonic::service::{Routes, RoutesBuilder};
 use tracing::{info, warn};
 use turnpike_bus::Bus;
 use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
-use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
+use turnpike_proto::{
+    topic::v1::topic_owner_server::TopicOwnerServer, vehicle::v1::vehicle_service_server::VehicleServiceServer,
+};
 use turnpike_store::{Migrations, Store, limits::Limit};
 
 use crate::{
     Config, conductor::Conductor, fleet::Fleet, leases, outbox, progress::Progress, registry, renewal::Leases,
-    retention, rpc,
+    retention, rpc, topic_rpc::TopicRpc,
 };
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -70,6 +72,7 @@ impl Service {
         retention::sweep(process, &store, config.command_retention);
         let limit = Limit::per_minute(config.commands_per_minute);
         let mut services = RoutesBuilder::default();
+        services.add_service(TopicOwnerServer::new(TopicRpc { store }));
         services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor, limit }));
         Ok(Self { routes: grpc::behind_door(process, services, rpc::POLICY, deps.verifier) })
     }
