@@ -7,7 +7,9 @@ use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
 use turnpike_bus::Bus;
 use turnpike_kit::{Clock, Process, Verifier, grpc};
-use turnpike_proto::{auth::v1::auth_service_server::AuthServiceServer, topic::v1::topic_owner_server::TopicOwnerServer};
+use turnpike_proto::{
+    auth::v1::auth_service_server::AuthServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
+};
 use turnpike_store::{Migrations, Store};
 use turnpike_token::{KeySet, SigningKey};
 
