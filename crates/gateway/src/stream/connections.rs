@@ -16,7 +16,7 @@ use turnpike_event::{SessionId, UserId};
 use turnpike_kit::{Caller, Death, Process, Refusal, Revocations, Revoked};
 use turnpike_token::Claims;
 
-use super::Ending;
+use super::ending::Ending;
 
 /// The open sockets of this gateway.
 #[derive(Clone)]

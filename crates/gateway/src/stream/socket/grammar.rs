@@ -7,7 +7,7 @@ use turnpike_bus::ResetReason;
 use turnpike_event::{Offset, Topic};
 use turnpike_fault::Fault;
 
-use crate::{config::Limits, hub::Since};
+use crate::{config::Limits, stream::hub::Since};
 
 /// What a client asks for.
 #[derive(Debug, PartialEq)]
