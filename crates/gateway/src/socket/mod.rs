@@ -18,9 +18,9 @@ use axum::{
 };
 use http::{HeaderMap, Method, header};
 use serde::Deserialize;
-use turnpike_event::{CommandId, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Caller, Context, Death, Refusal};
+use turnpike_topic::{CommandId, Topic};
 
 pub(crate) use ending::{Close, Ending};
 use grammar::since;
