@@ -12,9 +12,9 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast::error::RecvError};
 use turnpike_bus::{Bus, Status};
-use turnpike_event::{SessionId, UserId};
 use turnpike_kit::{Caller, Death, Process, Refusal, Revocations, Revoked};
 use turnpike_token::Claims;
+use turnpike_topic::{SessionId, UserId};
 
 use super::ending::Ending;
 

@@ -3,10 +3,10 @@
 use axum::{Json, extract::State};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use turnpike_event::SessionId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{AccessToken, grpc::bearer};
 use turnpike_proto::auth::v1 as pb;
+use turnpike_topic::SessionId;
 use utoipa::ToSchema;
 
 use crate::{

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use turnpike_event::{CommandId, Event, Offset, Record, Topic};
+use turnpike_event::{Event, Record};
 use turnpike_fault::Fault;
 use turnpike_kit::{AccessToken, Transport};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient};
+use turnpike_topic::{CommandId, Offset, Topic};
 
 use crate::stream::hub::Frame;
 

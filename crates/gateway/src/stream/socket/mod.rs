@@ -16,9 +16,9 @@ use axum::{
 };
 use http::{HeaderMap, Method, header};
 use serde::Deserialize;
-use turnpike_event::{CommandId, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Caller, Context, Death, Refusal};
+use turnpike_topic::{CommandId, Topic};
 
 use grammar::since;
 use session::Kinds;
