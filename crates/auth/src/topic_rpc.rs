@@ -1,10 +1,10 @@
 //! The generated trait of topic owners: parse, call, convert.
 
 use tonic::{Request, Response, Status};
-use turnpike_event::{Offset, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::caller;
 use turnpike_proto::topic::v1::{self as pb, topic_owner_server::TopicOwner};
+use turnpike_topic::{Offset, Topic};
 
 use crate::topics;
 

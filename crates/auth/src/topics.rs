@@ -1,7 +1,7 @@
 //! The topics that this service owns: `user:<user>`, which only that user may follow. They are not archived.
 
-use turnpike_event::{Topic, UserId};
 use turnpike_fault::{Fault, Kind};
+use turnpike_topic::{Topic, UserId};
 
 /// Another user's topic, or a topic of a kind that this service does not own. The two look the same to a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 use tracing::debug;
 use turnpike_bus::{Bus, Delivery, From};
-use turnpike_event::{Body, EndReason, SessionId, Topic, UserId};
+use turnpike_event::{Body, EndReason};
 use turnpike_proto::auth::v1 as pb;
 use turnpike_token::{Claims, LIFETIME};
+use turnpike_topic::{SessionId, Topic, UserId};
 
 use crate::{Death, Process, Refusal, Transport};
 

@@ -8,12 +8,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info_span};
 use turnpike_bus::Bus;
-use turnpike_event::CommandId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Access, Clock, Context, Death, Policy, Tasks};
 use turnpike_proto::vehicle::v1::{
     self as pb, mock_vehicle_control_server::MockVehicleControl, vehicle_connector_server::VehicleConnector,
 };
+use turnpike_topic::CommandId;
 
 use crate::{
     command,

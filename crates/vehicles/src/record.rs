@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::{AnyConnection, Row, any::AnyRow};
-use turnpike_event::{Body, CommandId, Offset, Record, UserId};
+use turnpike_event::{Body, Record};
 use turnpike_store::{Store, Write, micros, parts, rows};
+use turnpike_topic::{CommandId, Offset, UserId};
 
 use crate::{commands::Open, lifecycle::State, registry::odd, text::clean};
 

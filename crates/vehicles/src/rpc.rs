@@ -13,6 +13,7 @@ use turnpike_store::{
     limits::Limit,
 };
 use turnpike_token::Role;
+use turnpike_topic::Offset;
 
 use crate::{
     cancel, catalogue,

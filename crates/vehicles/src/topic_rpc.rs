@@ -1,12 +1,12 @@
 //! The generated trait of topic owners: parse, call, convert.
 
 use tonic::{Request, Response, Status};
-use turnpike_event::{Offset, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::caller;
 use turnpike_proto::topic::v1::{self as pb, topic_owner_server::TopicOwner};
 use turnpike_store::Store;
 use turnpike_token::Role;
+use turnpike_topic::{Offset, Topic};
 
 use crate::{
     record::Recorded,

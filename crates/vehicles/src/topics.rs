@@ -1,8 +1,8 @@
 //! The topics that this service owns: `response:<command>`, which is archived, and `vehicle:<vehicle>`, which is not.
 
-use turnpike_event::{Offset, Topic, UserId};
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::Store;
+use turnpike_topic::{Offset, Topic, UserId};
 
 use crate::{
     record::{self, Recorded, Summary},

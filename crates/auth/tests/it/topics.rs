@@ -1,7 +1,6 @@
 //! The owner of `user:` topics: only that user may follow one, and they have no archive.
 
 use tonic::{Code, Status};
-use turnpike_event::Topic;
 use turnpike_kit::{AccessToken, Transport};
 use turnpike_proto::{
     auth::v1::Role,
@@ -11,6 +10,7 @@ use turnpike_proto::{
     },
 };
 use turnpike_testkit::Database;
+use turnpike_topic::Topic;
 
 use crate::house::{House, refused};
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tonic::Status;
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
-use turnpike_event::{Body, CommandId, Event, Record, Topic};
+use turnpike_event::{Body, Event, Record};
 use turnpike_kit::{Clock, ClockHand, Environment, Process, Transport};
 use turnpike_mock_vehicle_connector::{Config, Service};
 use turnpike_proto::vehicle::v1::{
     self as pb, mock_vehicle_control_client::MockVehicleControlClient, vehicle_connector_client::VehicleConnectorClient,
 };
 use turnpike_testkit::{eventually, within};
+use turnpike_topic::{CommandId, Topic};
 use uuid::Uuid;
 
 pub struct Bench {

@@ -1,7 +1,7 @@
 //! Somebody who calls the service, in verbs.
 
 use tonic::Status;
-use turnpike_event::{CommandId, Event, Record, Topic};
+use turnpike_event::{Event, Record};
 use turnpike_fault::Fault;
 use turnpike_kit::Transport;
 use turnpike_proto::{
@@ -9,6 +9,7 @@ use turnpike_proto::{
     vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient},
 };
 use turnpike_testkit::eventually;
+use turnpike_topic::{CommandId, Topic};
 
 use crate::world::{Person, World, told};
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use turnpike_event::{CommandState, Topic};
+use turnpike_event::CommandState;
 use turnpike_proto::{topic::v1::ReadArchiveRequest, vehicle::v1 as pb};
 use turnpike_testkit::{Database, Statements, eventually};
 use turnpike_token::Role;
+use turnpike_topic::Topic;
 
 use crate::{
     caller::{MOTOR, archive_of},

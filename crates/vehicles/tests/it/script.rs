@@ -10,13 +10,14 @@ use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
 use turnpike_bus::Bus;
-use turnpike_event::{Body, CommandId, CommandState, Event, Json, Topic};
+use turnpike_event::{Body, CommandState, Event, Json};
 use turnpike_kit::{Clock, Transport};
 use turnpike_proto::vehicle::v1::{
     self as pb,
     vehicle_connector_server::{VehicleConnector, VehicleConnectorServer},
 };
 use turnpike_testkit::eventually;
+use turnpike_topic::{CommandId, Topic};
 
 /// What it does with a command.
 #[derive(Clone, Debug)]

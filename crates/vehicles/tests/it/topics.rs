@@ -1,10 +1,11 @@
 //! The owner of topics: who may follow them, and what is archived of them.
 
-use turnpike_event::{CommandState, Topic, UserId};
+use turnpike_event::CommandState;
 use turnpike_fault::Kind;
 use turnpike_proto::topic::v1::{Archive, AuthorizeResponse, ReadArchiveRequest, ReadArchiveResponse};
 use turnpike_testkit::Database;
 use turnpike_token::Role;
+use turnpike_topic::{Topic, UserId};
 use uuid::Uuid;
 
 use crate::{

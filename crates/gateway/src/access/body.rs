@@ -1,0 +1,208 @@
+//! Request bodies: how long, how slow, and how many at once.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use turnpike_fault::{Fault, Kind};
+
+use crate::{
+    app::App,
+    http::{extract, problem::Problem},
+};
+
+/// The longest body that any route takes.
+pub(crate) const LARGE: usize = 256 << 10;
+/// The longest body of a route that takes credentials. Such bodies come from anybody.
+pub(crate) const SMALL: usize = 8 << 10;
+
+/// The bytes of all bodies that are being received or worked on. Bodies with credentials have a memory of their own, so that
+/// clients that nobody knows do not take that of users. A parsed large body can need several times as much memory.
+const SMALL_IN_FLIGHT: usize = 32 << 20;
+const LARGE_IN_FLIGHT: usize = 16 << 20;
+/// How long a client may take to send a body.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bodies that are too long and are read to their end nevertheless: a connection that is closed with bytes unread is reset,
+/// and the reset overtakes the answer. So many at once, so long each, and for so long.
+const DISCARDED_AT_ONCE: usize = 64;
+const DISCARDED_BYTES: usize = 1 << 20;
+const DISCARDED_FOR: Duration = Duration::from_secs(2);
+
+/// A JSON body of at most `MOST` bytes. The second field holds its share of the memory until the handler has ended.
+pub(crate) struct Body<T, const MOST: usize = LARGE>(
+    pub(crate) T,
+    #[expect(dead_code, reason = "held for its drop, at the end of the handler")] pub(crate) Share,
+);
+
+/// A share of the memory for bodies.
+pub(crate) struct Share(Option<OwnedSemaphorePermit>);
+
+impl<T: DeserializeOwned, const MOST: usize> FromRequest<App> for Body<T, MOST> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        let (bytes, share) = app.bodies.receive(request, MOST).await.map_err(Refused::into_response)?;
+        let value = extract::json(&bytes).map_err(|fault| Problem(fault).into_response())?;
+        Ok(Self(value, share))
+    }
+}
+
+/// Why a body was not received.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    TooLong { most: usize },
+    TooSlow,
+    Full,
+    Broken,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::TooLong { most } => {
+                Problem(Fault::new(Kind::TooLarge, format!("The body has at most {most} bytes"))).into_response()
+            }
+            Self::TooSlow => {
+                let fault = Fault::new(Kind::Timeout, "The body did not arrive in time").code_is("REQUEST_TIMEOUT");
+                Problem(fault).with_status(StatusCode::REQUEST_TIMEOUT)
+            }
+            Self::Full => {
+                let fault = Fault::new(Kind::Unavailable, "Too many requests are being received; try again shortly");
+                Problem(fault.code_is("OVERLOADED").retry_after(Duration::from_secs(1))).into_response()
+            }
+            Self::Broken => Problem(Fault::new(Kind::Invalid, "The body could not be read")).into_response(),
+        }
+    }
+}
+
+/// What all bodies share.
+pub(crate) struct Bodies {
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+    discards: Semaphore,
+    patience: Duration,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self::new(SMALL_IN_FLIGHT, LARGE_IN_FLIGHT, PATIENCE)
+    }
+}
+
+impl Bodies {
+    fn new(small: usize, large: usize, patience: Duration) -> Self {
+        let [small, large] = [small, large].map(|bytes| Arc::new(Semaphore::new(bytes)));
+        Self { small, large, discards: Semaphore::new(DISCARDED_AT_ONCE), patience }
+    }
+
+    async fn receive(&self, request: Request, most: usize) -> Result<(Vec<u8>, Share), Refused> {
+        let (parts, mut body) = request.into_parts();
+        let announced = http_body::Body::size_hint(&body).lower();
+        let received = if announced > most as u64 {
+            Err(Refused::TooLong { most })
+        } else {
+            tokio::time::timeout(self.patience, self.collect(&mut body, most)).await.unwrap_or(Err(Refused::TooSlow))
+        };
+        // A client that waits for `100 Continue` has sent nothing, and does not send it after another answer.
+        if let Err(Refused::TooLong { .. }) = received
+            && !parts.headers.contains_key(header::EXPECT)
+        {
+            self.discard(body).await;
+        }
+        received
+    }
+
+    async fn collect(&self, body: &mut axum::body::Body, most: usize) -> Result<(Vec<u8>, Share), Refused> {
+        let announced = http_body::Body::size_hint(body).lower();
+        let memory = if most <= SMALL { &self.small } else { &self.large };
+        let (mut bytes, mut share) = (Vec::new(), Share(None));
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else { continue };
+            if bytes.len() + data.len() > most {
+                return Err(Refused::TooLong { most });
+            }
+            let permits = u32::try_from(data.len()).map_err(|_| Refused::TooLong { most })?;
+            let more = memory.clone().try_acquire_many_owned(permits).map_err(|_| Refused::Full)?;
+            match &mut share.0 {
+                Some(share) => share.merge(more),
+                none => *none = Some(more),
+            }
+            if bytes.is_empty() {
+                // As long as announced, and not before something has come.
+                bytes.reserve_exact(usize::try_from(announced).unwrap_or(most).clamp(data.len(), most));
+            }
+            // Copied: a chunk is a part of the connection's buffer and would keep all of it.
+            bytes.extend_from_slice(&data);
+        }
+        Ok((bytes, share))
+    }
+
+    async fn discard(&self, mut body: axum::body::Body) {
+        let Ok(_place) = self.discards.try_acquire() else { return };
+        let reading = async {
+            let mut read = 0;
+            while read < DISCARDED_BYTES
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                read += frame.data_ref().map_or(0, bytes::Bytes::len);
+            }
+        };
+        let _ = tokio::time::timeout(DISCARDED_FOR, reading).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body as Raw;
+    use bytes::Bytes;
+    use futures_util::{StreamExt, stream};
+
+    use super::*;
+
+    fn request(body: Raw) -> Request {
+        Request::new(body)
+    }
+
+    /// A body whose length is not announced.
+    fn chunks(sizes: &[usize]) -> Raw {
+        let chunks: Vec<_> = sizes.iter().map(|size| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; *size]))).collect();
+        Raw::from_stream(stream::iter(chunks))
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_is_refused_with_or_without_its_length() {
+        let bodies = Bodies::default();
+        let (bytes, _) = bodies.receive(request(chunks(&[4000, 4192])), SMALL).await.expect("as long as allowed");
+        assert_eq!(bytes.len(), SMALL);
+        let too_long = Some(Refused::TooLong { most: SMALL });
+        assert_eq!(bodies.receive(request(chunks(&[4000, 4193])), SMALL).await.err(), too_long);
+        assert_eq!(bodies.receive(request(Raw::from(vec![b' '; SMALL + 1])), SMALL).await.err(), too_long);
+    }
+
+    #[tokio::test]
+    async fn all_bodies_share_the_memory_until_their_handlers_have_ended() {
+        let bodies = Bodies::new(10_000, 10_000, PATIENCE);
+        let (_, first) = bodies.receive(request(chunks(&[3000, 3000])), SMALL).await.expect("there is room");
+        assert_eq!(bodies.receive(request(chunks(&[3000, 3000])), SMALL).await.err(), Some(Refused::Full));
+        assert!(bodies.receive(request(chunks(&[4000])), SMALL).await.is_ok(), "a refused body keeps nothing");
+        assert!(bodies.receive(request(chunks(&[9000])), LARGE).await.is_ok(), "users have a memory of their own");
+        drop(first);
+        assert_eq!(bodies.small.available_permits(), 10_000);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_arrive_is_given_up() {
+        let bodies = Bodies::new(10_000, 10_000, Duration::from_millis(20));
+        let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]).chain(stream::pending());
+        let refused = bodies.receive(request(Raw::from_stream(begun)), SMALL).await.err();
+        assert_eq!(refused, Some(Refused::TooSlow));
+        assert_eq!(bodies.small.available_permits(), 10_000);
+    }
+}

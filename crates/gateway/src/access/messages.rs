@@ -1,0 +1,39 @@
+//! How often somebody may do something.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
+use turnpike_fault::{Fault, Kind};
+use turnpike_kit::{Death, Process};
+use turnpike_topic::UserId;
+
+/// A number of times a minute for each user, on this gateway; a whole minute's worth may come at once.
+#[derive(Clone)]
+pub(crate) struct PerMinute(Option<Arc<DefaultKeyedRateLimiter<UserId>>>);
+
+impl PerMinute {
+    /// 0 is no limit.
+    pub(crate) fn new(process: &Process, times: u32) -> Self {
+        let Some(times) = NonZeroU32::new(times) else { return Self(None) };
+        let limiter = Arc::new(RateLimiter::keyed(Quota::per_minute(times)));
+        let (swept, stopping) = (limiter.clone(), process.tasks.stopping().clone());
+        process.tasks.spawn("limits", Death::Ends, async move {
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_secs(60)) => swept.retain_recent(),
+                }
+            }
+        });
+        Self(Some(limiter))
+    }
+
+    /// Counts one.
+    pub(crate) fn count(&self, user: UserId) -> Result<(), Fault> {
+        let Some(limiter) = &self.0 else { return Ok(()) };
+        limiter.check_key(&user).map_err(|until| {
+            let wait = until.wait_time_from(limiter.clock().now());
+            Fault::new(Kind::RateLimited, "Too many requests; slow down").retry_after(wait)
+        })
+    }
+}

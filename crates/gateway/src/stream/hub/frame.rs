@@ -1,0 +1,37 @@
+//! One event as its readers get it.
+
+use std::sync::OnceLock;
+
+use axum::{body::Bytes, extract::ws::Utf8Bytes};
+use turnpike_event::{Record, frame};
+use turnpike_topic::{Offset, Topic};
+
+/// The bytes of one event in each format, made once and shared.
+pub(crate) struct Frame {
+    pub(crate) offset: Offset,
+    text: Utf8Bytes,
+    sse: OnceLock<Bytes>,
+}
+
+impl Frame {
+    pub(crate) fn new(topic: &Topic, record: &Record) -> Self {
+        metrics::counter!("turnpike_gateway_events_encoded_total").increment(1);
+        Self { offset: record.offset, text: frame(topic, record).into(), sse: OnceLock::new() }
+    }
+
+    /// As a WebSocket's text.
+    pub(crate) fn text(&self) -> Utf8Bytes {
+        self.text.clone()
+    }
+
+    /// As a server-sent event; made for the first reader that wants it.
+    pub(crate) fn sse(&self) -> Bytes {
+        // JSON has no line breaks outside its strings, and inside they are escaped: one data line is enough.
+        self.sse.get_or_init(|| format!("id: {}\ndata: {}\n\n", self.offset, self.text.as_str()).into()).clone()
+    }
+
+    /// What it costs to keep.
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+}

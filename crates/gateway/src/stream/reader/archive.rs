@@ -1,0 +1,84 @@
+//! The archived events of a topic, a page at a time.
+
+use std::sync::Arc;
+
+use turnpike_event::{Event, Record};
+use turnpike_fault::Fault;
+use turnpike_kit::{AccessToken, Transport};
+use turnpike_proto::topic::v1::{self as pb, topic_owner_client::TopicOwnerClient};
+use turnpike_topic::{Offset, Topic};
+
+use crate::stream::hub::Frame;
+
+/// Events in one page.
+const PAGE: u32 = 256;
+
+pub(super) struct Archive {
+    owner: TopicOwnerClient<Transport>,
+    token: AccessToken,
+    topic: Topic,
+    /// Where the next page begins; `None`: at the first event.
+    pub(super) after: Option<Offset>,
+    /// A page that was read and not handed over yet.
+    page: Option<Vec<Arc<Frame>>>,
+    /// The newest archived event, as of the latest page.
+    pub(super) head: Option<Offset>,
+    /// The topic has ended: all of its events are archived.
+    pub(super) complete: bool,
+}
+
+impl Archive {
+    pub(super) const fn new(
+        owner: TopicOwnerClient<Transport>,
+        token: AccessToken,
+        topic: Topic,
+        after: Option<Offset>,
+        complete: bool,
+    ) -> Self {
+        Self { owner, token, topic, after, page: None, head: None, complete }
+    }
+
+    /// Reads the page behind `after`, and says whether it has events. `NotFound`: no event was archived at this offset.
+    pub(super) async fn fetch(&mut self) -> Result<bool, Fault> {
+        let request = self.token.request(pb::ReadArchiveRequest {
+            topic: self.topic.to_string(),
+            after: self.after.map(|offset| offset.to_string()).unwrap_or_default(),
+            limit: PAGE,
+        });
+        let archived = self.owner.read_archive(request).await?.into_inner();
+        let frame = |event: pb::ArchivedEvent| {
+            let offset = event.offset.parse().ok()?;
+            let record = Record { offset, is_final: event.r#final, event: Event::from_bytes(event.event.into()) };
+            Some(Arc::new(Frame::new(&self.topic, &record)))
+        };
+        (self.head, self.complete) = (archived.head.parse().ok(), archived.complete);
+        let page = self.page.insert(archived.events.into_iter().filter_map(frame).collect());
+        Ok(!page.is_empty())
+    }
+
+    pub(super) const fn has_page(&self) -> bool {
+        self.page.is_some()
+    }
+
+    /// Every event of an ended topic was handed over.
+    pub(super) fn is_finished(&self) -> bool {
+        self.complete && self.page.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Hands the page over and moves behind it.
+    pub(super) fn take_page(&mut self) -> Vec<Arc<Frame>> {
+        let frames = self.page.take().unwrap_or_default();
+        self.after = frames.last().map_or(self.after, |frame| Some(frame.offset));
+        frames
+    }
+
+    /// Skips everything that is archived.
+    pub(super) fn skip_to_the_end(&mut self) {
+        (self.page, self.after) = (Some(Vec::new()), self.head);
+    }
+
+    /// The next page is the one behind `after`.
+    pub(super) fn seek(&mut self, after: Option<Offset>) {
+        (self.page, self.after) = (None, after);
+    }
+}

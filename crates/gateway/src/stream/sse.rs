@@ -1,0 +1,147 @@
+//! `/api/topics/{topic}/events`: the frames of a topic as server-sent events.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    response::Response,
+};
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use tokio::{sync::Notify, time::Instant};
+use turnpike_fault::{Fault, Kind};
+use turnpike_topic::Topic;
+use utoipa::IntoParams;
+
+use super::{
+    connections::Place,
+    ending::Ending,
+    hub::{Batch, Since},
+    reader::{self as source, Source},
+    socket::grammar,
+};
+use crate::{
+    access::caller::SignedIn,
+    app::App,
+    http::{
+        Answer,
+        extract::{Id, Query},
+        problem::ProblemBody,
+    },
+};
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Resume {
+    /// `start` (if absent), `live`, or an offset; `Last-Event-ID` counts before it.
+    #[param(pattern = "^(start|live|[0-9]{1,19}-[0-9]{1,19})$")]
+    since: Option<String>,
+}
+
+/// What is taken at once.
+const TURN_BYTES: usize = 32 << 10;
+const RETRY: Duration = Duration::from_millis(500);
+/// A comment keeps proxies from closing a quiet stream.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Follow a topic as server-sent events.
+///
+/// `id` is the offset: a browser resumes by itself. The stream ends after the topic's final event. A client that has the final
+/// event, or asks for what is `live` on a topic that has ended, is answered with 204: an `EventSource` then stops reconnecting.
+#[utoipa::path(get, path = "/api/topics/{topic}/events", tag = "topics",
+    params(("topic" = String, Path, example = "response:0198c1d2-7a3b-7c4d-8e5f-0123456789ab"), Resume,
+        ("Last-Event-ID" = Option<String>, Header, pattern = "^(start|live|[0-9]{1,19}-[0-9]{1,19})$")),
+    responses((status = 200, description = "The topic's frames", content_type = "text/event-stream"),
+        (status = 204, description = "The topic has ended, and the client has its final event"),
+        (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
+pub(crate) async fn follow(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    Id(topic): Id<Topic>,
+    Query(resume): Query<Resume>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
+    let since = match last.or(resume.since.as_deref()) {
+        None => Since::Start,
+        Some(text) => grammar::since(text)
+            .map_err(|wrong| Fault::new(Kind::Validation, "The query is not valid").field("since", wrong.detail))?,
+    };
+    // It holds a connection like a socket, ends like one, and counts like one.
+    let place = app.sockets.enter(&caller).map_err(Fault::from)?;
+    let source = source::open(&app, &caller, topic, since, &place.handle.wake).await?;
+    if source.is_finished() {
+        // EventSource reconnects after any other answer, for ever (HTML standard, section 9.2.3).
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    }
+    let retry = Bytes::from_static(b"retry: 1000\n\n");
+    let feed = Feed { source, place, done: false };
+    let first = stream::iter([Ok::<_, Infallible>(retry)]);
+    let rest = stream::unfold(feed, async |mut feed| feed.next().await.map(|bytes| (Ok(bytes), feed)));
+    let mut response = Response::new(Body::from_stream(futures_util::StreamExt::chain(first, rest)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no")); // nginx would hold events back
+    Ok(response)
+}
+
+struct Feed {
+    source: Source,
+    place: Place,
+    done: bool,
+}
+
+impl Feed {
+    /// The next bytes; `None` ends the stream.
+    async fn next(&mut self) -> Option<Bytes> {
+        let wake: Arc<Notify> = self.place.handle.wake.clone();
+        let quiet_until = Instant::now() + KEEP_ALIVE;
+        loop {
+            if self.done {
+                return None;
+            }
+            match self.place.handle.ending() {
+                None => {}
+                // EventSource comes back with its last id, here or at another gateway.
+                Some(Ending::Stopping) => return None,
+                Some(ending) => {
+                    self.done = true;
+                    return Some(event(&grammar::fault(None, None, &ending.into())));
+                }
+            }
+            let topic = self.source.topic();
+            let pause = match self.source.take(TURN_BYTES).await {
+                Batch::Frames(frames) => {
+                    let parts: Vec<Bytes> = frames.iter().map(|frame| frame.sse()).collect();
+                    return Some(if let [only] = parts.as_slice() { only.clone() } else { parts.concat().into() });
+                }
+                Batch::CaughtUp { head } => {
+                    return Some(event(&grammar::caught_up(topic, head)));
+                }
+                Batch::Reset { reason, head } => return Some(event(&grammar::reset(topic, reason, head))),
+                Batch::Closed => {
+                    self.done = true;
+                    return Some(event(&grammar::closed(topic)));
+                }
+                Batch::Nothing => quiet_until,
+                Batch::Unavailable => Instant::now() + RETRY,
+            };
+            tokio::select! {
+                () = wake.notified() => {}
+                () = tokio::time::sleep_until(pause.min(quiet_until)) => if Instant::now() >= quiet_until {
+                    return Some(Bytes::from_static(b": \n\n"));
+                },
+            }
+        }
+    }
+}
+
+/// A frame without an offset has no id: the browser keeps its last one.
+fn event(frame: &str) -> Bytes {
+    format!("data: {frame}\n\n").into()
+}
