@@ -13,7 +13,6 @@ use turnpike_store::{
     limits::Limit,
 };
 use turnpike_token::Role;
-use turnpike_topic::Offset;
 
 use crate::{
     cancel, catalogue,
