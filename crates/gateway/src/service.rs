@@ -7,10 +7,12 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tracing::info;
 use turnpike_bus::Bus;
-use turnpike_kit::{Death, Health, Process, Revocations, Tasks, Transport, Verifier, descriptors};
+use turnpike_identity::{Revocations, Verifier};
+use turnpike_kit::{Health, OnExit, Process, Tasks, descriptors};
 use turnpike_proto::{
     auth::v1::auth_service_client::AuthServiceClient, vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
+use turnpike_rpc::Transport;
 
 use crate::{
     Config,
@@ -113,7 +115,7 @@ impl Service {
         let address = listener.local_addr().context("the public address")?;
         info!(%address, "public HTTP and WebSocket");
         let accepting = accept(listener, self.router.clone(), self.places.clone(), process.tasks.clone());
-        process.tasks.spawn("public http", Death::Fatal, accepting);
+        process.tasks.spawn("public http", OnExit::StopProcess, accepting);
         Ok(())
     }
 }

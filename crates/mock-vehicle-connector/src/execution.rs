@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
 use turnpike_event::{Body, CommandId, CommandState, Event, Topic};
-use turnpike_kit::{Clock, Context};
+use turnpike_kit::Clock;
+use turnpike_rpc::Context;
 
 use crate::{
     command::{self, Command, Meaning},

@@ -12,18 +12,24 @@ use serde_json::Value;
 /// The storeys of architecture: a crate uses those below it, and beside it only where named.
 const STOREYS: [&[&str]; 4] = [
     &["proto", "event"],
-    &["fault", "token", "store", "bus", "kit"],
+    &["fault", "token", "kit", "store", "bus", "rpc", "identity"],
     &["auth", "vehicles", "mock-vehicle-connector", "gateway"],
     &["turnpike", "testkit", "e2e", "bench"],
 ];
 /// Arrows within a storey.
-const BESIDE: [(&str, &str); 9] = [
+const BESIDE: [(&str, &str); 15] = [
     ("event", "proto"),
     ("store", "fault"),
     ("store", "kit"),
-    ("kit", "fault"),
-    ("kit", "token"),
-    ("kit", "bus"),
+    ("bus", "kit"),
+    ("rpc", "fault"),
+    ("rpc", "token"),
+    ("rpc", "kit"),
+    ("identity", "fault"),
+    ("identity", "token"),
+    ("identity", "kit"),
+    ("identity", "bus"),
+    ("identity", "rpc"),
     ("e2e", "testkit"),
     ("e2e", "turnpike"),
     ("bench", "testkit"),
@@ -32,7 +38,7 @@ const BESIDE: [(&str, &str); 9] = [
 const ONLY: [(&str, &[&str]); 5] = [
     ("sqlx", &["store", "auth", "vehicles", "testkit", "bench"]),
     ("redis", &["bus"]),
-    ("axum", &["gateway", "kit"]),
+    ("axum", &["gateway", "kit", "rpc"]),
     ("jsonwebtoken", &["token"]),
     ("argon2", &["auth"]),
 ];

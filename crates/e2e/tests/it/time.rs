@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use turnpike_event::{SessionId, UserId};
-use turnpike_kit::{Clock, ClockHand, Environment, Process};
+use turnpike_kit::{Clock, ClockControl, Environment, Process};
 use turnpike_testkit::{ADMIN_PASSWORD, Answer, Person, Watch};
 use turnpike_token::{Claims, Role, SigningKey};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 struct House {
     url: String,
     clock: Clock,
-    hand: ClockHand,
+    hand: ClockControl,
     process: Process,
     _data: TempDir,
 }

@@ -5,8 +5,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use turnpike_event::SessionId;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{AccessToken, grpc::bearer};
+use turnpike_identity::AccessToken;
 use turnpike_proto::auth::v1 as pb;
+use turnpike_rpc::bearer;
 use utoipa::ToSchema;
 
 use super::{

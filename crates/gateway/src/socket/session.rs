@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::debug;
 use turnpike_event::Topic;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::Refusal;
+use turnpike_identity::Refusal;
 
 use super::{
     Close, Ending,

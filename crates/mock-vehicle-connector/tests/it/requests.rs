@@ -3,9 +3,9 @@
 use tonic::{Code, Status};
 use turnpike_event::CommandId;
 use turnpike_fault::Fault;
-use turnpike_kit::mismatches;
 use turnpike_mock_vehicle_connector::POLICY;
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_rpc::mismatches;
 use uuid::Uuid;
 
 use crate::bench::Bench;
