@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Any, Transaction};
-use turnpike_event::{EndReason, UserId};
+use turnpike_event::EndReason;
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::{
     Store,
@@ -12,6 +12,7 @@ use turnpike_store::{
     micros,
 };
 use turnpike_token::Role;
+use turnpike_topic::UserId;
 
 use crate::{
     known_addresses, outbox,

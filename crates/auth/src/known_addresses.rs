@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::AnyConnection;
-use turnpike_event::UserId;
 use turnpike_store::{Store, micros};
+use turnpike_topic::UserId;
 
 /// How long an address stays known without a sign-in from it.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::warn;
-use turnpike_event::UserId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::Process;
 use turnpike_store::{
     Store,
     limits::{self, Limit, MINUTE, Taken},
 };
+use turnpike_topic::UserId;
 
 use crate::{
     known_addresses,

@@ -6,10 +6,10 @@ use std::{sync::LazyLock, time::Duration};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Any, Row, Transaction};
-use turnpike_event::UserId;
 use turnpike_fault::Fault;
 use turnpike_store::{Store, micros};
 use turnpike_token::Role;
+use turnpike_topic::UserId;
 
 use crate::{
     bootstrap, dice,

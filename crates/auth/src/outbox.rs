@@ -13,10 +13,11 @@ use sqlx::{Any, Row, Transaction, any::AnyRow};
 use tokio::{sync::Notify, time::timeout};
 use tracing::{debug, warn};
 use turnpike_bus::Bus;
-use turnpike_event::{Body, Event, Topic, UserId};
+use turnpike_event::{Body, Event};
 use turnpike_kit::{Clock, OnExit, Process};
 use turnpike_rpc::Context;
 use turnpike_store::Store;
+use turnpike_topic::{Topic, UserId};
 
 use crate::dice;
 

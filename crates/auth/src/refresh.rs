@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sha2::Sha256;
 use sqlx::Row;
-use turnpike_event::{EndReason, SessionId};
+use turnpike_event::EndReason;
 use turnpike_store::{Store, from_micros, micros};
+use turnpike_topic::SessionId;
 use uuid::Uuid;
 
 use crate::{

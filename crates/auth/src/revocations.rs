@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
-use turnpike_event::{SessionId, UserId};
 use turnpike_store::{Store, from_micros, micros};
 use turnpike_token::LIFETIME;
+use turnpike_topic::{SessionId, UserId};
 
 use crate::sessions::session_id;
 

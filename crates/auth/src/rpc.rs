@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tonic::{Request, Response, Status};
-use turnpike_event::{EndReason, UserId};
+use turnpike_event::EndReason;
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{Caller, caller};
 use turnpike_kit::Clock;
@@ -11,6 +11,7 @@ use turnpike_proto::auth::v1::{self as pb, auth_service_server::AuthService};
 use turnpike_rpc::{Access, Policy};
 use turnpike_store::{Store, idempotency::Key};
 use turnpike_token::{Claims, LIFETIME, Role, SigningKey};
+use turnpike_topic::UserId;
 use uuid::Uuid;
 
 use crate::{

@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use tonic::Status;
-use turnpike_event::{Body, EndReason, SessionId, UserId};
+use turnpike_event::{Body, EndReason};
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::{Store, from_micros, micros};
+use turnpike_topic::{SessionId, UserId};
 
 use crate::{
     dice, one_time, outbox,

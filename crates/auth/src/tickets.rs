@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::Row;
-use turnpike_event::UserId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::{
     Store, from_micros,
     limits::{Limit, Taken},
     micros,
 };
+use turnpike_topic::UserId;
 
 use crate::{
     dice,

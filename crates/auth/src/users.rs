@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use tonic::Status;
-use turnpike_event::UserId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::{
     Store, from_micros,
@@ -12,6 +11,7 @@ use turnpike_store::{
     micros,
 };
 use turnpike_token::Role;
+use turnpike_topic::UserId;
 
 use crate::password::{self, Hasher};
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use turnpike_event::CommandId;
 use turnpike_testkit::{One, Person};
+use turnpike_topic::CommandId;
 
 use crate::http::Connection;
 

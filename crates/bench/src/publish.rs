@@ -11,8 +11,9 @@ use std::{
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, CommandId, Event, Json, Topic};
+use turnpike_event::{Body, Event, Json};
 use turnpike_testkit::RedisServer;
+use turnpike_topic::{CommandId, Topic};
 
 /// Prints the rate over so many seconds with so many publishes in flight, each with the history of its topic.
 pub(crate) async fn measure(in_flight: usize, seconds: u64) {

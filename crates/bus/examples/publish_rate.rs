@@ -16,7 +16,8 @@ use std::{
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use turnpike_bus::{Bus, Limits, Status};
-use turnpike_event::{Body, CommandId, Event, Json, Topic};
+use turnpike_event::{Body, Event, Json};
+use turnpike_topic::{CommandId, Topic};
 use uuid::Uuid;
 
 #[tokio::main]

@@ -7,7 +7,8 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     time::Instant,
 };
-use turnpike_event::{Event, Offset, Topic};
+use turnpike_event::Event;
+use turnpike_topic::{Offset, Topic};
 
 use crate::{
     Follower, From, Limits, Page,

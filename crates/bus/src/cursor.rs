@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use turnpike_event::{Offset, Record};
+use turnpike_event::Record;
+use turnpike_topic::Offset;
 
 use crate::{Delivery, Page, ResetReason, history::Mark};
 

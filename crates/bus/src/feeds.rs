@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::{Notify, broadcast};
-use turnpike_event::{Offset, Topic};
+use turnpike_topic::{Offset, Topic};
 
 use crate::history::Mark;
 
@@ -237,7 +237,7 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
-    use turnpike_event::RoomId;
+    use turnpike_topic::RoomId;
     use uuid::Uuid;
 
     use super::*;

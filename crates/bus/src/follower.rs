@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, future::pending, pin::Pin};
 
 use tokio::time::{Duration, sleep};
-use turnpike_event::{Offset, Record, Topic};
+use turnpike_event::Record;
+use turnpike_topic::{Offset, Topic};
 
 use crate::{
     Bus, Page, ResetReason,

@@ -4,7 +4,8 @@ use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use turnpike_event::{Body, Event, Offset, Record};
+use turnpike_event::{Body, Event, Record};
+use turnpike_topic::Offset;
 
 /// Where a topic stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

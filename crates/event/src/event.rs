@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use crate::{CommandId, SessionId, UserId, VehicleId};
+use turnpike_topic::{CommandId, SessionId, UserId, VehicleId};
 
 /// One event, as its producer made it.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,9 @@
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::{Body, Record, Topic};
+use turnpike_topic::Topic;
+
+use crate::{Body, Record};
 
 /// The JSON text of one frame: `{"event":…,"topic":…,"offset":…,"at":…, …fields of the event}`. The same for WebSocket and SSE.
 pub fn frame(topic: &Topic, record: &Record) -> String {
@@ -70,7 +72,9 @@ impl<T: std::fmt::Display> Serialize for Shown<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CommandId, Event, Json, Offset};
+    use turnpike_topic::{CommandId, Offset};
+
+    use crate::{Event, Json};
 
     #[test]
     fn a_response_has_the_shape_of_the_contract() {

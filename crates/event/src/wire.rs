@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use prost::Message;
 use turnpike_proto::event::v1 as pb;
 
-use crate::{Body, CommandState, ConnectionStatus, EndReason, Event, Json, Offset};
+use turnpike_topic::Offset;
+
+use crate::{Body, CommandState, ConnectionStatus, EndReason, Event, Json};
 
 /// An event in its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{CommandId, SessionId, UserId, VehicleId};
+    use turnpike_topic::{CommandId, SessionId, UserId, VehicleId};
 
     fn any_body() -> impl Strategy<Value = Body> {
         let id = any::<u128>().prop_map(uuid::Uuid::from_u128);

@@ -3,9 +3,9 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
-use turnpike_event::UserId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{OnExit, Process};
+use turnpike_topic::UserId;
 
 /// A number of times a minute for each user, on this gateway; a whole minute's worth may come at once.
 #[derive(Clone)]

@@ -7,11 +7,12 @@ use parking_lot::RwLock;
 use tokio::sync::broadcast;
 use tracing::debug;
 use turnpike_bus::{Bus, Delivery, From};
-use turnpike_event::{Body, EndReason, SessionId, Topic, UserId};
+use turnpike_event::{Body, EndReason};
 use turnpike_kit::{OnExit, Process};
 use turnpike_proto::{auth::v1 as pb, timestamp};
 use turnpike_rpc::Transport;
 use turnpike_token::{Claims, LIFETIME};
+use turnpike_topic::{SessionId, Topic, UserId};
 
 use crate::Refusal;
 

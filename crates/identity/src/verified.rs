@@ -69,8 +69,8 @@ impl Generations {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use turnpike_event::{SessionId, UserId};
     use turnpike_token::Role;
+    use turnpike_topic::{SessionId, UserId};
 
     use super::*;
 

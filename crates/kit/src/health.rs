@@ -75,7 +75,7 @@ impl Changes {
     /// Waits for the next change.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
-            std::future::pending().await // no sender is left, so nothing changes any more
+            std::future::pending::<()>().await; // no sender is left, so nothing changes any more
         }
     }
 }

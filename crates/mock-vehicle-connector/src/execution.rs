@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
-use turnpike_event::{Body, CommandId, CommandState, Event, Topic};
+use turnpike_event::{Body, CommandState, Event};
 use turnpike_kit::Clock;
 use turnpike_rpc::Context;
+use turnpike_topic::{CommandId, Topic};
 
 use crate::{
     command::{self, Command, Meaning},

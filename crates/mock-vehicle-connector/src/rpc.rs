@@ -8,13 +8,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info_span};
 use turnpike_bus::Bus;
-use turnpike_event::CommandId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Clock, OnExit, Tasks};
 use turnpike_proto::vehicle::v1::{
     self as pb, mock_vehicle_control_server::MockVehicleControl, vehicle_connector_server::VehicleConnector,
 };
 use turnpike_rpc::{Access, Context, Policy};
+use turnpike_topic::CommandId;
 
 use crate::{
     command,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use turnpike_event::CommandId;
+use turnpike_topic::CommandId;
 
 use crate::command::Kind;
 

@@ -61,9 +61,14 @@ impl Watch {
 
     /// The next frame, or how the socket ended.
     pub async fn next(&mut self) -> Result<Value, Closed> {
+        self.next_text().await.map(|text| serde_json::from_str(&text).expect("JSON"))
+    }
+
+    /// The next frame as its text, or how the socket ended.
+    pub async fn next_text(&mut self) -> Result<String, Closed> {
         loop {
             match within("a frame", PATIENCE, self.0.next()).await {
-                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
                 Some(Ok(Message::Close(Some(close)))) => {
                     let closed = Closed { code: close.code.into(), reason: close.reason.to_string() };
                     // Answers the close, as a browser does.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use turnpike_event::{SessionId, UserId};
+use turnpike_topic::{SessionId, UserId};
 use uuid::Uuid;
 
 /// What somebody may do; each role includes the ones before it.

@@ -138,7 +138,7 @@ mod tests {
 
     use jsonwebtoken::{EncodingKey, Header};
     use secrecy::SecretBox;
-    use turnpike_event::{SessionId, UserId};
+    use turnpike_topic::{SessionId, UserId};
     use uuid::Uuid;
 
     use super::*;

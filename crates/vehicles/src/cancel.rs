@@ -7,7 +7,6 @@ use sqlx::AnyConnection;
 use tonic::Code;
 use tracing::{debug, info};
 use turnpike_bus::{Delivery, Follower, From as Since};
-use turnpike_event::{CommandId, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_store::{
@@ -15,6 +14,7 @@ use turnpike_store::{
     idempotency::{self, Key, Known},
     micros,
 };
+use turnpike_topic::{CommandId, Topic};
 
 use crate::{
     commands::{self, Command, Open},

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
-use turnpike_event::{CommandId, Offset, UserId, VehicleId};
 use turnpike_store::{Store, from_micros, idempotency::Key, limits::Limit};
+use turnpike_topic::{CommandId, Offset, UserId, VehicleId};
 
 use crate::{
     catalogue::Request,

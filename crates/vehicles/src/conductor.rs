@@ -13,11 +13,11 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, info, info_span, warn};
 use turnpike_bus::{Bus, Delivery, Follower, From, Status};
-use turnpike_event::Topic;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Clock, OnExit, Tasks};
 use turnpike_rpc::Context;
 use turnpike_store::Store;
+use turnpike_topic::Topic;
 
 use crate::{
     announce::{Announcer, Declared},

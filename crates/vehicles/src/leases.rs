@@ -5,8 +5,8 @@ use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Error, Row};
-use turnpike_event::CommandId;
 use turnpike_store::{Store, Write, micros, rows};
+use turnpike_topic::CommandId;
 
 use crate::{
     commands::{COLUMNS, OPEN_COLUMNS, Open, open},

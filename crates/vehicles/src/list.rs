@@ -2,8 +2,8 @@
 //! time it takes does not depend on how many commands there are.
 
 use jiff::Timestamp;
-use turnpike_event::{CommandId, UserId, VehicleId};
 use turnpike_store::{Store, micros};
+use turnpike_topic::{CommandId, UserId, VehicleId};
 use uuid::Uuid;
 
 use crate::{

@@ -11,10 +11,11 @@ use sqlx::Row;
 use tokio::{sync::Notify, time::timeout};
 use tracing::{debug, warn};
 use turnpike_bus::{Bus, PublishError};
-use turnpike_event::{Body, ConnectionStatus, Event, Topic, VehicleId};
+use turnpike_event::{Body, ConnectionStatus, Event};
 use turnpike_kit::{Clock, OnExit, Process};
 use turnpike_rpc::Context;
 use turnpike_store::{Store, from_micros, micros};
+use turnpike_topic::{Topic, VehicleId};
 
 use crate::registry::odd;
 

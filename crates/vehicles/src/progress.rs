@@ -9,7 +9,7 @@ use std::{
 use sqlx::Row;
 use tokio::{sync::watch, time::timeout};
 use turnpike_bus::Status;
-use turnpike_event::{CommandId, Offset, Topic};
+use turnpike_topic::{CommandId, Offset, Topic};
 
 use crate::{commands::Command, conductor::Conductor};
 

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::{AnyConnection, Row, any::AnyRow};
-use turnpike_event::{Body, CommandId, Offset, Record};
+use turnpike_event::{Body, Record};
 use turnpike_store::{Store, Write, micros, parts, rows};
+use turnpike_topic::{CommandId, Offset};
 
 use crate::{commands::Open, lifecycle::State, text::clean};
 

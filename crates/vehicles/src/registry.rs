@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row, any::AnyRow};
-use turnpike_event::{ConnectionStatus, VehicleId};
+use turnpike_event::ConnectionStatus;
 use turnpike_store::{Store, Write, from_micros, micros, parts, rows};
+use turnpike_topic::VehicleId;
 
 use crate::text::folded;
 

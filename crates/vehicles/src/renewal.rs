@@ -8,9 +8,9 @@ use std::{
 
 use tokio::sync::oneshot;
 use tracing::warn;
-use turnpike_event::CommandId;
 use turnpike_kit::{OnExit, Process};
 use turnpike_store::{Store, parts};
+use turnpike_topic::CommandId;
 
 use crate::leases;
 

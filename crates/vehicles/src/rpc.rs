@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
-use turnpike_event::{Body, CommandState, ConnectionStatus, Event, Offset};
+use turnpike_event::{Body, CommandState, ConnectionStatus, Event};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{Caller, caller};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_server::VehicleService};
@@ -14,6 +14,7 @@ use turnpike_store::{
     limits::Limit,
 };
 use turnpike_token::Role;
+use turnpike_topic::Offset;
 
 use crate::{
     cancel, catalogue,

@@ -7,13 +7,13 @@ use std::{
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Error, Row};
-use turnpike_event::CommandId;
 use turnpike_store::{
     Store, Write,
     idempotency::Known,
     limits::{Limit, Taken},
     micros, rows,
 };
+use turnpike_topic::CommandId;
 
 use crate::{
     commands::{ACCEPT, COLUMNS, Command, New, Open, SubmitError, Submitted, command},

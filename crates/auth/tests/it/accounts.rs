@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use tokio::task::JoinSet;
 use tonic::Code;
-use turnpike_event::{Body, EndReason, UserId};
+use turnpike_event::{Body, EndReason};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::Database;
+use turnpike_topic::UserId;
 
 use crate::house::{House, OTHER_PASSWORD, PASSWORD, refused};
 

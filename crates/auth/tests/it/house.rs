@@ -7,13 +7,14 @@ use tempfile::TempDir;
 use tonic::{Code, Status};
 use turnpike_auth::{Config, Service};
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
-use turnpike_event::{Body, EndReason, SessionId, Topic, UserId};
+use turnpike_event::{Body, EndReason};
 use turnpike_fault::Fault;
 use turnpike_identity::AccessToken;
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
 use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, within};
+use turnpike_topic::{SessionId, Topic, UserId};
 
 /// Of every account that tests make, the first admin included.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";

@@ -1,13 +1,14 @@
 //! What ended is told, also when the bus was away meanwhile.
 
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, EndReason, SessionId, UserId};
+use turnpike_event::{Body, EndReason};
 use turnpike_identity::Revocations;
 use turnpike_kit::{Clock, Environment, Process};
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
 use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, RedisServer, eventually};
 use turnpike_token::Claims;
+use turnpike_topic::{SessionId, UserId};
 
 use crate::{
     house::{Ear, House, Plan},

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use turnpike_event::{Event, Offset, Record, Topic};
+use turnpike_event::{Event, Record};
+use turnpike_topic::{Offset, Topic};
 
 use self::topics::{Swept, Topics};
 use crate::{

@@ -6,7 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use turnpike_event::{Body, RoomId};
+use turnpike_event::Body;
+use turnpike_topic::RoomId;
 use uuid::Uuid;
 
 use super::*;

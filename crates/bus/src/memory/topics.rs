@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
-use turnpike_event::{Record, Topic};
+use turnpike_event::Record;
+use turnpike_topic::Topic;
 
 use crate::TopicState;
 

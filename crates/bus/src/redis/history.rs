@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{FromRedisValue, ParsingError, Script, Value};
-use turnpike_event::{Offset, Topic};
+use turnpike_topic::{Offset, Topic};
 
 use super::{Keys, Redis};
 use crate::{TopicState, Unavailable, history::Found, limits::MAX_PAGE_BYTES};

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use turnpike_event::{Offset, Topic};
+use turnpike_topic::{Offset, Topic};
 
 /// Names one publish: the publisher's random number, then a count.
 pub(super) type PublishId = [u8; 16];
@@ -62,7 +62,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use turnpike_event::RoomId;
+    use turnpike_topic::RoomId;
     use uuid::Uuid;
 
     use super::*;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use redis::{Client, IntoConnectionInfo, ProtocolVersion};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use turnpike_event::Topic;
+use turnpike_topic::Topic;
 
 use self::{connection::Connector, health::Health, history::History, link::Link, publish::Publisher};
 use crate::{

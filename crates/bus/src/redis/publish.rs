@@ -9,7 +9,8 @@ use bytes::Bytes;
 use redis::Script;
 use tokio::time::Instant;
 use tracing::{debug, warn};
-use turnpike_event::{Offset, Topic, event_field};
+use turnpike_event::event_field;
+use turnpike_topic::{Offset, Topic};
 
 use super::{
     Keys, Redis,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
-use turnpike_event::Topic;
+use turnpike_topic::Topic;
 
 use super::{
     connection::{Connection, Connector},

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use redis::RedisResult;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use turnpike_event::{Offset, Topic};
+use turnpike_topic::{Offset, Topic};
 
 use super::{Keys, connection::Connection, link::Link};
 use crate::feeds::Feeds;

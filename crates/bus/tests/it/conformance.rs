@@ -4,8 +4,9 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::{FutureExt, future::join_all};
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits, PublishError, ResetReason};
-use turnpike_event::{Body, Event, Offset, Record};
+use turnpike_event::{Body, Event, Record};
 use turnpike_testkit::redis_url;
+use turnpike_topic::Offset;
 
 use crate::following::{
     caught_up, event, is_caught_up, limits, next, number, numbers, publish, record, soon, topic, until, up_to,

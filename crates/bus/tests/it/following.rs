@@ -5,7 +5,8 @@ use std::{future::Future, time::Duration};
 use jiff::Timestamp;
 use tokio::time::timeout;
 use turnpike_bus::{Bus, Delivery, Follower, Limits, Status};
-use turnpike_event::{Body, CommandId, Event, Json, Record, Topic};
+use turnpike_event::{Body, Event, Json, Record};
+use turnpike_topic::{CommandId, Topic};
 use uuid::Uuid;
 
 /// Longer than anything here takes; what is waited for longer does not come.

@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 use proptest::{prelude::*, sample::Index};
 use tokio::{runtime::Runtime, time::timeout};
 use turnpike_bus::{Bus, Delivery, Follower, From, PublishError, ResetReason};
-use turnpike_event::{Offset, Topic};
+use turnpike_topic::{Offset, Topic};
 
 use crate::{
     conformance::Backend,

@@ -1,8 +1,8 @@
 //! Two connections per bus, and exactly the subscriptions that are followed.
 
 use turnpike_bus::{Bus, Delivery, From, Limits};
-use turnpike_event::Topic;
 use turnpike_testkit::RedisServer;
+use turnpike_topic::Topic;
 
 use crate::{
     asking::ask_at,

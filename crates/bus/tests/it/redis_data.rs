@@ -2,8 +2,9 @@
 
 use redis::{Value, aio::MultiplexedConnection};
 use turnpike_bus::{Bus, Delivery, From, Limits, PublishError, ResetReason};
-use turnpike_event::{Body, Offset, Record, Topic};
+use turnpike_event::{Body, Record};
 use turnpike_testkit::redis_url;
+use turnpike_topic::{Offset, Topic};
 
 use crate::{
     asking::ask,

@@ -1,8 +1,8 @@
 //! A Redis that comes back without its newest events, from an append-only file that was cut.
 
 use turnpike_bus::{Bus, Delivery, From, Limits, ResetReason};
-use turnpike_event::{Offset, Topic};
 use turnpike_testkit::RedisServer;
+use turnpike_topic::{Offset, Topic};
 
 use crate::{
     asking::ask_at,

@@ -10,8 +10,8 @@ use std::{
 
 use tokio::{task::JoinHandle, time::Instant};
 use turnpike_bus::{Bus, Delivery, DownReason, From, Limits, PublishError, ResetReason, Status};
-use turnpike_event::{Offset, Topic};
 use turnpike_testkit::RedisServer;
+use turnpike_topic::{Offset, Topic};
 
 use crate::{
     asking::ask_at,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::Topic;
 use turnpike_testkit::RedisServer;
+use turnpike_topic::Topic;
 
 use crate::{
     asking::ask_at,

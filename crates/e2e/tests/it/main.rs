@@ -16,3 +16,4 @@ mod road;
 mod socket;
 mod start;
 mod time;
+mod transcript;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::Topic;
 use turnpike_testkit::{One, Person, RedisServer, Stack, eventually, within};
+use turnpike_topic::Topic;
 
 async fn send(person: &Person) -> String {
     let vehicle = &person.vehicles().await[0];

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, CommandId, Event, Json, Topic, VehicleId};
+use turnpike_event::{Body, Event, Json};
 use turnpike_testkit::{One, Person, Stack, Watch, eventually};
+use turnpike_topic::{CommandId, Topic, VehicleId};
 use uuid::Uuid;
 
 async fn completed(person: &Person) -> (String, Vec<Value>) {

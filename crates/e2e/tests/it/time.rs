@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
-use turnpike_event::{SessionId, UserId};
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
 use turnpike_testkit::{ADMIN_PASSWORD, Answer, Person, Watch};
 use turnpike_token::{Claims, Role, SigningKey};
+use turnpike_topic::{SessionId, UserId};
 use uuid::Uuid;
 
 /// The house, and the hand of its clock.

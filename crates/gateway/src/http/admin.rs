@@ -6,10 +6,10 @@ use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use turnpike_event::UserId;
 use turnpike_fault::Fault;
 use turnpike_proto::auth::v1 as pb;
 use turnpike_rpc::Transport;
+use turnpike_topic::UserId;
 use utoipa::ToSchema;
 
 use super::{

@@ -3,11 +3,11 @@
 use axum::{Json, extract::State};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use turnpike_event::SessionId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::AccessToken;
 use turnpike_proto::auth::v1 as pb;
 use turnpike_rpc::bearer;
+use turnpike_topic::SessionId;
 use utoipa::ToSchema;
 
 use super::{

@@ -5,9 +5,9 @@ use http::{HeaderMap, StatusCode, Uri};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, value::RawValue};
-use turnpike_event::CommandId;
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_topic::CommandId;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{

@@ -11,8 +11,8 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use tokio::{sync::Notify, time::Instant};
-use turnpike_event::Topic;
 use turnpike_fault::{Fault, Kind};
+use turnpike_topic::Topic;
 use utoipa::IntoParams;
 
 use super::{

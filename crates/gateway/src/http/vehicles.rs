@@ -3,8 +3,8 @@
 use axum::{Json, extract::State};
 use http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
-use turnpike_event::VehicleId;
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_topic::VehicleId;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{

@@ -7,8 +7,8 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle};
 use turnpike_bus::{Bus, Delivery, From, ResetReason};
-use turnpike_event::{Offset, Topic};
 use turnpike_kit::{OnExit, Tasks};
+use turnpike_topic::{Offset, Topic};
 
 use super::Frame;
 

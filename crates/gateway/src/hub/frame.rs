@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use axum::{body::Bytes, extract::ws::Utf8Bytes};
-use turnpike_event::{Offset, Record, Topic, frame};
+use turnpike_event::{Record, frame};
+use turnpike_topic::{Offset, Topic};
 
 /// The bytes of one event in each format, made once and shared.
 pub(crate) struct Frame {

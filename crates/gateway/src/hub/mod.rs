@@ -18,8 +18,8 @@ use std::{
 
 use tokio::sync::Notify;
 use turnpike_bus::Bus;
-use turnpike_event::Topic;
 use turnpike_kit::Tasks;
+use turnpike_topic::Topic;
 
 pub(crate) use frame::Frame;
 pub(crate) use subscription::{Batch, Since, Subscription};

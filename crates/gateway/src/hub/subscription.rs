@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 use turnpike_bus::ResetReason;
-use turnpike_event::{Offset, Topic};
+use turnpike_topic::{Offset, Topic};
 
 use super::{Frame, Hub, channel::Channel};
 

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use proptest::{prelude::*, sample::Index};
 use tokio::{runtime::Runtime, sync::Notify, time::timeout};
 use turnpike_bus::{Limits, ResetReason};
-use turnpike_event::{Body, CommandId, Event, Json, Offset, Topic};
+use turnpike_event::{Body, Event, Json};
+use turnpike_topic::{CommandId, Offset, Topic};
 use uuid::Uuid;
 
 use super::*;

@@ -4,8 +4,8 @@ use axum::extract::ws::Utf8Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use turnpike_bus::ResetReason;
-use turnpike_event::{Offset, Topic};
 use turnpike_fault::Fault;
+use turnpike_topic::{Offset, Topic};
 
 use crate::{config::Limits, hub::Since};
 

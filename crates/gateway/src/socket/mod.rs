@@ -18,11 +18,11 @@ use axum::{
 };
 use http::{HeaderMap, Method, header};
 use serde::Deserialize;
-use turnpike_event::{CommandId, Topic};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{Caller, Refusal};
 use turnpike_kit::OnExit;
 use turnpike_rpc::Context;
+use turnpike_topic::{CommandId, Topic};
 
 pub(crate) use ending::{Close, Ending};
 use grammar::since;

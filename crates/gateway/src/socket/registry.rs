@@ -12,10 +12,10 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast::error::RecvError};
 use turnpike_bus::{Bus, Status};
-use turnpike_event::{SessionId, UserId};
 use turnpike_identity::{Caller, Refusal, Revocations, Revoked};
 use turnpike_kit::{OnExit, Process};
 use turnpike_token::Claims;
+use turnpike_topic::{SessionId, UserId};
 
 use super::Ending;
 

@@ -7,9 +7,9 @@ use axum::extract::ws::{Message, WebSocket};
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::debug;
-use turnpike_event::Topic;
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Refusal;
+use turnpike_topic::Topic;
 
 use super::{
     Close, Ending,

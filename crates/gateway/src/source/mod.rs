@@ -9,10 +9,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
 use tracing::debug;
 use turnpike_bus::ResetReason;
-use turnpike_event::{Body, CommandId, CommandState, Offset, Record, Topic};
+use turnpike_event::{Body, CommandState, Record};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Caller;
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_topic::{CommandId, Offset, Topic};
 
 use self::{order::Order, recorded::Recorded};
 use crate::{

@@ -1,7 +1,7 @@
 //! The order that every reader is promised, whatever its events come from: within an epoch `n` grows by one, and between two
 //! events that do not continue each other the reader is told of a reset.
 
-use turnpike_event::Offset;
+use turnpike_topic::Offset;
 
 pub(super) struct Order<T> {
     offset: fn(&T) -> Offset,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tonic::Status;
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
-use turnpike_event::{Body, CommandId, Event, Record, Topic};
+use turnpike_event::{Body, Event, Record};
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
 use turnpike_mock_vehicle_connector::{Config, Service};
 use turnpike_proto::vehicle::v1::{
@@ -13,6 +13,7 @@ use turnpike_proto::vehicle::v1::{
 };
 use turnpike_rpc::Transport;
 use turnpike_testkit::{eventually, within};
+use turnpike_topic::{CommandId, Topic};
 use uuid::Uuid;
 
 pub struct Bench {

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use tonic::Code;
-use turnpike_event::{Body, CommandId, CommandState, Event, Topic};
+use turnpike_event::{Body, CommandState, Event};
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_topic::{CommandId, Topic};
 use uuid::Uuid;
 
 use crate::bench::{Bench, told};

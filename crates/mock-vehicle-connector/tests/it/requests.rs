@@ -1,11 +1,11 @@
 //! Requests that make no sense, and who may make them.
 
 use tonic::{Code, Status};
-use turnpike_event::CommandId;
 use turnpike_fault::Fault;
 use turnpike_mock_vehicle_connector::POLICY;
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_rpc::mismatches;
+use turnpike_topic::CommandId;
 use uuid::Uuid;
 
 use crate::bench::Bench;

@@ -1,11 +1,12 @@
 //! Somebody who calls the service, in verbs.
 
 use tonic::Status;
-use turnpike_event::{CommandId, Event, Record};
+use turnpike_event::{Event, Record};
 use turnpike_fault::Fault;
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient};
 use turnpike_rpc::Transport;
 use turnpike_testkit::eventually;
+use turnpike_topic::CommandId;
 
 use crate::world::{Person, World, told};
 

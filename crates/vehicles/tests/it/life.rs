@@ -1,12 +1,13 @@
 //! The life of a command that somebody sends and a vehicle answers.
 
 use turnpike_bus::{Delivery, From};
-use turnpike_event::{Body, CommandState, Topic};
+use turnpike_event::{Body, CommandState};
 use turnpike_kit::{Environment, Process};
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, within};
 use turnpike_token::Role;
+use turnpike_topic::Topic;
 
 use crate::{
     caller::{MOTOR, State},

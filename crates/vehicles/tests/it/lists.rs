@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use turnpike_event::{CommandId, CommandState};
+use turnpike_event::CommandState;
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_testkit::Database;
 use turnpike_token::Role;
+use turnpike_topic::CommandId;
 
 use crate::{
     caller::{Caller, MOTOR},

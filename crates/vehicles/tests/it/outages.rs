@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, CommandId, CommandState, Json, Topic};
+use turnpike_event::{Body, CommandState, Json};
 use turnpike_testkit::{Database, RedisServer, eventually};
 use turnpike_token::Role;
+use turnpike_topic::{CommandId, Topic};
 
 use crate::{
     caller::{Caller, MOTOR, State},

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, Topic, VehicleId};
+use turnpike_event::Body;
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_testkit::{Database, RedisServer, eventually, within};
 use turnpike_token::Role;
+use turnpike_topic::{Topic, VehicleId};
 
 use crate::{
     caller::Caller,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
 use turnpike_bus::Bus;
-use turnpike_event::{Body, CommandId, CommandState, Event, Json, Topic};
+use turnpike_event::{Body, CommandState, Event, Json};
 use turnpike_kit::Clock;
 use turnpike_proto::vehicle::v1::{
     self as pb,
@@ -18,6 +18,7 @@ use turnpike_proto::vehicle::v1::{
 };
 use turnpike_rpc::Transport;
 use turnpike_testkit::eventually;
+use turnpike_topic::{CommandId, Topic};
 
 /// What it does with a command.
 #[derive(Clone, Debug)]

@@ -11,12 +11,13 @@ use tokio::{
     runtime::Runtime,
 };
 use turnpike_bus::{Bus, Limits, PublishError};
-use turnpike_event::{Body, CommandId, CommandState, Event, Json, Offset, Record, Topic, UserId};
+use turnpike_event::{Body, CommandState, Event, Json, Record};
 use turnpike_identity::{AccessToken, Verifier};
 use turnpike_kit::{Clock, ClockControl, Environment, Outbound, Process};
 use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, RedisServer};
 use turnpike_token::{Claims, KeySet, Role, SigningKey};
+use turnpike_topic::{CommandId, Offset, Topic, UserId};
 use turnpike_vehicles::{Config, Deps, Service};
 use uuid::Uuid;
 
