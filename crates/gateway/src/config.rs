@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use turnpike_bus::BusConfig;
 use turnpike_kit::{ConfigError, Environment, listen};
 
-use crate::PerAddress;
+use crate::access::slots::PerAddress;
 
 /// The configuration of the gateway.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClien
 use turnpike_rpc::{Transport, bearer};
 use turnpike_token::Role;
 
-use crate::{App, http::Problem};
+use crate::{app::App, http::problem::Problem};
 
 /// The session cookie's name.
 pub(crate) const COOKIE: &str = "session_token";

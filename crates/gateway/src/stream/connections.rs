@@ -17,7 +17,7 @@ use turnpike_kit::{OnExit, Process};
 use turnpike_token::Claims;
 use turnpike_topic::{SessionId, UserId};
 
-use super::Ending;
+use super::ending::Ending;
 
 /// The open sockets of this gateway.
 #[derive(Clone)]
