@@ -7,10 +7,12 @@ use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
 use tracing::{info, warn};
 use turnpike_bus::Bus;
-use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
+use turnpike_identity::Verifier;
+use turnpike_kit::{OnExit, Process};
 use turnpike_proto::{
     topic::v1::topic_owner_server::TopicOwnerServer, vehicle::v1::vehicle_service_server::VehicleServiceServer,
 };
+use turnpike_rpc::Transport;
 use turnpike_store::{Migrations, Store, limits::Limit};
 
 use crate::{
@@ -74,7 +76,7 @@ impl Service {
         let mut services = RoutesBuilder::default();
         services.add_service(TopicOwnerServer::new(TopicRpc { store }));
         services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor, limit }));
-        Ok(Self { routes: grpc::behind_door(process, services, rpc::POLICY, deps.verifier) })
+        Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, rpc::POLICY, deps.verifier) })
     }
 
     /// What clients call.
@@ -86,7 +88,7 @@ impl Service {
 /// Commands that another instance left, or an earlier run of this one.
 fn take_over(process: &Process, conductor: Conductor) {
     let stopping = process.tasks.stopping().clone();
-    process.tasks.spawn("take over", Death::Fatal, async move {
+    process.tasks.spawn("take over", OnExit::StopProcess, async move {
         while !stopping.is_cancelled() {
             match leases::claim(&conductor.store, conductor.clock.now(), AT_ONCE).await {
                 Ok(claimed) => {

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::caller;
+use turnpike_identity::caller;
 use turnpike_proto::topic::v1::{self as pb, topic_owner_server::TopicOwner};
 use turnpike_store::Store;
 use turnpike_token::Role;

@@ -1,7 +1,7 @@
 //! The owner of `user:` topics: only that user may follow one, and they have no archive.
 
 use tonic::{Code, Status};
-use turnpike_kit::{AccessToken, Transport};
+use turnpike_identity::AccessToken;
 use turnpike_proto::{
     auth::v1::Role,
     topic::v1::{
@@ -9,6 +9,7 @@ use turnpike_proto::{
         topic_owner_client::TopicOwnerClient,
     },
 };
+use turnpike_rpc::Transport;
 use turnpike_testkit::Database;
 use turnpike_topic::Topic;
 

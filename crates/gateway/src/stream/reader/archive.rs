@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use turnpike_event::{Event, Record};
 use turnpike_fault::Fault;
-use turnpike_kit::{AccessToken, Transport};
+use turnpike_identity::AccessToken;
 use turnpike_proto::topic::v1::{self as pb, topic_owner_client::TopicOwnerClient};
+use turnpike_rpc::Transport;
 use turnpike_topic::{Offset, Topic};
 
 use crate::stream::hub::Frame;

@@ -11,7 +11,7 @@ use tokio::{sync::Notify, time::Instant};
 use tracing::debug;
 use turnpike_bus::ResetReason;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::Caller;
+use turnpike_identity::Caller;
 use turnpike_topic::{Offset, Topic};
 
 use self::{archive::Archive, order::Order, owners::Archived};

@@ -1,8 +1,9 @@
 //! The owner of each kind of topic: the service that decides who may follow a topic, and that archives its events.
 
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{AccessToken, Transport};
+use turnpike_identity::AccessToken;
 use turnpike_proto::topic::v1::{self as pb, topic_owner_client::TopicOwnerClient};
+use turnpike_rpc::Transport;
 use turnpike_topic::{Offset, Topic};
 
 use super::archive::Archive;
