@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::timeout};
 use tracing::{debug, warn};
 use turnpike_bus::Bus;
 use turnpike_event::{Body, Event};
-use turnpike_kit::{Clock, Context, Death, Process};
+use turnpike_kit::{Clock, Death, Process};
 use turnpike_store::Store;
 use turnpike_topic::{Topic, UserId};
 
@@ -22,7 +22,7 @@ use crate::dice;
 
 /// Writes an event, to be published after the transaction.
 pub async fn put(tx: &mut Transaction<'_, Any>, body: Body, now: Timestamp) -> Result<(), sqlx::Error> {
-    let event = Event { at: now, traceparent: Some(Context::current().traceparent()), body };
+    let event = Event { at: now, body };
     sqlx::query("INSERT INTO outbox (event) VALUES ($1)")
         .bind(event.to_bytes().to_vec())
         .execute(&mut **tx)

@@ -32,7 +32,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let topics: Arc<[Topic]> = (0..topics).map(|_| Topic::Response(CommandId::from(Uuid::now_v7()))).collect();
     let event = Arc::new(Event {
         at: Timestamp::UNIX_EPOCH,
-        traceparent: None,
         body: Body::CommandResponse {
             command_id: CommandId::from(Uuid::now_v7()),
             sequence_number: 1,

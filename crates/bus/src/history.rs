@@ -117,11 +117,7 @@ pub(crate) fn judge(after: Option<Offset>, state: Option<&TopicState>) -> (Optio
 pub(crate) fn decode(offset: Offset, bytes: Bytes) -> Record {
     match Record::from_bytes(bytes.clone()) {
         Ok(record) if record.offset == offset => record,
-        _ => Record {
-            offset,
-            is_final: false,
-            event: Event { at: Timestamp::UNIX_EPOCH, traceparent: None, body: Body::Unknown(bytes) },
-        },
+        _ => Record { offset, is_final: false, event: Event { at: Timestamp::UNIX_EPOCH, body: Body::Unknown(bytes) } },
     }
 }
 

@@ -31,25 +31,18 @@ impl Event {
         if let Body::Unknown(bytes) = &self.body {
             return bytes.clone(); // passed on as it came
         }
-        pb::Event {
-            at: Some(to_pb_time(self.at)),
-            traceparent: self.traceparent.clone().unwrap_or_default(),
-            body: to_pb_body(&self.body),
-        }
-        .encode_to_vec()
-        .into()
+        pb::Event { at: Some(to_pb_time(self.at)), body: to_pb_body(&self.body) }.encode_to_vec().into()
     }
 
     /// Reads an event. What cannot be understood is [`Body::Unknown`], never an error: whoever follows a topic must be able
     /// to go past anything that is on it.
     pub fn from_bytes(bytes: Bytes) -> Self {
         let Ok(event) = pb::Event::decode(bytes.as_ref()) else {
-            return Self { at: Timestamp::UNIX_EPOCH, traceparent: None, body: Body::Unknown(bytes) };
+            return Self { at: Timestamp::UNIX_EPOCH, body: Body::Unknown(bytes) };
         };
         let at = event.at.and_then(from_pb_time).unwrap_or(Timestamp::UNIX_EPOCH);
-        let traceparent = Some(event.traceparent).filter(|t| !t.is_empty());
         let body = event.body.and_then(from_pb_body).unwrap_or(Body::Unknown(bytes));
-        Self { at, traceparent, body }
+        Self { at, body }
     }
 }
 
@@ -254,13 +247,11 @@ mod tests {
     fn any_record() -> impl Strategy<Value = Record> {
         let at = (-377_705_023_201_i64..253_402_207_200, 0..1_000_000_000_i32)
             .prop_map(|(s, ns)| Timestamp::new(s, ns).expect("in range"));
-        (1..u64::MAX, 1..u64::MAX, any::<bool>(), at, prop::option::of("[0-9a-f]{2,55}"), any_body()).prop_map(
-            |(epoch, n, is_final, at, traceparent, body)| Record {
-                offset: Offset { epoch, n },
-                is_final,
-                event: Event { at, traceparent, body },
-            },
-        )
+        (1..u64::MAX, 1..u64::MAX, any::<bool>(), at, any_body()).prop_map(|(epoch, n, is_final, at, body)| Record {
+            offset: Offset { epoch, n },
+            is_final,
+            event: Event { at, body },
+        })
     }
 
     proptest! {
@@ -304,6 +295,32 @@ mod tests {
         assert!(read.is_final, "the end of a topic is understood whatever ended it");
         assert_eq!(read.event.at, at);
         assert_eq!(read.event.body, Body::Unknown(bytes), "the bytes are passed on as they came");
+    }
+
+    /// The schema until the field `traceparent` was removed.
+    #[derive(Clone, PartialEq, Message)]
+    struct Older {
+        #[prost(message, tag = "1")]
+        at: Option<prost_types::Timestamp>,
+        #[prost(string, tag = "2")]
+        traceparent: String,
+        #[prost(message, tag = "10")]
+        command_status: Option<pb::CommandStatus>,
+    }
+
+    #[test]
+    fn a_stored_event_with_the_removed_trace_field_is_still_understood() {
+        let at = Timestamp::from_second(1_763_700_000).expect("in range");
+        let command_id = CommandId::new(at);
+        let state = pb::command_status::State::InProgress.into();
+        let status = pb::CommandStatus { command_id: command_id.to_string(), state };
+        let older = Older {
+            at: Some(to_pb_time(at)),
+            traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+            command_status: Some(status),
+        };
+        let event = Event { at, body: Body::CommandStatus { command_id, state: CommandState::InProgress } };
+        assert_eq!(Event::from_bytes(older.encode_to_vec().into()), event);
     }
 
     #[test]

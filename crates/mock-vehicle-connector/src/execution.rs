@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
 use turnpike_event::{Body, CommandState, Event};
-use turnpike_kit::{Clock, Context};
+use turnpike_kit::Clock;
 use turnpike_topic::{CommandId, Topic};
 
 use crate::{
@@ -146,7 +146,7 @@ impl Execution {
     /// Publishes, in order, for as long as somebody listens.
     async fn say(&self, body: Body, is_final: bool) -> Result<(), Over> {
         let topic = Topic::Response(self.id);
-        let event = Event { at: self.clock.now(), traceparent: Some(Context::current().traceparent()), body };
+        let event = Event { at: self.clock.now(), body };
         loop {
             // The bus waits for its Redis: a second call would be a second event. The deadline ends it.
             let said = match is_final {

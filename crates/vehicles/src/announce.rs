@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
 use turnpike_event::{Body, CommandState, Event};
-use turnpike_kit::{Clock, Context};
+use turnpike_kit::Clock;
 use turnpike_topic::{CommandId, Topic};
 
 use crate::{lifecycle::State, retry::Retry};
@@ -74,5 +74,5 @@ impl Announcer {
 }
 
 fn event(body: Body, at: Timestamp) -> Event {
-    Event { at, traceparent: Some(Context::current().traceparent()), body }
+    Event { at, body }
 }

@@ -12,7 +12,7 @@ use tokio::{sync::Notify, time::timeout};
 use tracing::{debug, warn};
 use turnpike_bus::{Bus, PublishError};
 use turnpike_event::{Body, ConnectionStatus, Event};
-use turnpike_kit::{Clock, Context, Death, Process};
+use turnpike_kit::{Clock, Death, Process};
 use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{Topic, VehicleId};
 
@@ -111,7 +111,7 @@ impl Outbox {
     async fn publish(&self, change: &Change) -> Result<(), Error> {
         let vehicle_id: VehicleId = change.id.parse()?;
         let body = Body::VehicleChanged { vehicle_id, connection_status: change.status };
-        let event = Event { at: change.at, traceparent: Some(Context::current().traceparent()), body };
+        let event = Event { at: change.at, body };
         match self.bus.publish(&Topic::Vehicle(vehicle_id), &event).await {
             // Nobody closes a vehicle's topic; if somebody has, its followers are gone.
             Ok(_) | Err(PublishError::Closed { .. }) => Ok(()),

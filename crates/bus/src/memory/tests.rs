@@ -49,7 +49,7 @@ impl Setup {
 
     fn append(&self, topic: u128, bytes: usize, is_final: bool) -> Result<Offset, PublishError> {
         let body = Body::Unknown(Bytes::from(vec![b'x'; bytes]));
-        let event = Event { at: Timestamp::UNIX_EPOCH, traceparent: None, body };
+        let event = Event { at: Timestamp::UNIX_EPOCH, body };
         self.memory.append(&name(topic), &event, is_final)
     }
 

@@ -36,7 +36,6 @@ pub(crate) fn topic() -> Topic {
 pub(crate) fn event(number: u32) -> Event {
     Event {
         at: Timestamp::from_second(1_763_700_000).expect("in range"),
-        traceparent: None,
         body: Body::CommandResponse {
             command_id: CommandId::from(Uuid::nil()),
             sequence_number: number,

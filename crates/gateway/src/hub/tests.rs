@@ -150,7 +150,7 @@ impl World {
             is_final: close,
             response: Json::parse(format!(r#"{{"padding":"{}"}}"#, "x".repeat(bytes))).expect("JSON"),
         };
-        let event = Event { at: Timestamp::UNIX_EPOCH, traceparent: None, body };
+        let event = Event { at: Timestamp::UNIX_EPOCH, body };
         let published = match close {
             true => self.bus.close(&self.topic, &event).await,
             false => self.bus.publish(&self.topic, &event).await,

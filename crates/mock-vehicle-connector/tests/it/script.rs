@@ -54,7 +54,7 @@ async fn play(seed: u64) -> Vec<Bytes> {
                 }
             };
             match delivery {
-                Delivery::Record(record) => transcript.push(bytes(record)),
+                Delivery::Record(record) => transcript.push(record.to_bytes()),
                 Delivery::Closed => break,
                 Delivery::CaughtUp { .. } => {}
                 Delivery::Reset { .. } => panic!("nothing was lost"),
@@ -69,12 +69,6 @@ async fn quiet() {
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
-}
-
-/// A record but for the trace, which is of the call and not of the vehicle.
-fn bytes(mut record: Record) -> Bytes {
-    record.event.traceparent = None;
-    record.to_bytes()
 }
 
 /// What a response says.

@@ -201,7 +201,7 @@ impl Script {
 
     async fn play(&self, command_id: CommandId) {
         let topic = Topic::Response(command_id);
-        let event = |body| Event { at: self.0.clock.now(), traceparent: None, body };
+        let event = |body| Event { at: self.0.clock.now(), body };
         let response = Json::parse(r#"{"status":"complete"}"#.to_owned()).expect("an object");
         let begun = Body::CommandStatus { command_id, state: CommandState::InProgress };
         let answer = Body::CommandResponse { command_id, sequence_number: 1, is_final: true, response };
@@ -255,7 +255,7 @@ impl VehicleConnector for Script {
             OnCancel::Ignore => {}
             OnCancel::Stop => {
                 let body = Body::CommandStatus { command_id, state: CommandState::Cancelled };
-                let event = Event { at: self.0.clock.now(), traceparent: None, body };
+                let event = Event { at: self.0.clock.now(), body };
                 let _ = self.0.bus.close(&Topic::Response(command_id), &event).await;
             }
         }

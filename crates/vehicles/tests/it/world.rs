@@ -160,7 +160,7 @@ impl World {
     }
 
     pub fn event(&self, body: Body) -> Event {
-        Event { at: self.clock.now(), traceparent: None, body }
+        Event { at: self.clock.now(), body }
     }
 
     /// Does to the database what another instance would do.
