@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use ipnet::IpNet;
 use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
 
-use crate::PerAddress;
+use crate::access::slots::PerAddress;
 
 /// The configuration of the gateway.
 #[derive(Clone, Debug)]

@@ -1,17 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
+mod app;
 mod config;
-mod connections;
+mod families;
 mod http;
-mod hub;
-mod identity;
-mod limit;
-mod places;
+mod router;
 mod service;
-mod socket;
-mod source;
+mod stream;
 
+pub use access::slots::PerAddress;
 pub use config::{Config, Limits};
-pub use places::PerAddress;
-pub(crate) use service::App;
 pub use service::{Deps, Service};

@@ -1,26 +1,26 @@
 //! The gateway as a service: its parts and their shared state.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
 use tokio::net::TcpListener;
 use tracing::info;
 use turnpike_bus::Bus;
-use turnpike_kit::{Death, Health, Process, Revocations, Tasks, Transport, Verifier, descriptors};
-use turnpike_proto::{
-    auth::v1::auth_service_client::AuthServiceClient, vehicle::v1::vehicle_service_client::VehicleServiceClient,
-};
+use turnpike_kit::{Death, Process, Revocations, Transport, Verifier, descriptors};
 
 use crate::{
-    Config,
-    connections::accept,
-    http::{Bodies, router},
-    hub::Hub,
-    identity::Identity,
-    limit::PerMinute,
-    places::{Places, room},
-    socket::registry::Sockets,
+    access::{
+        body::Bodies,
+        caller::Identity,
+        messages::PerMinute,
+        slots::{Places, room},
+    },
+    app::{App, Parts},
+    config::Config,
+    http::listener::accept,
+    router::router,
+    stream::{connections::Sockets, hub::Hub},
 };
 
 /// What the gateway talks to.
@@ -33,47 +33,6 @@ pub struct Deps {
     pub vehicles: Transport,
     /// What ended before its time.
     pub revocations: Revocations,
-}
-
-/// What handlers are given; each takes what it needs.
-#[derive(Clone)]
-pub(crate) struct App(Arc<Parts>);
-
-pub(crate) struct Parts {
-    pub(crate) config: Config,
-    pub(crate) tasks: Tasks,
-    pub(crate) health: Health,
-    pub(crate) bus: Bus,
-    pub(crate) hub: Hub,
-    pub(crate) identity: Identity,
-    pub(crate) sockets: Sockets,
-    pub(crate) bodies: Bodies,
-    pub(crate) messages: PerMinute,
-    pub(crate) auth: Transport,
-    pub(crate) vehicles: Transport,
-}
-
-impl std::ops::Deref for App {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
-impl App {
-    pub(crate) fn auth(&self) -> AuthServiceClient<Transport> {
-        AuthServiceClient::new(self.auth.clone())
-    }
-
-    pub(crate) fn vehicles(&self) -> VehicleServiceClient<Transport> {
-        VehicleServiceClient::new(self.vehicles.clone())
-    }
-
-    /// For what is allowed to take as long as a vehicle takes to answer a cancellation.
-    pub(crate) fn patient_vehicles(&self) -> VehicleServiceClient<Transport> {
-        VehicleServiceClient::new(self.vehicles.clone().deadline(Duration::from_secs(8)))
-    }
 }
 
 /// The one public door.

@@ -8,10 +8,10 @@ use http::{HeaderMap, Uri, request::Parts};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use turnpike_fault::{Fault, Kind};
 
-use super::Problem;
+use super::problem::Problem;
 
 /// Parses a JSON object.
-pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     // serde would take a list for an object whose fields stand in order
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|byte| *byte != b'{') && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {

@@ -13,7 +13,7 @@ use tracing::{Instrument, error, info, info_span};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Context, REQUEST_ID};
 
-use super::Problem;
+use super::problem::Problem;
 
 /// A handler that has not begun to answer by then never will. Streams and sockets begin at once.
 const BOUND: Duration = Duration::from_secs(30);
@@ -21,7 +21,7 @@ const BOUND: Duration = Duration::from_secs(30);
 const KNOWN: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-pub(super) async fn guard(request: Request, next: Next) -> Response {
+pub(crate) async fn guard(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let context = Context::from_headers(request.headers());
     // A stranger's methods would fill the memory as labels, and the log.
@@ -66,12 +66,12 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
 }
 
 /// Nothing here.
-pub(super) async fn not_found() -> Problem {
+pub(crate) async fn not_found() -> Problem {
     Fault::new(Kind::NotFound, "Not found").into()
 }
 
 /// Something here, but not that way.
-pub(super) async fn method_not_allowed() -> Response {
+pub(crate) async fn method_not_allowed() -> Response {
     let fault = Fault::new(Kind::Invalid, "This method is not for this address").code_is("METHOD_NOT_ALLOWED");
     Problem(fault).with_status(http::StatusCode::METHOD_NOT_ALLOWED)
 }

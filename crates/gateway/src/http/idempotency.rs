@@ -7,10 +7,10 @@ static KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// What a key consists of: visible ASCII, and spaces between.
-pub(super) const KEY_PATTERN: &str = "^[!-~]([ -~]*[!-~])?$";
+pub(crate) const KEY_PATTERN: &str = "^[!-~]([ -~]*[!-~])?$";
 
 /// `Idempotency-Key` as services take it: empty where there is none. Services judge its length, too, for who calls them by gRPC.
-pub(super) fn key(headers: &HeaderMap) -> Result<String, Fault> {
+pub(crate) fn key(headers: &HeaderMap) -> Result<String, Fault> {
     let Some(key) = headers.get(&KEY) else { return Ok(String::new()) };
     let key = key.to_str().ok().map(str::trim).filter(|key| (1..=255).contains(&key.len()));
     key.map(str::to_owned).ok_or_else(|| {
@@ -20,7 +20,7 @@ pub(super) fn key(headers: &HeaderMap) -> Result<String, Fault> {
 }
 
 /// `Idempotency-Replayed: true` on the answer of an earlier request.
-pub(super) fn replayed(replayed: bool) -> HeaderMap {
+pub(crate) fn replayed(replayed: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if replayed {
         headers.insert(&REPLAYED, HeaderValue::from_static("true"));

@@ -18,7 +18,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::idempotency::KEY_PATTERN;
-use crate::identity::COOKIE;
+use crate::access::caller::COOKIE;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,7 +26,7 @@ use crate::identity::COOKIE;
         `GET /ws` and `GET /ws/responses/{command_id}` are WebSockets; the README describes them."),
     modifiers(&Credentials)
 )]
-pub(super) struct Description;
+pub(crate) struct Description;
 
 struct Credentials;
 
@@ -44,7 +44,7 @@ impl Modify for Credentials {
 
 /// Adds what is the same everywhere: an id of its own for each operation, the failures that every operation of a kind has, what
 /// a status means, and that failures are problems.
-pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
+pub(crate) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
     for item in openapi.paths.paths.values_mut() {
         let reads = [&mut item.get].map(|operation| (operation, false));
         let changes = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
@@ -117,7 +117,7 @@ fn not_null(object: &mut Object) {
 }
 
 /// `/api/openapi.json`, written once for all who ask, and `/docs`.
-pub(super) fn routes(openapi: &utoipa::openapi::OpenApi) -> Router {
+pub(crate) fn routes(openapi: &utoipa::openapi::OpenApi) -> Router {
     let json = Bytes::from(openapi.to_json().expect("a description of ours is JSON"));
     let description =
         async move || ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json.clone());

@@ -1,10 +1,8 @@
 //! WebSockets: who may open one, and how it is refused.
 
-pub(crate) mod ending;
 pub(crate) mod grammar;
 mod heartbeat;
 mod intake;
-pub(crate) mod registry;
 mod session;
 mod wire;
 
@@ -22,15 +20,14 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Caller, Context, Death, Refusal};
 use turnpike_topic::{CommandId, Topic};
 
-pub(crate) use ending::{Close, Ending};
 use grammar::since;
 use session::Kinds;
 
 use crate::{
-    App,
+    app::App,
     config::MAX_FRAME,
-    http::{Problem, extract::Query},
-    hub::Since,
+    http::{extract::Query, problem::Problem},
+    stream::{ending::Close, hub::Since},
 };
 
 /// The subprotocol that a client may name, and must name to send a ticket.

@@ -2,44 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use turnpike_event::CommandState;
-use turnpike_proto::{auth::v1 as auth, vehicle::v1 as vehicle};
+use turnpike_proto::vehicle::v1 as vehicle;
 use utoipa::ToSchema;
-
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Role {
-    User,
-    Operator,
-    Engineer,
-    Admin,
-}
-
-impl From<Role> for auth::Role {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::User => Self::User,
-            Role::Operator => Self::Operator,
-            Role::Engineer => Self::Engineer,
-            Role::Admin => Self::Admin,
-        }
-    }
-}
-
-impl From<auth::Role> for Role {
-    fn from(role: auth::Role) -> Self {
-        match role {
-            auth::Role::Unspecified | auth::Role::User => Self::User,
-            auth::Role::Operator => Self::Operator,
-            auth::Role::Engineer => Self::Engineer,
-            auth::Role::Admin => Self::Admin,
-        }
-    }
-}
 
 /// Whether a vehicle can be reached.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Connection {
+pub(crate) enum Connection {
     Connected,
     Disconnected,
     Error,
@@ -68,7 +37,7 @@ impl From<vehicle::ConnectionStatus> for Connection {
 /// The state of a command as clients see it.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Status {
+pub(crate) enum Status {
     Pending,
     InProgress,
     Completed,
@@ -95,7 +64,7 @@ impl From<vehicle::CommandState> for Status {
 
 impl Status {
     /// The word by which `vehicles` knows it.
-    pub(super) fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Pending => CommandState::Pending,
             Self::InProgress => CommandState::InProgress,
@@ -128,10 +97,6 @@ mod tests {
         for status in [Connection::Connected, Connection::Disconnected, Connection::Error] {
             let word = serde_json::to_value(status).expect("a word");
             assert!(ConnectionStatus::from_word(word.as_str().expect("text")).is_some());
-        }
-        for role in [Role::User, Role::Operator, Role::Engineer, Role::Admin] {
-            let word = serde_json::to_value(role).expect("a word");
-            assert!(turnpike_token::Role::from_word(word.as_str().expect("text")).is_some());
         }
     }
 }

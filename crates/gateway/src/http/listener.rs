@@ -13,9 +13,9 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 use turnpike_kit::{Death, Tasks};
 
-use crate::{
-    http::Peer,
-    places::{Place, Placed, Places},
+use crate::access::{
+    client::Peer,
+    slots::{Place, Placed, Places},
 };
 
 /// How long a client may take to send the first byte of a request, and then to send the rest of its head.

@@ -10,7 +10,7 @@ use turnpike_bus::{Bus, Delivery, From, ResetReason};
 use turnpike_kit::{Death, Tasks};
 use turnpike_topic::{Offset, Topic};
 
-use super::Frame;
+use super::frame::Frame;
 
 /// How much of a topic's recent past is kept here, so that a reader that is a little late need not ask the bus.
 const RING_FRAMES: usize = 256;

@@ -12,21 +12,25 @@ use turnpike_proto::auth::v1 as pb;
 use turnpike_topic::UserId;
 use utoipa::ToSchema;
 
-use super::{
-    Answer,
-    auth::{Session, User},
-    body::{Body, SMALL},
-    extract::{Id, Page, Query, next_link},
-    idempotency,
-    problem::ProblemBody,
-    words::Role,
+use crate::{
+    access::{
+        body::{Body, SMALL},
+        caller::Admin,
+    },
+    app::App,
+    families::auth::account::{Role, Session, User},
+    http::{
+        Answer,
+        extract::{Id, Page, Query, next_link},
+        idempotency,
+        problem::ProblemBody,
+    },
 };
-use crate::{App, identity::Admin};
 
 /// Every account, newest first.
 #[utoipa::path(get, path = "/api/admin/users", tag = "admin", params(Page),
     responses((status = 200, body = Vec<User>), (status = 403, body = ProblemBody)))]
-pub(super) async fn list_users(
+pub(crate) async fn list_users(
     State(app): State<App>,
     Admin(caller): Admin,
     Query(page): Query<Page>,
@@ -40,7 +44,7 @@ pub(super) async fn list_users(
 /// A new account. The e-mail address has one @ with something on both sides, no white space and no control characters.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewUser {
+pub(crate) struct NewUser {
     #[schema(
         example = "ada@example.com",
         max_length = 254,
@@ -65,7 +69,7 @@ pub(super) struct NewUser {
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = User), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 422, body = ProblemBody)))]
-pub(super) async fn create_user(
+pub(crate) async fn create_user(
     State(app): State<App>,
     Admin(caller): Admin,
     headers: HeaderMap,
@@ -87,7 +91,7 @@ pub(super) async fn create_user(
 /// One account.
 #[utoipa::path(get, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = User), (status = 404, body = ProblemBody)))]
-pub(super) async fn get_user(State(app): State<App>, Admin(caller): Admin, Id(id): Id<UserId>) -> Answer<Json<User>> {
+pub(crate) async fn get_user(State(app): State<App>, Admin(caller): Admin, Id(id): Id<UserId>) -> Answer<Json<User>> {
     let message = pb::GetUserRequest { user_id: id.to_string() };
     Ok(Json(app.auth().get_user(caller.token.request(message)).await?.into_inner().into()))
 }
@@ -95,7 +99,7 @@ pub(super) async fn get_user(State(app): State<App>, Admin(caller): Admin, Id(id
 /// What changes; the rest stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct UserChange {
+pub(crate) struct UserChange {
     role: Option<Role>,
     active: Option<bool>,
     #[schema(max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
@@ -108,7 +112,7 @@ pub(super) struct UserChange {
 /// Change an account. A new role, password or inactivity ends its sessions.
 #[utoipa::path(patch, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path, format = Uuid)), request_body = UserChange,
     responses((status = 200, body = User), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub(super) async fn update_user(
+pub(crate) async fn update_user(
     State(app): State<App>,
     Admin(caller): Admin,
     Id(id): Id<UserId>,
@@ -127,7 +131,7 @@ pub(super) async fn update_user(
 /// Delete an account.
 #[utoipa::path(delete, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub(super) async fn delete_user(
+pub(crate) async fn delete_user(
     State(app): State<App>,
     Admin(caller): Admin,
     Id(id): Id<UserId>,
@@ -140,7 +144,7 @@ pub(super) async fn delete_user(
 /// Where a user is signed in.
 #[utoipa::path(get, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Vec<Session>), (status = 404, body = ProblemBody)))]
-pub(super) async fn list_sessions(
+pub(crate) async fn list_sessions(
     State(app): State<App>,
     Admin(caller): Admin,
     Id(id): Id<UserId>,
@@ -153,7 +157,7 @@ pub(super) async fn list_sessions(
 /// Sign a user out everywhere.
 #[utoipa::path(delete, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 404, body = ProblemBody)))]
-pub(super) async fn end_sessions(
+pub(crate) async fn end_sessions(
     State(app): State<App>,
     Admin(caller): Admin,
     Id(id): Id<UserId>,
@@ -166,7 +170,7 @@ pub(super) async fn end_sessions(
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(dead_code, reason = "describes the words of ServiceHealth")]
-pub(super) enum HealthStatus {
+pub(crate) enum HealthStatus {
     Serving,
     NotServing,
     Unreachable,
@@ -174,7 +178,7 @@ pub(super) enum HealthStatus {
 
 /// One service as it answers for itself.
 #[derive(Serialize, ToSchema)]
-pub(super) struct ServiceHealth {
+pub(crate) struct ServiceHealth {
     #[schema(example = "vehicles")]
     name: &'static str,
     #[schema(value_type = HealthStatus)]
@@ -190,7 +194,7 @@ pub(super) struct ServiceHealth {
 /// How every service is.
 #[utoipa::path(get, path = "/api/admin/services", tag = "admin",
     responses((status = 200, body = Vec<ServiceHealth>), (status = 403, body = ProblemBody)))]
-pub(super) async fn services(State(app): State<App>, _: Admin) -> Answer<Json<Vec<ServiceHealth>>> {
+pub(crate) async fn services(State(app): State<App>, _: Admin) -> Answer<Json<Vec<ServiceHealth>>> {
     let missing = app.health.missing();
     let here = ServiceHealth {
         name: "gateway",

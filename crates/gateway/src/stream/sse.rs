@@ -16,21 +16,25 @@ use turnpike_topic::Topic;
 use utoipa::IntoParams;
 
 use super::{
-    Answer,
-    extract::{Id, Query},
-    problem::ProblemBody,
+    connections::Place,
+    ending::Ending,
+    hub::{Batch, Since},
+    reader::{self as source, Source},
+    socket::grammar,
 };
 use crate::{
-    App,
-    hub::{Batch, Since},
-    identity::SignedIn,
-    socket::{Ending, grammar, registry::Place},
-    source::{self, Source},
+    access::caller::SignedIn,
+    app::App,
+    http::{
+        Answer,
+        extract::{Id, Query},
+        problem::ProblemBody,
+    },
 };
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Resume {
+pub(crate) struct Resume {
     /// `start` (if absent), `live`, or an offset; `Last-Event-ID` counts before it.
     #[param(pattern = "^(start|live|[0-9]{1,19}-[0-9]{1,19})$")]
     since: Option<String>,
@@ -52,7 +56,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     responses((status = 200, description = "The topic's frames", content_type = "text/event-stream"),
         (status = 204, description = "The topic has ended, and the client has its final event"),
         (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
-pub(super) async fn follow(
+pub(crate) async fn follow(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Id(topic): Id<Topic>,

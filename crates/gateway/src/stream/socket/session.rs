@@ -12,17 +12,19 @@ use turnpike_kit::Refusal;
 use turnpike_topic::Topic;
 
 use super::{
-    Close, Ending,
     grammar::{self, Ask},
     intake::Intake,
-    registry::Place,
     wire::Wire,
 };
 use crate::{
-    App,
+    app::App,
     config::MAX_FRAME,
-    hub::{Batch, Since},
-    source::{self, Source},
+    stream::{
+        connections::Place,
+        ending::{Close, Ending},
+        hub::{Batch, Since},
+        reader::{self as source, Source},
+    },
 };
 
 /// Topics on one socket.

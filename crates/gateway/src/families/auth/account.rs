@@ -9,24 +9,50 @@ use turnpike_proto::auth::v1 as pb;
 use turnpike_topic::SessionId;
 use utoipa::ToSchema;
 
-use super::{
-    Answer,
-    body::{Body, SMALL},
-    client::Client,
-    extract::Id,
-    idempotency,
-    problem::ProblemBody,
-    rfc3339,
-    words::Role,
-};
 use crate::{
-    App,
-    identity::{COOKIE, SignedIn, session_cookie},
+    access::{
+        body::{Body, SMALL},
+        caller::{COOKIE, SignedIn, session_cookie},
+        client::Client,
+    },
+    app::App,
+    http::{Answer, extract::Id, idempotency, problem::ProblemBody, rfc3339},
 };
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    User,
+    Operator,
+    Engineer,
+    Admin,
+}
+
+impl From<Role> for pb::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::User => Self::User,
+            Role::Operator => Self::Operator,
+            Role::Engineer => Self::Engineer,
+            Role::Admin => Self::Admin,
+        }
+    }
+}
+
+impl From<pb::Role> for Role {
+    fn from(role: pb::Role) -> Self {
+        match role {
+            pb::Role::Unspecified | pb::Role::User => Self::User,
+            pb::Role::Operator => Self::Operator,
+            pb::Role::Engineer => Self::Engineer,
+            pb::Role::Admin => Self::Admin,
+        }
+    }
+}
 
 /// Somebody with an account.
 #[derive(Serialize, ToSchema)]
-pub(super) struct User {
+pub(crate) struct User {
     #[schema(format = Uuid)]
     id: String,
     email: String,
@@ -56,7 +82,7 @@ impl From<pb::User> for User {
 /// Either an e-mail address or a username, and the password. [`LoginBody`] describes it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Login {
+pub(crate) struct Login {
     email: Option<String>,
     username: Option<String>,
     password: String,
@@ -66,7 +92,7 @@ pub(super) struct Login {
 #[derive(ToSchema, Deserialize)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes Login, whose refusals are more precise than those of an untagged enum")]
-pub(super) enum LoginBody {
+pub(crate) enum LoginBody {
     Email(EmailLogin),
     Username(UsernameLogin),
 }
@@ -74,7 +100,7 @@ pub(super) enum LoginBody {
 #[derive(ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a part of LoginBody")]
-pub(super) struct EmailLogin {
+pub(crate) struct EmailLogin {
     #[schema(example = "admin@turnpike.local")]
     email: String,
     password: String,
@@ -83,14 +109,14 @@ pub(super) struct EmailLogin {
 #[derive(ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a part of LoginBody")]
-pub(super) struct UsernameLogin {
+pub(crate) struct UsernameLogin {
     #[schema(example = "admin")]
     username: String,
     password: String,
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct LoggedIn {
+pub(crate) struct LoggedIn {
     message: &'static str,
     #[serde(flatten)]
     tokens: Tokens,
@@ -98,7 +124,7 @@ pub(super) struct LoggedIn {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     /// EdDSA JWT (RFC 9068).
     access_token: String,
     refresh_token: String,
@@ -125,7 +151,7 @@ impl From<pb::TokenPair> for Tokens {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Message {
+pub(crate) struct Message {
     message: &'static str,
 }
 
@@ -135,7 +161,7 @@ pub(super) struct Message {
 #[utoipa::path(post, path = "/api/auth/login", tag = "auth", request_body = LoginBody, security(()),
     responses((status = 200, body = LoggedIn), (status = 401, body = ProblemBody), (status = 422, body = ProblemBody),
         (status = 429, body = ProblemBody)))]
-pub(super) async fn login(
+pub(crate) async fn login(
     State(app): State<App>,
     client: Client,
     request_headers: HeaderMap,
@@ -165,7 +191,7 @@ pub(super) async fn login(
 }
 
 /// The response to a sign-in that succeeded.
-pub(super) fn logged_in(
+pub(crate) fn logged_in(
     app: &App,
     client: &Client,
     request_headers: &HeaderMap,
@@ -200,7 +226,7 @@ fn set_cookie(value: &str, seconds: u32, secure: bool) -> HeaderMap {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Refresh {
+pub(crate) struct Refresh {
     refresh_token: String,
 }
 
@@ -209,7 +235,7 @@ pub(super) struct Refresh {
 /// The old refresh token is used up; presenting it again within 30 s gives the same pair, later it ends the session.
 #[utoipa::path(post, path = "/api/auth/refresh", tag = "auth", request_body = Refresh, security(()),
     responses((status = 200, body = Tokens), (status = 401, body = ProblemBody)))]
-pub(super) async fn refresh(
+pub(crate) async fn refresh(
     State(app): State<App>,
     Body(body, _): Body<Refresh, SMALL>,
 ) -> Answer<(HeaderMap, Json<Tokens>)> {
@@ -226,7 +252,7 @@ fn no_store() -> HeaderMap {
 /// Always succeeds. Ends the session of the access token or the cookie, and closes its sockets.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "auth", security((), ("bearer" = []), ("cookie" = [])),
     responses((status = 200, body = Message)))]
-pub(super) async fn logout(
+pub(crate) async fn logout(
     State(app): State<App>,
     client: Client,
     headers: HeaderMap,
@@ -251,13 +277,13 @@ pub(super) async fn logout(
 /// Who I am.
 #[utoipa::path(get, path = "/api/auth/me", tag = "auth",
     responses((status = 200, body = User), (status = 401, body = ProblemBody)))]
-pub(super) async fn me(State(app): State<App>, SignedIn(caller): SignedIn) -> Answer<Json<User>> {
+pub(crate) async fn me(State(app): State<App>, SignedIn(caller): SignedIn) -> Answer<Json<User>> {
     Ok(Json(app.auth().get_me(caller.token.request(pb::GetMeRequest {})).await?.into_inner().into()))
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ChangePassword {
+pub(crate) struct ChangePassword {
     current_password: String,
     /// Hard to guess, and at most 256 bytes.
     #[schema(min_length = 12, max_length = 256)]
@@ -270,7 +296,7 @@ pub(super) struct ChangePassword {
 #[utoipa::path(post, path = "/api/auth/change-password", tag = "auth", request_body = ChangePassword,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Message), (status = 400, body = ProblemBody), (status = 422, body = ProblemBody)))]
-pub(super) async fn change_password(
+pub(crate) async fn change_password(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     headers: HeaderMap,
@@ -286,7 +312,7 @@ pub(super) async fn change_password(
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Session {
+pub(crate) struct Session {
     #[schema(format = Uuid)]
     id: String,
     #[schema(format = DateTime)]
@@ -314,7 +340,7 @@ impl From<pb::Session> for Session {
 
 /// Where I am signed in.
 #[utoipa::path(get, path = "/api/auth/sessions", tag = "auth", responses((status = 200, body = Vec<Session>)))]
-pub(super) async fn sessions(State(app): State<App>, SignedIn(caller): SignedIn) -> Answer<Json<Vec<Session>>> {
+pub(crate) async fn sessions(State(app): State<App>, SignedIn(caller): SignedIn) -> Answer<Json<Vec<Session>>> {
     let answer = app.auth().list_sessions(caller.token.request(pb::ListSessionsRequest {})).await?.into_inner();
     Ok(Json(answer.sessions.into_iter().map(Session::from).collect()))
 }
@@ -322,7 +348,7 @@ pub(super) async fn sessions(State(app): State<App>, SignedIn(caller): SignedIn)
 /// Sign out elsewhere.
 #[utoipa::path(delete, path = "/api/auth/sessions/{id}", tag = "auth", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 404, body = ProblemBody)))]
-pub(super) async fn end_session(
+pub(crate) async fn end_session(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Id(id): Id<SessionId>,
@@ -332,7 +358,7 @@ pub(super) async fn end_session(
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     /// For `Sec-WebSocket-Protocol: turnpike.v1, ticket.<ticket>`.
     ticket: String,
     /// Seconds.
@@ -343,7 +369,7 @@ pub(super) struct Ticket {
 /// A single-use credential for opening a WebSocket, so that no token stands in a URL.
 #[utoipa::path(post, path = "/api/auth/tickets", tag = "auth",
     responses((status = 201, body = Ticket), (status = 429, body = ProblemBody)))]
-pub(super) async fn ticket(
+pub(crate) async fn ticket(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
 ) -> Answer<(StatusCode, HeaderMap, Json<Ticket>)> {
@@ -355,11 +381,24 @@ pub(super) async fn ticket(
 /// The public keys that verify access tokens (RFC 7517).
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "auth", security(()),
     responses((status = 200, description = "A JSON Web Key Set", content_type = "application/jwk-set+json")))]
-pub(super) async fn jwks(State(app): State<App>) -> Answer<(HeaderMap, String)> {
+pub(crate) async fn jwks(State(app): State<App>) -> Answer<(HeaderMap, String)> {
     let keys = app.auth().get_jwks(pb::GetJwksRequest {}).await?.into_inner();
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300")),
     ];
     Ok((headers.into_iter().collect(), keys.jwks_json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_have_the_names_that_access_tokens_use() {
+        for role in [Role::User, Role::Operator, Role::Engineer, Role::Admin] {
+            let name = serde_json::to_value(role).expect("a name");
+            assert!(turnpike_token::Role::from_word(name.as_str().expect("text")).is_some());
+        }
+    }
 }

@@ -10,24 +10,26 @@ use turnpike_proto::vehicle::v1 as pb;
 use turnpike_topic::CommandId;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    Answer,
-    body::Body,
-    extract::{Id, NumberedPage, Page, Query, next_link},
-    idempotency,
-    problem::ProblemBody,
-    rfc3339,
-    words::Status,
-};
+use super::states::Status;
 use crate::{
-    App,
-    identity::{Operator, SignedIn},
+    access::{
+        body::Body,
+        caller::{Operator, SignedIn},
+    },
+    app::App,
+    http::{
+        Answer,
+        extract::{Id, NumberedPage, Page, Query, next_link},
+        idempotency,
+        problem::ProblemBody,
+        rfc3339,
+    },
 };
 
 /// The commands of the catalogue.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the names, which the vehicles service checks")]
-pub(super) enum CommandName {
+pub(crate) enum CommandName {
     ReadDTC,
     ClearDTC,
     ReadDataByID,
@@ -38,7 +40,7 @@ pub(super) enum CommandName {
 /// A command to a vehicle.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewCommand {
+pub(crate) struct NewCommand {
     #[schema(format = Uuid)]
     vehicle_id: String,
     #[schema(value_type = CommandName, example = "ReadDTC")]
@@ -51,7 +53,7 @@ pub(super) struct NewCommand {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Command {
+pub(crate) struct Command {
     #[schema(format = Uuid)]
     command_id: String,
     #[schema(format = Uuid)]
@@ -107,7 +109,7 @@ impl TryFrom<pb::Command> for Command {
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = Command), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
-pub(super) async fn submit(
+pub(crate) async fn submit(
     State(app): State<App>,
     Operator(caller): Operator,
     headers: HeaderMap,
@@ -141,7 +143,7 @@ fn timeout(seconds: &Number) -> Result<u32, Fault> {
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     /// An id that is of no vehicle is of no command.
     vehicle_id: Option<String>,
     #[param(inline)]
@@ -157,7 +159,7 @@ pub(super) struct Filter {
 /// My commands, newest first; for an admin, everybody's.
 #[utoipa::path(get, path = "/api/commands", tag = "commands", params(Filter, Page),
     responses((status = 200, body = Vec<Command>), (status = 422, body = ProblemBody)))]
-pub(super) async fn list(
+pub(crate) async fn list(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Query(filter): Query<Filter>,
@@ -190,7 +192,7 @@ fn time(field: &str, text: Option<String>) -> Result<Option<prost_types::Timesta
 /// One command.
 #[utoipa::path(get, path = "/api/commands/{id}", tag = "commands", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Command), (status = 404, body = ProblemBody)))]
-pub(super) async fn get(
+pub(crate) async fn get(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Id(id): Id<CommandId>,
@@ -200,7 +202,7 @@ pub(super) async fn get(
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Response {
+pub(crate) struct Response {
     sequence_number: u32,
     is_final: bool,
     #[schema(value_type = Object)]
@@ -212,7 +214,7 @@ pub(super) struct Response {
 /// What a vehicle answered, as it was recorded.
 #[utoipa::path(get, path = "/api/commands/{id}/responses", tag = "commands", params(("id" = String, Path, format = Uuid), NumberedPage),
     responses((status = 200, body = Vec<Response>), (status = 404, body = ProblemBody)))]
-pub(super) async fn responses(
+pub(crate) async fn responses(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Id(id): Id<CommandId>,
@@ -240,7 +242,7 @@ pub(super) async fn responses(
         ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Command), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 504, body = ProblemBody)))]
-pub(super) async fn cancel(
+pub(crate) async fn cancel(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Id(id): Id<CommandId>,

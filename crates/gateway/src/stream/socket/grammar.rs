@@ -7,7 +7,7 @@ use turnpike_bus::ResetReason;
 use turnpike_fault::Fault;
 use turnpike_topic::{Offset, Topic};
 
-use crate::{config::Limits, hub::Since};
+use crate::{config::Limits, stream::hub::Since};
 
 /// What a client asks for.
 #[derive(Debug, PartialEq)]

@@ -7,19 +7,20 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_proto::auth::v1 as pb;
 use utoipa::ToSchema;
 
-use super::{
-    Answer,
-    auth::{LoggedIn, logged_in},
-    body::{Body, SMALL},
-    client::Client,
-    problem::ProblemBody,
+use super::account::{LoggedIn, logged_in};
+use crate::{
+    access::{
+        body::{Body, SMALL},
+        client::Client,
+    },
+    app::App,
+    http::{Answer, problem::ProblemBody},
 };
-use crate::App;
 
 /// A code that the one process has left for its own operating system user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OneTime {
+pub(crate) struct OneTime {
     #[schema(example = "pSbC1gSJk2d0gk0mN1BzW1pGWkqvIQ0n8ZP1mY0yV6I")]
     code: String,
 }
@@ -33,7 +34,7 @@ pub(super) struct OneTime {
     responses((status = 200, body = LoggedIn), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody, description = "The connection does not come directly from this machine"),
         (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
-pub(super) async fn one_time(
+pub(crate) async fn one_time(
     State(app): State<App>,
     client: Client,
     headers: HeaderMap,

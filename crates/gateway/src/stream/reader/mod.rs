@@ -1,8 +1,8 @@
 //! What a client reads when it follows a topic: the events of the topic, and of a command also its recorded events, where
 //! the topic does not have them.
 
+mod archive;
 mod order;
-mod recorded;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,10 +15,10 @@ use turnpike_kit::Caller;
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_topic::{CommandId, Offset, Topic};
 
-use self::{order::Order, recorded::Recorded};
+use self::{archive::Recorded, order::Order};
 use crate::{
-    App,
-    hub::{Batch, Frame, Since, Subscription},
+    app::App,
+    stream::hub::{Batch, Frame, Since, Subscription},
 };
 
 /// An authorised reader of one topic.

@@ -8,7 +8,7 @@ use turnpike_kit::{AccessToken, Transport};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient};
 use turnpike_topic::{CommandId, Offset, Topic};
 
-use crate::hub::Frame;
+use crate::stream::hub::Frame;
 
 /// Events that are asked for at once.
 const PAGE: u32 = 256;

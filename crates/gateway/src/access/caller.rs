@@ -16,7 +16,7 @@ use turnpike_kit::{AccessToken, Caller, Clock, Refusal, Transport, Verifier, grp
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
 use turnpike_token::Role;
 
-use crate::{App, http::Problem};
+use crate::{app::App, http::problem::Problem};
 
 /// The session cookie's name.
 pub(crate) const COOKIE: &str = "session_token";

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use turnpike_bus::ResetReason;
 use turnpike_topic::{Offset, Topic};
 
-use super::{Frame, Hub, channel::Channel};
+use super::{Hub, channel::Channel, frame::Frame};
 
 /// From where a reader wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,17 @@ use turnpike_kit::ops;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{admin, auth, body::LARGE, commands, events, guard, one_time, openapi, vehicles};
-use crate::{App, socket};
+use crate::{
+    access::body::LARGE,
+    app::App,
+    families::{
+        admin::users as admin,
+        auth::{account as auth, one_time},
+        vehicles::{commands, registry as vehicles},
+    },
+    http::{guard, openapi},
+    stream::{socket, sse},
+};
 
 /// All routes of the public port.
 pub(crate) fn router(app: App) -> Router {
@@ -32,7 +41,7 @@ pub(crate) fn router(app: App) -> Router {
         .routes(routes!(commands::get))
         .routes(routes!(commands::responses))
         .routes(routes!(commands::cancel))
-        .routes(routes!(events::follow))
+        .routes(routes!(sse::follow))
         .split_for_parts();
     openapi::complete(&mut description);
     let health = app.health.clone();

@@ -16,7 +16,7 @@ use turnpike_kit::{Caller, Death, Process, Refusal, Revocations, Revoked};
 use turnpike_token::Claims;
 use turnpike_topic::{SessionId, UserId};
 
-use super::Ending;
+use super::ending::Ending;
 
 /// The open sockets of this gateway.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
 use ipnet::IpNet;
 
-use crate::App;
+use crate::app::App;
 
 /// The client's address and browser.
 #[derive(Clone, Debug)]

@@ -7,17 +7,20 @@ use turnpike_proto::vehicle::v1 as pb;
 use turnpike_topic::VehicleId;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    Answer,
-    extract::{Id, Page, Query, next_link},
-    problem::ProblemBody,
-    rfc3339,
-    words::Connection,
+use super::states::Connection;
+use crate::{
+    access::caller::SignedIn,
+    app::App,
+    http::{
+        Answer,
+        extract::{Id, Page, Query, next_link},
+        problem::ProblemBody,
+        rfc3339,
+    },
 };
-use crate::{App, identity::SignedIn};
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Vehicle {
+pub(crate) struct Vehicle {
     #[schema(format = Uuid)]
     id: String,
     /// Vehicle identification number (ISO 3779).
@@ -47,7 +50,7 @@ impl From<pb::Vehicle> for Vehicle {
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     #[param(inline)]
     status: Option<Connection>,
     /// Part of a VIN, make or model, in any case.
@@ -58,7 +61,7 @@ pub(super) struct Filter {
 /// Every vehicle.
 #[utoipa::path(get, path = "/api/vehicles", tag = "vehicles", params(Filter, Page),
     responses((status = 200, body = Vec<Vehicle>), (status = 422, body = ProblemBody)))]
-pub(super) async fn list(
+pub(crate) async fn list(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Query(filter): Query<Filter>,
@@ -79,7 +82,7 @@ pub(super) async fn list(
 /// One vehicle.
 #[utoipa::path(get, path = "/api/vehicles/{id}", tag = "vehicles", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Vehicle), (status = 404, body = ProblemBody)))]
-pub(super) async fn get(
+pub(crate) async fn get(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Id(id): Id<VehicleId>,
@@ -89,7 +92,7 @@ pub(super) async fn get(
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct VehicleStatus {
+pub(crate) struct VehicleStatus {
     #[schema(format = Uuid)]
     id: String,
     connection_status: Connection,
@@ -100,7 +103,7 @@ pub(super) struct VehicleStatus {
 /// Whether a vehicle can be reached. Its changes are on the topic `vehicle:{id}`.
 #[utoipa::path(get, path = "/api/vehicles/{id}/status", tag = "vehicles", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = VehicleStatus), (status = 404, body = ProblemBody)))]
-pub(super) async fn status(
+pub(crate) async fn status(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
     Id(id): Id<VehicleId>,

@@ -12,8 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use turnpike_fault::{Fault, Kind};
 
-use super::{Problem, extract};
-use crate::App;
+use crate::{
+    app::App,
+    http::{extract, problem::Problem},
+};
 
 /// The longest body that any route takes.
 pub(crate) const LARGE: usize = 256 << 10;

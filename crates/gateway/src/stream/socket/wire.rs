@@ -6,11 +6,8 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::Instant;
 
-use super::{
-    Close,
-    heartbeat::{Due, Heartbeat},
-    registry::Handle,
-};
+use super::heartbeat::{Due, Heartbeat};
+use crate::stream::{connections::Handle, ending::Close};
 
 /// How long the other side has to answer a close.
 const FAREWELL: Duration = Duration::from_secs(1);

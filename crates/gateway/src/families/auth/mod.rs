@@ -1,0 +1,4 @@
+//! `/api/auth`.
+
+pub(crate) mod account;
+pub(crate) mod one_time;

@@ -1,0 +1,5 @@
+//! Routes and their JSON types, one folder for each family of topics and resources.
+
+pub(crate) mod admin;
+pub(crate) mod auth;
+pub(crate) mod vehicles;

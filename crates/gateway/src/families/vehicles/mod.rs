@@ -1,0 +1,5 @@
+//! `/api/vehicles` and `/api/commands`.
+
+pub(crate) mod commands;
+pub(crate) mod registry;
+pub(crate) mod states;

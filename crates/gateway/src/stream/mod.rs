@@ -1,0 +1,8 @@
+//! Topics on their way to clients.
+
+pub(crate) mod connections;
+pub(crate) mod ending;
+pub(crate) mod hub;
+pub(crate) mod reader;
+pub(crate) mod socket;
+pub(crate) mod sse;
