@@ -153,7 +153,7 @@ impl Publisher {
         if let Body::AccountChanged { change, .. } = &mut event.body {
             *change = id.unsigned_abs();
         }
-        self.bus.publish(&Topic::Sessions, &event).await?;
+        self.bus.publish(&Topic::Sessions, &event.to_bytes()).await?;
         sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(self.store.pool()).await?;
         Ok(())
     }

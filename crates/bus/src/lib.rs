@@ -7,9 +7,13 @@ mod follower;
 mod history;
 mod limits;
 mod memory;
+mod record;
 mod redis;
 
 pub use bus::{BOUND, Bus, DownReason, InvalidUrl, PublishError, Status, UNTIL_DROPPED, Unavailable};
 pub use follower::{Delivery, Follower, From};
 pub use history::{Page, ResetReason, TopicState};
 pub use limits::Limits;
+
+/// A record whose event is encoded.
+pub type Record = turnpike_topic::Record<bytes::Bytes>;

@@ -150,8 +150,8 @@ impl Execution {
         loop {
             // The bus waits for its Redis: a second call would be a second event. The deadline ends it.
             let said = match is_final {
-                true => self.bus.close_within(UNTIL_DROPPED, &topic, &event).await,
-                false => self.bus.publish_within(UNTIL_DROPPED, &topic, &event).await,
+                true => self.bus.close_within(UNTIL_DROPPED, &topic, &event.to_bytes()).await,
+                false => self.bus.publish_within(UNTIL_DROPPED, &topic, &event.to_bytes()).await,
             };
             match said {
                 Ok(_) => return Ok(()),

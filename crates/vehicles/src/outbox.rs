@@ -112,7 +112,7 @@ impl Outbox {
         let vehicle_id: VehicleId = change.id.parse()?;
         let body = Body::VehicleChanged { vehicle_id, connection_status: change.status };
         let event = Event { at: change.at, body };
-        match self.bus.publish(&Topic::Vehicle(vehicle_id), &event).await {
+        match self.bus.publish(&Topic::Vehicle(vehicle_id), &event.to_bytes()).await {
             // Nobody closes a vehicle's topic; if somebody has, its followers are gone.
             Ok(_) | Err(PublishError::Closed { .. }) => Ok(()),
             Err(error) => Err(error.into()),

@@ -88,7 +88,7 @@ async fn a_command_that_somebody_else_ended_is_left_alone() {
     bench.so_far(id, 1).await;
     let body = Body::CommandStatus { command_id: id, state: CommandState::Unknown };
     let end = Event { at: bench.clock.now(), body };
-    bench.bus.close(&Topic::Response(id), &end).await.expect("the first end");
+    bench.bus.close(&Topic::Response(id), &end.to_bytes()).await.expect("the first end");
     // Its next word is refused; it does not wait for the deadline.
     bench.hand.advance(Duration::from_secs(1));
     bench.at_rest().await;

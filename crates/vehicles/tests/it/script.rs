@@ -207,9 +207,9 @@ impl Script {
         let answer = Body::CommandResponse { command_id, sequence_number: 1, is_final: true, response };
         let done = Body::CommandStatus { command_id, state: CommandState::Completed };
         // Whoever ended it meanwhile has ended it.
-        let _ = self.0.bus.publish(&topic, &event(begun)).await;
-        let _ = self.0.bus.publish(&topic, &event(answer)).await;
-        let _ = self.0.bus.close(&topic, &event(done)).await;
+        let _ = self.0.bus.publish(&topic, &event(begun).to_bytes()).await;
+        let _ = self.0.bus.publish(&topic, &event(answer).to_bytes()).await;
+        let _ = self.0.bus.close(&topic, &event(done).to_bytes()).await;
     }
 }
 
@@ -256,7 +256,7 @@ impl VehicleConnector for Script {
             OnCancel::Stop => {
                 let body = Body::CommandStatus { command_id, state: CommandState::Cancelled };
                 let event = Event { at: self.0.clock.now(), body };
-                let _ = self.0.bus.close(&Topic::Response(command_id), &event).await;
+                let _ = self.0.bus.close(&Topic::Response(command_id), &event.to_bytes()).await;
             }
         }
         Ok(Response::new(pb::CancelResponse {}))

@@ -152,8 +152,8 @@ impl World {
         };
         let event = Event { at: Timestamp::UNIX_EPOCH, body };
         let published = match close {
-            true => self.bus.close(&self.topic, &event).await,
-            false => self.bus.publish(&self.topic, &event).await,
+            true => self.bus.close(&self.topic, &event.to_bytes()).await,
+            false => self.bus.publish(&self.topic, &event.to_bytes()).await,
         };
         let offset = published.expect("the topic is open");
         let record = turnpike_event::Record { offset, is_final: close, event };
