@@ -7,6 +7,7 @@ mod follower;
 mod history;
 mod limits;
 mod memory;
+mod open;
 mod record;
 mod redis;
 
@@ -14,6 +15,7 @@ pub use bus::{BOUND, Bus, DownReason, InvalidUrl, PublishError, Status, UNTIL_DR
 pub use follower::{Delivery, Follower, From};
 pub use history::{Page, ResetReason, TopicState};
 pub use limits::Limits;
+pub use open::{BusConfig, OpenError, open, open_shared};
 
 /// A record whose event is encoded.
 pub type Record = turnpike_topic::Record<bytes::Bytes>;
