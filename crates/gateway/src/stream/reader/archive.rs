@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use turnpike_event::{Event, Record};
+use turnpike_bus::Record;
 use turnpike_fault::Fault;
 use turnpike_identity::AccessToken;
 use turnpike_proto::topic::v1::{self as pb, topic_owner_client::TopicOwnerClient};
@@ -49,8 +49,8 @@ impl Archive {
         let archived = self.owner.read_archive(request).await?.into_inner();
         let frame = |event: pb::ArchivedEvent| {
             let offset = event.offset.parse().ok()?;
-            let record = Record { offset, is_final: event.r#final, event: Event::from_bytes(event.event.into()) };
-            Some(Arc::new(Frame::new(&self.topic, &record)))
+            let record = Record { offset, is_final: event.r#final, event: event.event.into() };
+            Some(Arc::new(Frame::new(&self.topic, record)))
         };
         (self.head, self.complete) = (archived.head.parse().ok(), archived.complete);
         let page = self.page.insert(archived.events.into_iter().filter_map(frame).collect());
