@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "only this workspace uses this crate")]
 
 mod bootstrap;
 mod changes;
@@ -9,6 +10,7 @@ mod limits;
 mod login;
 mod network;
 mod one_time;
+mod one_time_codes;
 mod outbox;
 mod password;
 mod refresh;

@@ -5,16 +5,15 @@ use std::{sync::LazyLock, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{Any, Row, Transaction};
+use sqlx::Row;
 use turnpike_fault::Fault;
 use turnpike_store::{Store, micros};
 use turnpike_token::Role;
-use turnpike_topic::UserId;
 
 use crate::{
     bootstrap, dice,
     limits::Logins,
-    login,
+    login, one_time_codes,
     sessions::{self, Active, SessionError},
     users::{self, UserError},
 };
@@ -45,7 +44,7 @@ pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>,
         Err(UserError::Database(error)) => return Err(error),
         Ok(_) | Err(_) => return Ok(None),
     };
-    withdraw(&mut tx, user.id).await?;
+    one_time_codes::withdraw(&mut tx, user.id).await?;
     let (code, expires_at) = (SecretString::from(dice::token()), now + LIFE);
     sqlx::query("INSERT INTO one_time_codes (hash, user_id, expires_at) VALUES ($1, $2, $3)")
         .bind(dice::hash(code.expose_secret()))
@@ -55,15 +54,6 @@ pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>,
         .await?;
     tx.commit().await?;
     Ok(Some(OneTimeCode { code, username: user.username, expires_at }))
-}
-
-/// Makes a user's unused codes worthless, within the transaction that ends the user's sessions.
-pub async fn withdraw(tx: &mut Transaction<'_, Any>, user: UserId) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM one_time_codes WHERE user_id = $1")
-        .bind(user.to_string())
-        .execute(&mut **tx)
-        .await
-        .map(|_| ())
 }
 
 /// Exchanges a code for a session: of many that present it at once, one gets it. Every failure (unknown, used, expired, account

@@ -11,7 +11,7 @@ use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{SessionId, UserId};
 
 use crate::{
-    dice, one_time, outbox,
+    dice, one_time_codes, outbox,
     users::{self, User},
 };
 
@@ -256,7 +256,7 @@ pub async fn end_all(
     for row in rows {
         end_one(tx, &row.try_get::<String, _>("id")?, reason, now).await?;
     }
-    one_time::withdraw(tx, user).await
+    one_time_codes::withdraw(tx, user).await
 }
 
 /// The end is written, and the word of it laid out, in the same transaction.

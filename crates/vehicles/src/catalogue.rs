@@ -74,7 +74,7 @@ const CATALOGUE: [Spec; 5] = [
 ];
 
 /// Judges a command; a refusal names each field that does not fit.
-pub fn judge(name: &str, params: Map<String, Value>) -> Result<Request, Fault> {
+pub fn validate(name: &str, params: Map<String, Value>) -> Result<Request, Fault> {
     let Some(spec) = CATALOGUE.iter().find(|spec| spec.name == name) else {
         let names: Vec<_> = CATALOGUE.iter().map(|spec| spec.name).collect();
         return Err(Fault::new(Kind::Invalid, "There is no such command")
@@ -141,7 +141,7 @@ mod tests {
 
     fn try_it(name: &str, params: Value) -> Result<Request, Fault> {
         let Value::Object(params) = params else { panic!("an object") };
-        judge(name, params)
+        validate(name, params)
     }
 
     #[test]

@@ -16,7 +16,7 @@ use turnpike_kit::{Clock, OnExit, Process};
 use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{Topic, VehicleId};
 
-use crate::registry::odd;
+use crate::registry::corrupt_column;
 
 /// Wakes the publisher after a change was stored.
 #[derive(Clone, Default)]
@@ -146,7 +146,7 @@ impl Outbox {
                 id: row.try_get("id")?,
                 number: row.try_get("changes")?,
                 at: from_micros(row.try_get("changed_at")?),
-                status: ConnectionStatus::from_word(&status).ok_or_else(|| odd("connection_status"))?,
+                status: ConnectionStatus::from_word(&status).ok_or_else(|| corrupt_column("connection_status"))?,
             })
         };
         let mut changes = rows.iter().map(change).collect::<Result<Vec<_>, sqlx::Error>>()?;

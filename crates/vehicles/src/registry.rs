@@ -288,14 +288,14 @@ fn vehicle(row: &AnyRow) -> Result<Vehicle, sqlx::Error> {
 
 fn connection_status(row: &AnyRow) -> Result<ConnectionStatus, sqlx::Error> {
     let word: String = row.try_get("connection_status")?;
-    ConnectionStatus::from_word(&word).ok_or_else(|| odd("connection_status"))
+    ConnectionStatus::from_word(&word).ok_or_else(|| corrupt_column("connection_status"))
 }
 
 fn id(row: &AnyRow) -> Result<VehicleId, sqlx::Error> {
-    row.try_get::<String, _>("id")?.parse().map_err(|_| odd("id"))
+    row.try_get::<String, _>("id")?.parse().map_err(|_| corrupt_column("id"))
 }
 
 /// A column holds what this code never writes.
-pub(crate) fn odd(column: &str) -> sqlx::Error {
+pub(crate) fn corrupt_column(column: &str) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not a value of ours".into() }
 }

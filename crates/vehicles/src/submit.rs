@@ -9,18 +9,57 @@ use jiff::Timestamp;
 use sqlx::{AnyConnection, Error, Row};
 use turnpike_store::{
     Store, Write,
-    idempotency::Known,
+    idempotency::{Key, Known},
     limits::{Limit, Taken},
     micros, rows,
 };
-use turnpike_topic::CommandId;
+use turnpike_topic::{CommandId, UserId, VehicleId};
 
 use crate::{
-    commands::{ACCEPT, COLUMNS, Command, New, Open, SubmitError, Submitted, command},
+    catalogue::Request,
+    commands::{COLUMNS, Command, Open, command},
     leases::{FIRST_FENCE, LEASE},
 };
 
-/// Stores a command, to be conducted by this instance.
+/// How long a connector has to accept a command.
+const ACCEPT: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub struct New {
+    pub user_id: UserId,
+    pub vehicle_id: VehicleId,
+    pub request: Request,
+    /// 1–3600.
+    pub timeout_seconds: u32,
+    /// The caller's idempotency key, with a hash of the request.
+    pub key: Option<Key>,
+}
+
+#[derive(Debug)]
+pub enum Submitted {
+    /// The command is new, and this instance supervises it.
+    New(Box<Open>),
+    /// The command was submitted before under the same key.
+    Before(Box<Command>),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    #[error("there is no such vehicle")]
+    UnknownVehicle,
+    #[error("another command that must not run twice is running on this control unit")]
+    Busy,
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The user has sent too many commands within a minute. The next one is accepted after this time.
+    #[error("too many commands")]
+    TooMany(Duration),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Stores a command, to be supervised by this instance. A repeated request, and a request that is refused, does not count against
+/// the limit.
 pub async fn submit(store: &Store, new: New, limit: Option<Limit>, now: Timestamp) -> Result<Submitted, SubmitError> {
     let params = serde_json::Value::Object(new.request.params.clone()).to_string();
     let submission = Submission { id: CommandId::new(now), new, params, limit, now };
@@ -42,7 +81,7 @@ struct Submission {
     now: Timestamp,
 }
 
-/// What became of a submission; nothing is written but for [`Submitted::New`].
+/// Only [`Submitted::New`] leaves something in the database.
 enum Outcome {
     Submitted(Submitted),
     UnknownVehicle,
