@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
 use tracing::debug;
 use turnpike_bus::{Record, ResetReason};
-use turnpike_event::{Body, CommandState, Event};
+use turnpike_event::{Body, CommandEvent, CommandState, Event};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Caller;
 use turnpike_proto::vehicle::v1 as pb;
@@ -127,7 +127,7 @@ async fn topic_is_whole(app: &App, command: CommandId, after: Option<Offset>) ->
 fn begins(record: Record) -> bool {
     matches!(
         Event::from_bytes(record.event).body,
-        Body::CommandStatus { state: CommandState::Pending, .. } | Body::Unknown(_)
+        Body::Command(CommandEvent::Status { state: CommandState::Pending, .. }) | Body::Unknown(_)
     )
 }
 
