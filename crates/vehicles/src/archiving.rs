@@ -1,7 +1,7 @@
 //! Archiving the events of a command's topic, and what happens when an event cannot be archived.
 
 use tracing::error;
-use turnpike_event::{Body, Record};
+use turnpike_event::{Body, CommandEvent, Record};
 
 use crate::{
     archive, ending,
@@ -66,7 +66,7 @@ impl Supervised {
     /// The state to which an event moves the command; `None`: the state stays.
     fn moved_by(&self, record: &Record, state: State) -> Option<State> {
         let said = match &record.event.body {
-            Body::CommandStatus { state, .. } => Some(*state),
+            Body::Command(CommandEvent::Status { state, .. }) => Some(*state),
             _ => None,
         };
         match said.and_then(|said| state.after(said)) {
