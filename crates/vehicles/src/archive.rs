@@ -9,7 +9,7 @@ use turnpike_topic::{CommandId, Offset, UserId};
 
 use crate::{commands::Open, lifecycle::State, registry::corrupt_column, text::clean};
 
-/// Characters of an error's code and message, as they are shown with the command.
+/// Maximum lengths of the code and the message of an error, in characters.
 pub const MAX_CODE: usize = 100;
 pub const MAX_MESSAGE: usize = 2000;
 
@@ -24,7 +24,7 @@ pub struct ArchivedEvent {
     pub event: Vec<u8>,
 }
 
-/// An event of a command's topic, and the state to which it takes the command.
+/// An event of a command's topic, and the state to which it moves the command.
 pub type Moving<'a> = (&'a Record, Option<State>);
 
 /// Archives events of a command's topic, at most [`TOGETHER`], and updates the state of the command. `false` if another instance has taken over.
@@ -82,7 +82,7 @@ impl NewEvent {
     }
 }
 
-/// Epoch and number as columns hold them.
+/// Epoch and number as they are stored.
 fn parts_of(offset: Offset) -> (i64, i64) {
     let part = |part| i64::try_from(part).unwrap_or(i64::MAX);
     (part(offset.epoch), part(offset.n))
@@ -179,7 +179,7 @@ impl Append {
         Ok(())
     }
 
-    /// Inserts events whose offset is free. Gives their commands and positions.
+    /// Inserts events whose offset is free. Returns their commands and positions.
     async fn try_insert(placed: &[Placed<'_>], on: &mut AnyConnection) -> Result<HashSet<(String, i64)>, sqlx::Error> {
         let sql = format!(
             "INSERT INTO command_events (command_id, position, epoch, n, is_final, sequence_number, event)

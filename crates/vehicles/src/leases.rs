@@ -71,13 +71,13 @@ impl Write for Claim {
     }
 }
 
-/// Renews leases, at most [`RENEWED_AT_ONCE`]. Gives those that this instance does not hold any more: the command has ended, or
+/// Renews leases, at most [`RENEWED_AT_ONCE`]. Returns those that this instance no longer holds: the command has ended, or
 /// another instance has taken it over.
 pub async fn renew(store: &Store, held: Vec<(CommandId, i64)>, now: Timestamp) -> Result<Vec<(CommandId, i64)>, Error> {
     store.write(Renew { held, now }).await
 }
 
-/// A bound for how long a renewal delays other writes.
+/// A limit, so that a renewal does not delay other writes for long.
 pub const RENEWED_AT_ONCE: usize = 256;
 
 struct Renew {

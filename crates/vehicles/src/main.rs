@@ -1,4 +1,4 @@
-//! `turnpike-vehicles`: registry, commands and history as a process of their own.
+//! `turnpike-vehicles`: the registry of vehicles and the commands, in a process of their own.
 
 use std::process::ExitCode;
 

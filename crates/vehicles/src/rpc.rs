@@ -1,4 +1,4 @@
-//! The generated trait: parse, call, project. No decisions here.
+//! The generated trait: parse, call, convert.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -27,7 +27,7 @@ use crate::{
     timestamps::timestamp,
 };
 
-/// Who may call what.
+/// The role that each method needs.
 pub const POLICY: Policy = &[
     ("/turnpike.vehicle.v1.VehicleService/ListVehicles", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/GetVehicle", Access::Role(Role::User)),
@@ -48,7 +48,7 @@ const MAX_PARAMS_BYTES: usize = 16 << 10;
 pub(crate) struct Rpc {
     pub(crate) resources: Resources,
     pub(crate) supervisor: Supervisor,
-    /// Of the commands of one user.
+    /// For the commands of one user.
     pub(crate) limit: Option<Limit>,
 }
 
@@ -150,7 +150,7 @@ impl VehicleService for Rpc {
         let limit = limit(request.limit, 100)?;
         let vehicle_id = match request.vehicle_id.as_str() {
             "" => None,
-            // an id that can't be is of no command
+            // no command has an id of another form
             id => match id.parse() {
                 Ok(id) => Some(id),
                 Err(_) => return Ok(Response::new(pb::ListCommandsResponse::default())),

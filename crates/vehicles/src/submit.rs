@@ -1,4 +1,4 @@
-//! Submitting commands. Those that are submitted at the same time are inserted together.
+//! Submitting commands. Commands that arrive at the same time are inserted by one statement.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -76,7 +76,7 @@ struct Submission {
     id: CommandId,
     new: New,
     params: String,
-    /// Of the commands of one user; the same for all of a batch.
+    /// For the commands of one user; the same for all of a batch.
     limit: Option<Limit>,
     now: Timestamp,
 }
@@ -155,7 +155,7 @@ async fn vehicles(writes: &[Submission], on: &mut AnyConnection) -> Result<Vehic
     rows.iter().map(|row| Ok((row.try_get("id")?, (row.try_get("vin")?, row.try_get("connector")?)))).collect()
 }
 
-/// Counts commands against the limits of their users. Gives those that are beyond, with the time to wait.
+/// Counts commands against the limits of their users. Returns those that exceed a limit, with the time to wait.
 async fn limited(submissions: &[&Submission], on: &mut AnyConnection) -> Result<HashMap<CommandId, Duration>, Error> {
     let Some((limit, now)) = submissions.last().and_then(|last| Some((last.limit?, last.now))) else {
         return Ok(HashMap::new());
@@ -169,8 +169,7 @@ async fn limited(submissions: &[&Submission], on: &mut AnyConnection) -> Result<
     Ok(beyond.collect())
 }
 
-/// Inserts commands. Gives the ids of those for which there was room: the one conflict there can be is the partial index over
-/// unsafe commands.
+/// Inserts commands. Returns the ids of the inserted ones: the only possible conflict is the partial index over unsafe commands.
 async fn insert(
     submissions: impl Iterator<Item = &Submission>,
     on: &mut AnyConnection,
