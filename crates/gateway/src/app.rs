@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use turnpike_bus::Bus;
-use turnpike_kit::{Health, Tasks, Transport};
+use turnpike_kit::{Health, Tasks};
 use turnpike_proto::{
     auth::v1::auth_service_client::AuthServiceClient, vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
+use turnpike_rpc::Transport;
 
 use crate::{
     access::{body::Bodies, caller::Identity, messages::PerMinute},

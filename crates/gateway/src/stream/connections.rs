@@ -12,7 +12,8 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast::error::RecvError};
 use turnpike_bus::{Bus, Status};
-use turnpike_kit::{Caller, Death, Process, Refusal, Revocations, Revoked};
+use turnpike_identity::{Caller, Refusal, Revocations, Revoked};
+use turnpike_kit::{OnExit, Process};
 use turnpike_token::Claims;
 use turnpike_topic::{SessionId, UserId};
 
@@ -121,7 +122,7 @@ impl Sockets {
         self.watch_expiry(process);
         self.watch_bus(process, bus);
         let (sockets, stopping) = (self.clone(), process.tasks.stopping().clone());
-        process.tasks.spawn("sockets stop", Death::Ends, async move {
+        process.tasks.spawn("sockets stop", OnExit::Continue, async move {
             stopping.cancelled().await;
             sockets.stop();
         });
@@ -130,7 +131,7 @@ impl Sockets {
     fn watch_revocations(&self, process: &Process, revocations: &Revocations) {
         let (sockets, stopping) = (self.clone(), process.tasks.stopping().clone());
         let mut news = revocations.subscribe();
-        process.tasks.spawn("sockets revocation", Death::Fatal, async move {
+        process.tasks.spawn("sockets revocation", OnExit::StopProcess, async move {
             loop {
                 let revoked = tokio::select! {
                     () = stopping.cancelled() => return,
@@ -155,7 +156,7 @@ impl Sockets {
     /// One look at all of them a second costs less than a timer for each.
     fn watch_expiry(&self, process: &Process) {
         let (sockets, clock, stopping) = (self.clone(), process.clock.clone(), process.tasks.stopping().clone());
-        process.tasks.spawn("sockets expiry", Death::Fatal, async move {
+        process.tasks.spawn("sockets expiry", OnExit::StopProcess, async move {
             loop {
                 tokio::select! {
                     () = stopping.cancelled() => return,
@@ -173,7 +174,7 @@ impl Sockets {
 
     fn watch_bus(&self, process: &Process, bus: &Bus) {
         let (sockets, mut status, stopping) = (self.clone(), bus.status(), process.tasks.stopping().clone());
-        process.tasks.spawn("sockets bus", Death::Ends, async move {
+        process.tasks.spawn("sockets bus", OnExit::Continue, async move {
             loop {
                 let away = matches!(&*status.borrow_and_update(), Status::Down { .. });
                 sockets.0.bus_away.store(away, Ordering::Relaxed);

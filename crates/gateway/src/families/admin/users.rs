@@ -7,8 +7,8 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use turnpike_fault::Fault;
-use turnpike_kit::Transport;
 use turnpike_proto::auth::v1 as pb;
+use turnpike_rpc::Transport;
 use turnpike_topic::UserId;
 use utoipa::ToSchema;
 

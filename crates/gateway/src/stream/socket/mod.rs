@@ -17,7 +17,9 @@ use axum::{
 use http::{HeaderMap, Method, header};
 use serde::Deserialize;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Caller, Context, Death, Refusal};
+use turnpike_identity::{Caller, Refusal};
+use turnpike_kit::OnExit;
+use turnpike_rpc::Context;
 use turnpike_topic::{CommandId, Topic};
 
 use grammar::since;
@@ -133,7 +135,7 @@ fn accept(app: App, upgrade: WebSocketUpgrade, caller: &Caller, kind: Kinds) -> 
     let (tasks, held, context) = (app.tasks.clone(), app.tasks.hold(), Context::current());
     upgrade
         .on_upgrade(async move |socket| {
-            tasks.spawn("socket", Death::Ends, context.scope(session::run(app, socket, place, kind)));
+            tasks.spawn("socket", OnExit::Continue, context.scope(session::run(app, socket, place, kind)));
             drop(held);
         })
         .into_response()
@@ -148,7 +150,7 @@ fn refuse(app: App, upgrade: WebSocketUpgrade, close: Close) -> Response {
         .max_message_size(REFUSED_BYTES)
         .max_frame_size(REFUSED_BYTES)
         .on_upgrade(async move |mut socket: WebSocket| {
-            app.tasks.spawn("socket refused", Death::Ends, async move {
+            app.tasks.spawn("socket refused", OnExit::Continue, async move {
                 let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
                 let parting = async {
                     socket.send(Message::Close(Some(frame))).await?;
