@@ -8,6 +8,7 @@ mod link;
 mod physics;
 mod rpc;
 mod running;
+mod serve;
 mod service;
 mod trouble;
 mod uds;
@@ -16,4 +17,5 @@ mod vin;
 
 pub use config::Config;
 pub use rpc::POLICY;
-pub use service::Service;
+pub use serve::serve;
+pub use service::{Deps, Service};

@@ -21,6 +21,7 @@ mod renewal;
 mod retention;
 mod retry;
 mod rpc;
+mod serve;
 mod service;
 mod submit;
 mod text;
@@ -29,4 +30,5 @@ mod topics;
 
 pub use config::Config;
 pub use rpc::POLICY;
+pub use serve::serve;
 pub use service::{Deps, Service};
