@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, Event, Json};
+use turnpike_event::{Body, CommandEvent, Event, Json};
 use turnpike_testkit::{One, Person, Stack, Watch, eventually};
 use turnpike_topic::{CommandId, Topic, VehicleId};
 use uuid::Uuid;
@@ -266,7 +266,7 @@ async fn a_busy_topic_does_not_make_the_socket_deaf() {
     let publish = |sequence_number| {
         let response = Json::parse(format!(r#"{{"padding":"{}"}}"#, "x".repeat(4_000))).expect("JSON");
         let command_id = CommandId::from(Uuid::nil());
-        let body = Body::CommandResponse { command_id, sequence_number, is_final: false, response };
+        let body = Body::Command(CommandEvent::Response { command_id, sequence_number, is_final: false, response });
         let (bus, at) = (bus.clone(), Timestamp::UNIX_EPOCH);
         async move { bus.publish(&Topic::Vehicle(vehicle), &Event { at, body }.to_bytes()).await }
     };
