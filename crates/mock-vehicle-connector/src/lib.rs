@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "only this workspace uses this crate")]
 
 mod command;
 mod config;
