@@ -31,6 +31,12 @@ use crate::{
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
+/// What the service uses.
+pub struct Deps {
+    /// The bus that it publishes the ends of sessions and the changes of accounts on.
+    pub bus: Bus,
+}
+
 /// Users, sessions and tokens.
 pub struct Service {
     routes: Routes,
@@ -41,7 +47,7 @@ pub struct Service {
 
 impl Service {
     /// Opens the database, and creates the first admin if there is none.
-    pub async fn bind(config: Config, process: &Process, bus: &Bus) -> anyhow::Result<Self> {
+    pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         process.outbound.permit(&config.database_url)?;
         let secret = ServerSecret::obtain(config.secret.as_ref(), Path::new(&config.data_dir))?;
         let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES })
@@ -58,7 +64,7 @@ impl Service {
         // The key has a number, so that a later key can be in the set at the same time.
         let key = SigningKey::from_secret(&secret.derive(&[b"signing key", b"1"]));
         let keys = KeySet::new([key.public()]);
-        let bell = outbox::publish(process, &store, bus);
+        let bell = outbox::publish(process, &store, &deps.bus);
         limits::sweep(process, &store);
         retention::start(process, &store);
         let rpc = Rpc {

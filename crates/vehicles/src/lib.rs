@@ -22,6 +22,7 @@ mod resources;
 mod retention;
 mod retry;
 mod rpc;
+mod serve;
 mod service;
 mod submit;
 mod supervised;
@@ -33,4 +34,5 @@ mod topics;
 
 pub use config::Config;
 pub use rpc::POLICY;
+pub use serve::serve;
 pub use service::{Deps, Service};
