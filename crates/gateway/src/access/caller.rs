@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use turnpike_kit::{AccessToken, Caller, Clock, Refusal, Transport, Verifier, grp
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
 use turnpike_token::Role;
 
-use crate::{app::App, http::problem::Problem};
+use crate::http::problem::Problem;
 
 /// The session cookie's name.
 pub(crate) const COOKIE: &str = "session_token";
@@ -175,11 +175,14 @@ pub(crate) fn session_cookie(headers: &HeaderMap) -> Option<&str> {
 /// The signed-in user of a request; a handler that takes it can't be reached without.
 pub(crate) struct SignedIn(pub(crate) Caller);
 
-impl FromRequestParts<App> for SignedIn {
+impl<S: Sync> FromRequestParts<S> for SignedIn
+where
+    Identity: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        Ok(Self(app.identity.of_request(&parts.method, &parts.headers, false).await?))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Ok(Self(Identity::from_ref(state).of_request(&parts.method, &parts.headers, false).await?))
     }
 }
 
@@ -187,27 +190,36 @@ impl FromRequestParts<App> for SignedIn {
 /// it is asked for.
 pub(crate) struct Operator(pub(crate) Caller);
 
-impl FromRequestParts<App> for Operator {
+impl<S: Sync> FromRequestParts<S> for Operator
+where
+    Identity: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        at_least(Role::Operator, parts, app).await.map(Self)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        at_least(Role::Operator, parts, state).await.map(Self)
     }
 }
 
 /// A signed-in admin, by the token; auth looks at the account, too.
 pub(crate) struct Admin(pub(crate) Caller);
 
-impl FromRequestParts<App> for Admin {
+impl<S: Sync> FromRequestParts<S> for Admin
+where
+    Identity: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        at_least(Role::Admin, parts, app).await.map(Self)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        at_least(Role::Admin, parts, state).await.map(Self)
     }
 }
 
-async fn at_least(role: Role, parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
-    let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
+async fn at_least<S: Sync>(role: Role, parts: &mut Parts, state: &S) -> Result<Caller, Problem>
+where
+    Identity: FromRef<S>,
+{
+    let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
     if caller.claims.role < role {
         return Err(Fault::new(Kind::Forbidden, format!("This needs the role {role}")).into());
     }

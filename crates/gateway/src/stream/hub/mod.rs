@@ -22,9 +22,11 @@ use turnpike_kit::Tasks;
 use turnpike_topic::Topic;
 
 pub(crate) use frame::Frame;
-pub(crate) use subscription::{Batch, Since, Subscription};
+pub(crate) use subscription::{Batch, Subscription};
 
 use channel::Channel;
+
+use super::since::Since;
 
 /// Every topic that is followed here.
 #[derive(Clone)]

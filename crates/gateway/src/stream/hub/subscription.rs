@@ -7,14 +7,7 @@ use turnpike_bus::ResetReason;
 use turnpike_topic::{Offset, Topic};
 
 use super::{Hub, channel::Channel, frame::Frame};
-
-/// From where a reader wants to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Since {
-    Start,
-    After(Offset),
-    Live,
-}
+use crate::stream::since::Since;
 
 /// What there is to take.
 pub(crate) enum Batch {

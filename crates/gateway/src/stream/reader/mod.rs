@@ -16,9 +16,10 @@ use turnpike_proto::vehicle::v1 as pb;
 use turnpike_topic::{CommandId, Offset, Topic};
 
 use self::{archive::Recorded, order::Order};
-use crate::{
-    app::App,
-    stream::hub::{Batch, Frame, Since, Subscription},
+use crate::stream::{
+    hub::{Batch, Frame, Subscription},
+    since::Since,
+    topics::Topics,
 };
 
 /// An authorised reader of one topic.
@@ -47,20 +48,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Opens a topic for a caller. A topic that the caller may not see is reported as not found.
 pub(crate) async fn open(
-    app: &App,
+    topics: &Topics,
     caller: &Caller,
     topic: Topic,
     since: Since,
     wake: &Arc<Notify>,
 ) -> Result<Source, Fault> {
-    let command = authorise(app, caller, topic).await?;
+    let command = authorise(topics, caller, topic).await?;
     let after = match since {
         Since::After(offset) => Some(offset),
         Since::Start | Since::Live => None,
     };
     let (mut recorded, mut stage) = (None, Stage::Topic);
     if let Some(Authorised { id, ended }) = command {
-        let mut events = Recorded::new(app.vehicles(), caller.token.clone(), id, after);
+        let mut events = Recorded::new(topics.vehicles(), caller.token.clone(), id, after);
         if ended {
             stage = Stage::Recorded;
             events.ended = true;
@@ -74,12 +75,12 @@ pub(crate) async fn open(
                 }
                 Err(fault) => return Err(fault),
             }
-        } else if since != Since::Live && !topic_is_whole(app, id, after).await {
+        } else if since != Since::Live && !topic_is_whole(topics, id, after).await {
             stage = Stage::Recorded;
         }
         recorded = Some(events);
     }
-    let subscription = app.hub.subscribe(topic, since, wake);
+    let subscription = topics.hub.subscribe(topic, since, wake);
     let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
     let look_again = Instant::now() + LOOK_EVERY;
     Ok(Source { subscription, recorded, stage, position: since, order, look_again })
@@ -91,17 +92,17 @@ struct Authorised {
 }
 
 /// Gives the command, if the topic is a command's.
-async fn authorise(app: &App, caller: &Caller, topic: Topic) -> Result<Option<Authorised>, Fault> {
+async fn authorise(topics: &Topics, caller: &Caller, topic: Topic) -> Result<Option<Authorised>, Fault> {
     match topic {
         Topic::Response(id) => {
             let request = caller.token.request(pb::GetCommandRequest { command_id: id.to_string(), recorded: false });
-            let command = app.vehicles().get_command(request).await?.into_inner();
+            let command = topics.vehicles().get_command(request).await?.into_inner();
             let open = [pb::CommandState::Pending, pb::CommandState::Dispatched, pb::CommandState::InProgress];
             return Ok(Some(Authorised { id, ended: !open.contains(&command.state()) }));
         }
         Topic::Vehicle(id) => {
             let request = caller.token.request(pb::GetVehicleRequest { vehicle_id: id.to_string() });
-            app.vehicles().get_vehicle(request).await?;
+            topics.vehicles().get_vehicle(request).await?;
         }
         Topic::User(id) if id == caller.claims.user_id => {}
         // Topics of other users and internal topics are reported as not found, as are topics whose service is not built.
@@ -114,9 +115,9 @@ async fn authorise(app: &App, caller: &Caller, topic: Topic) -> Result<Option<Au
 
 /// Whether the topic of an open command has every event after the offset. A topic that does not exist (lost, expired, or not
 /// begun yet) has not, nor has a topic that does not begin with the command's first event.
-async fn topic_is_whole(app: &App, command: CommandId, after: Option<Offset>) -> bool {
+async fn topic_is_whole(topics: &Topics, command: CommandId, after: Option<Offset>) -> bool {
     // If the bus cannot be read now, the subscription waits for it; a topic that was not lost needs no recorded events.
-    let Ok(page) = app.bus.read(&Topic::Response(command), after, 1).await else { return true };
+    let Ok(page) = topics.bus.read(&Topic::Response(command), after, 1).await else { return true };
     match (&page.state, after) {
         (None, _) => false,
         (Some(_), Some(_)) => page.gap.is_none(),
