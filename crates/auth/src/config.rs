@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use secrecy::SecretString;
-use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+use turnpike_bus::BusConfig;
+use turnpike_kit::{ConfigError, Environment, listen};
 
 /// The configuration of this service.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use secrecy::ExposeSecret;
 use turnpike_auth::{Config, Service};
-use turnpike_kit::{grpc, listen, ops};
+use turnpike_kit::{listen, ops};
 
 #[expect(clippy::print_stdout, reason = "a generated password is shown once, to who started the process")]
 fn main() -> ExitCode {
@@ -13,13 +13,13 @@ fn main() -> ExitCode {
         let listener = listen::bind("TURNPIKE_AUTH_GRPC", config.grpc).await?;
         let private = listen::bind_private("TURNPIKE_AUTH_GRPC", config.grpc).await?;
         ops::serve(process, private);
-        let bus = turnpike_kit::shared_bus(process, &config.bus)?;
+        let bus = turnpike_bus::open_shared(process, &config.bus)?;
         let service = Service::bind(config, process, &bus).await?;
         if let Some((admin, password)) = service.first_admin().and_then(|a| Some((a, a.generated.as_ref()?))) {
             println!("First admin: {} (username admin), password: {}", admin.email, password.expose_secret());
             println!("This password is not shown again. Change it after signing in.");
         }
-        grpc::serve(process, listener, service.routes());
+        turnpike_rpc::serve(process, listener, service.routes());
         Ok(())
     })
 }

@@ -14,7 +14,8 @@ use tokio::{sync::Notify, time::timeout};
 use tracing::{debug, warn};
 use turnpike_bus::Bus;
 use turnpike_event::{Body, Event};
-use turnpike_kit::{Clock, Context, Death, Process};
+use turnpike_kit::{Clock, OnExit, Process};
+use turnpike_rpc::Context;
 use turnpike_store::Store;
 use turnpike_topic::{Topic, UserId};
 
@@ -71,7 +72,7 @@ pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
         other: None,
         turn_at: Timestamp::UNIX_EPOCH,
     };
-    process.tasks.spawn("outbox", Death::Fatal, async move {
+    process.tasks.spawn("outbox", OnExit::StopProcess, async move {
         loop {
             let pause = match timeout(STUCK, publisher.drain()).await {
                 Ok(Ok(Drained::Some)) => continue,

@@ -6,7 +6,8 @@ use anyhow::Context;
 use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
 use turnpike_bus::Bus;
-use turnpike_kit::{Clock, Process, Verifier, grpc};
+use turnpike_identity::Verifier;
+use turnpike_kit::{Clock, Process};
 use turnpike_proto::auth::v1::auth_service_server::AuthServiceServer;
 use turnpike_store::{Migrations, Store};
 use turnpike_token::{KeySet, SigningKey};
@@ -68,7 +69,7 @@ impl Service {
         };
         let mut services = RoutesBuilder::default();
         services.add_service(AuthServiceServer::new(rpc));
-        let routes = grpc::behind_door(process, services, rpc::POLICY, Verifier::local(keys));
+        let routes = turnpike_rpc::with_interceptors(process, services, rpc::POLICY, Verifier::local(keys));
         Ok(Self { routes, first_admin, store, clock: process.clock.clone() })
     }
 

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
-use turnpike_kit::{Health, Transport};
+use turnpike_kit::Health;
 use turnpike_proto::{
     auth::v1::auth_service_client::AuthServiceClient, vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
+use turnpike_rpc::Transport;
 
 use crate::{
     access::{body::Bodies, caller::Identity, client::TrustedProxies},

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
-use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+use turnpike_bus::BusConfig;
+use turnpike_kit::{ConfigError, Environment, listen};
 
 use crate::access::slots::PerAddress;
 

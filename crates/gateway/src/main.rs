@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use turnpike_gateway::{Config, Deps, Service};
-use turnpike_kit::{Revocations, Transport, listen, ops};
+use turnpike_identity::Revocations;
+use turnpike_kit::{listen, ops};
+use turnpike_rpc::Transport;
 
 fn main() -> ExitCode {
     turnpike_kit::run_service("turnpike-gateway", async |process| {
@@ -11,7 +13,7 @@ fn main() -> ExitCode {
         let listener = listen::bind("TURNPIKE_HTTP", config.http).await?;
         let private = listen::bind_private("TURNPIKE_HTTP", config.http).await?;
         ops::serve(process, private);
-        let bus = turnpike_kit::shared_bus(process, &config.bus)?;
+        let bus = turnpike_bus::open_shared(process, &config.bus)?;
         let auth = Transport::connect(&config.auth_url, &process.outbound)?;
         let vehicles = Transport::connect(&config.vehicles_url, &process.outbound)?;
         let revocations = Revocations::watch(process, &bus, auth.clone());

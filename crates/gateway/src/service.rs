@@ -7,7 +7,9 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tracing::info;
 use turnpike_bus::Bus;
-use turnpike_kit::{Death, Process, Revocations, Transport, Verifier, descriptors};
+use turnpike_identity::{Revocations, Verifier};
+use turnpike_kit::{OnExit, Process, descriptors};
+use turnpike_rpc::Transport;
 
 use crate::{
     access::{
@@ -89,7 +91,7 @@ impl Service {
         let address = listener.local_addr().context("the public address")?;
         info!(%address, "public HTTP and WebSocket");
         let accepting = accept(listener, self.router.clone(), self.slots.clone(), process.tasks.clone());
-        process.tasks.spawn("public http", Death::Fatal, accepting);
+        process.tasks.spawn("public http", OnExit::StopProcess, accepting);
         Ok(())
     }
 }

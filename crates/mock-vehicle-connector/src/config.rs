@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+use turnpike_bus::BusConfig;
+use turnpike_kit::{ConfigError, Environment, listen};
 
 /// The configuration of the mock.
 #[derive(Clone, Debug)]

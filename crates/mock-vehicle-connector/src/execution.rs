@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
 use turnpike_event::{Body, CommandState, Event};
-use turnpike_kit::{Clock, Context};
+use turnpike_kit::Clock;
+use turnpike_rpc::Context;
 use turnpike_topic::{CommandId, Topic};
 
 use crate::{

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use turnpike_kit::{Clock, Death, Tasks};
+use turnpike_kit::{Clock, OnExit, Tasks};
 
 use crate::{
     command::Command,
@@ -189,7 +189,7 @@ impl Fleet {
         }
         let (fleet, vin, back) = (self.clone(), vin.to_owned(), self.0.clock.sleep(RECONNECT));
         let stopping = self.0.tasks.stopping().clone();
-        self.0.tasks.spawn("reconnect", Death::Ends, async move {
+        self.0.tasks.spawn("reconnect", OnExit::Continue, async move {
             tokio::select! {
                 () = stopping.cancelled() => {}
                 () = back => {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use turnpike_kit::{grpc, listen, ops};
+use turnpike_kit::{listen, ops};
 use turnpike_mock_vehicle_connector::{Config, Service};
 
 fn main() -> ExitCode {
@@ -11,8 +11,8 @@ fn main() -> ExitCode {
         let listener = listen::bind("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", config.grpc).await?;
         let private = listen::bind_private("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", config.grpc).await?;
         ops::serve(process, private);
-        let bus = turnpike_kit::shared_bus(process, &config.bus)?;
-        grpc::serve(process, listener, Service::new(&config, process, bus).routes());
+        let bus = turnpike_bus::open_shared(process, &config.bus)?;
+        turnpike_rpc::serve(process, listener, Service::new(&config, process, bus).routes());
         Ok(())
     })
 }

@@ -9,10 +9,11 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument, info_span};
 use turnpike_bus::Bus;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Access, Clock, Context, Death, Policy, Tasks};
+use turnpike_kit::{Clock, OnExit, Tasks};
 use turnpike_proto::vehicle::v1::{
     self as pb, mock_vehicle_control_server::MockVehicleControl, vehicle_connector_server::VehicleConnector,
 };
+use turnpike_rpc::{Access, Context, Policy};
 use turnpike_topic::CommandId;
 
 use crate::{
@@ -92,7 +93,7 @@ impl VehicleConnector for Rpc {
             let _place = place;
             execution.run().await;
         };
-        self.tasks.spawn("execution", Death::Ends, Context::current().scope(work.instrument(span)));
+        self.tasks.spawn("execution", OnExit::Continue, Context::current().scope(work.instrument(span)));
         accepted
     }
 
@@ -114,7 +115,7 @@ impl VehicleConnector for Rpc {
     ) -> Result<Response<Self::WatchVehiclesStream>, Status> {
         let (sender, receiver) = mpsc::channel(4);
         let (rpc, mut changes) = (self.clone(), self.fleet.changes());
-        self.tasks.spawn("watch", Death::Ends, async move {
+        self.tasks.spawn("watch", OnExit::Continue, async move {
             loop {
                 changes.mark_unchanged();
                 // The whole fleet each time: it is as small as it is, and nothing can be missed.

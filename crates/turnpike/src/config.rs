@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use turnpike_kit::{BusConfig, ConfigError, Environment, Outbound};
+use turnpike_bus::BusConfig;
+use turnpike_kit::{ConfigError, Environment, Outbound};
 
 /// Prints every name with what is in force; a bad value is reported as at a start.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command that prints")]

@@ -10,7 +10,9 @@ use secrecy::ExposeSecret;
 use tonic::service::Routes;
 use tracing::warn;
 use turnpike_auth::FirstAdmin;
-use turnpike_kit::{Process, Revocations, Transport, Verifier, grpc, listen, ops};
+use turnpike_identity::{Revocations, Verifier};
+use turnpike_kit::{Process, listen, ops};
+use turnpike_rpc::Transport;
 
 use crate::one_time::{self, OneTime};
 
@@ -38,7 +40,7 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
     ops::serve(process, listen::bind_private("TURNPIKE_HTTP", gateway_config.http).await?);
 
     let data_dir = auth_config.data_dir.clone();
-    let bus = turnpike_kit::own_bus(process, &gateway_config.bus)?;
+    let bus = turnpike_bus::open(process, &gateway_config.bus)?;
     let mut listeners = Vec::new();
     for (name, address) in [
         ("TURNPIKE_AUTH_GRPC", auth_config.grpc),
@@ -67,7 +69,7 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
 
     for (listener, routes) in listeners.into_iter().zip([auth.routes(), vehicles.routes(), mock.routes()]) {
         if let Some(listener) = listener {
-            grpc::serve(process, listener, routes);
+            turnpike_rpc::serve(process, listener, routes);
         }
     }
     let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, revocations };

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use tracing::{Instrument, debug, info, info_span, warn};
 use turnpike_bus::{Bus, Delivery, Follower, From, Status};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Clock, Context, Death, Tasks};
+use turnpike_kit::{Clock, OnExit, Tasks};
+use turnpike_rpc::Context;
 use turnpike_store::Store;
 use turnpike_topic::Topic;
 
@@ -96,7 +97,7 @@ impl Conductor {
             here.conduct(Box::new(open)).await;
         };
         // If it dies, its lease ends, and the command is taken over.
-        self.tasks.spawn("command", Death::Ends, Context::current().scope(work));
+        self.tasks.spawn("command", OnExit::Continue, Context::current().scope(work));
     }
 
     /// Conducts a command until it has ended, is taken over, or this process stops.

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use turnpike_event::ConnectionStatus;
-use turnpike_kit::{Clock, Death, Process, Transport};
+use turnpike_kit::{Clock, OnExit, Process};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_connector_client::VehicleConnectorClient};
+use turnpike_rpc::Transport;
 use turnpike_store::Store;
 
 use crate::{
@@ -60,7 +61,7 @@ impl Fleet {
                 clock: process.clock.clone(),
             };
             let stopping = process.tasks.stopping().clone();
-            process.tasks.spawn("connector", Death::Fatal, async move {
+            process.tasks.spawn("connector", OnExit::StopProcess, async move {
                 tokio::select! {
                     // First: a connector that stops together with this process is not reported as lost.
                     biased;

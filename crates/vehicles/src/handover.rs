@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::{sync::oneshot, task::AbortHandle};
 use tonic::Code;
 use tracing::{error, info};
-use turnpike_kit::{Context, Death};
+use turnpike_kit::OnExit;
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_rpc::Context;
 
 use crate::{
     cancel,
@@ -51,7 +52,7 @@ impl Handoff {
             // Nobody listens once an end was declared.
             let _ = sender.send(hand_over.run().await);
         };
-        Self { task: here.tasks.spawn("hand over", Death::Ends, Context::current().scope(work)), outcome }
+        Self { task: here.tasks.spawn("hand over", OnExit::Continue, Context::current().scope(work)), outcome }
     }
 
     pub(crate) async fn outcome(handoff: &mut Option<Self>) -> Outcome {

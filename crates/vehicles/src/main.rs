@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use turnpike_kit::{Revocations, Transport, Verifier, grpc, listen, ops};
+use turnpike_identity::{Revocations, Verifier};
+use turnpike_kit::{listen, ops};
+use turnpike_rpc::Transport;
 use turnpike_vehicles::{Config, Deps, Service};
 
 fn main() -> ExitCode {
@@ -11,16 +13,16 @@ fn main() -> ExitCode {
         let listener = listen::bind("TURNPIKE_VEHICLES_GRPC", config.grpc).await?;
         let private = listen::bind_private("TURNPIKE_VEHICLES_GRPC", config.grpc).await?;
         ops::serve(process, private);
-        let bus = turnpike_kit::shared_bus(process, &config.bus)?;
+        let bus = turnpike_bus::open_shared(process, &config.bus)?;
         let auth = Transport::connect(&config.auth_url, &process.outbound)?;
         let revocations = Revocations::watch(process, &bus, auth.clone());
         let connect = |(name, url): &(String, String)| {
-            Ok::<_, turnpike_kit::TransportError>((name.clone(), Transport::connect(url, &process.outbound)?))
+            Ok::<_, turnpike_rpc::TransportError>((name.clone(), Transport::connect(url, &process.outbound)?))
         };
         let connectors = config.connectors.iter().map(connect).collect::<Result<_, _>>()?;
         let deps = Deps { bus, verifier: Verifier::remote(auth, revocations), connectors };
         let service = Service::bind(config, process, deps).await?;
-        grpc::serve(process, listener, service.routes());
+        turnpike_rpc::serve(process, listener, service.routes());
         Ok(())
     })
 }

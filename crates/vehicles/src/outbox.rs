@@ -12,7 +12,8 @@ use tokio::{sync::Notify, time::timeout};
 use tracing::{debug, warn};
 use turnpike_bus::{Bus, PublishError};
 use turnpike_event::{Body, ConnectionStatus, Event};
-use turnpike_kit::{Clock, Context, Death, Process};
+use turnpike_kit::{Clock, OnExit, Process};
+use turnpike_rpc::Context;
 use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{Topic, VehicleId};
 
@@ -60,7 +61,7 @@ pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
     let bell = Bell::default();
     let outbox = Outbox { store: store.clone(), bus: bus.clone(), clock: process.clock.clone() };
     let (rung, stopping) = (bell.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("vehicle outbox", Death::Fatal, async move {
+    process.tasks.spawn("vehicle outbox", OnExit::StopProcess, async move {
         let mut delayed = false;
         while !stopping.is_cancelled() {
             match outbox.drain().await {

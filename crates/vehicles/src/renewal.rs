@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 use tracing::warn;
-use turnpike_kit::{Death, Process};
+use turnpike_kit::{OnExit, Process};
 use turnpike_store::{Store, parts};
 use turnpike_topic::CommandId;
 
@@ -44,7 +44,7 @@ impl Leases {
     pub fn renew(&self, process: &Process, store: &Store) {
         let (leases, store, clock) = (self.clone(), store.clone(), process.clock.clone());
         let stopping = process.tasks.stopping().clone();
-        process.tasks.spawn("lease renewal", Death::Fatal, async move {
+        process.tasks.spawn("lease renewal", OnExit::StopProcess, async move {
             loop {
                 tokio::select! {
                     () = stopping.cancelled() => return,

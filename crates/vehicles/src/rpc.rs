@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 use turnpike_event::{Body, CommandState, ConnectionStatus, Event};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Access, Caller, Policy, caller};
+use turnpike_identity::{Caller, caller};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_server::VehicleService};
+use turnpike_rpc::{Access, Policy};
 use turnpike_store::{
     idempotency::{self, Key},
     limits::Limit,

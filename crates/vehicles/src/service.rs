@@ -7,8 +7,10 @@ use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
 use tracing::{info, warn};
 use turnpike_bus::Bus;
-use turnpike_kit::{Death, Process, Transport, Verifier, grpc};
+use turnpike_identity::Verifier;
+use turnpike_kit::{OnExit, Process};
 use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
+use turnpike_rpc::Transport;
 use turnpike_store::{Migrations, Store, limits::Limit};
 
 use crate::{
@@ -71,7 +73,7 @@ impl Service {
         let limit = Limit::per_minute(config.commands_per_minute);
         let mut services = RoutesBuilder::default();
         services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor, limit }));
-        Ok(Self { routes: grpc::behind_door(process, services, rpc::POLICY, deps.verifier) })
+        Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, rpc::POLICY, deps.verifier) })
     }
 
     /// What clients call.
@@ -83,7 +85,7 @@ impl Service {
 /// Commands that another instance left, or an earlier run of this one.
 fn take_over(process: &Process, conductor: Conductor) {
     let stopping = process.tasks.stopping().clone();
-    process.tasks.spawn("take over", Death::Fatal, async move {
+    process.tasks.spawn("take over", OnExit::StopProcess, async move {
         while !stopping.is_cancelled() {
             match leases::claim(&conductor.store, conductor.clock.now(), AT_ONCE).await {
                 Ok(claimed) => {

@@ -9,8 +9,10 @@ use turnpike_auth::{Config, Service};
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
 use turnpike_event::{Body, EndReason};
 use turnpike_fault::Fault;
-use turnpike_kit::{AccessToken, Clock, ClockHand, Environment, Process, Transport};
+use turnpike_identity::AccessToken;
+use turnpike_kit::{Clock, ClockControl, Environment, Process};
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
+use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, within};
 use turnpike_topic::{SessionId, Topic, UserId};
 
@@ -74,7 +76,7 @@ pub(crate) struct House {
     url: String,
     pub(crate) data: TempDir,
     pub(crate) clock: Clock,
-    hand: ClockHand,
+    hand: ClockControl,
     pub(crate) process: Process,
     pub(crate) service: Service,
 }

@@ -6,8 +6,8 @@ use sqlx::Row;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use turnpike_fault::Fault;
-use turnpike_kit::Transport;
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
+use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, eventually};
 
 use crate::house::{House, OTHER_PASSWORD, PASSWORD, Plan, login_request, refused};

@@ -2,8 +2,10 @@
 
 use turnpike_bus::{Bus, Limits};
 use turnpike_event::{Body, EndReason};
-use turnpike_kit::{Clock, Environment, Process, Revocations, Transport};
+use turnpike_identity::Revocations;
+use turnpike_kit::{Clock, Environment, Process};
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
+use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, RedisServer, eventually};
 use turnpike_token::Claims;
 use turnpike_topic::{SessionId, UserId};

@@ -21,7 +21,7 @@ turnpike_testkit::on_both!(
 
 #[test]
 fn every_method_says_who_may_call_it() {
-    assert_eq!(turnpike_kit::mismatches(POLICY), Vec::<String>::new());
+    assert_eq!(turnpike_rpc::mismatches(POLICY), Vec::<String>::new());
 }
 
 async fn jwks(house: &House) -> String {
@@ -105,7 +105,7 @@ async fn one_secret_for_all_who_start_at_once() {
     std::fs::remove_file(house.data.path().join("auth.secret")).expect("a fresh start");
     let ((_, one), (_, two)) = tokio::join!(house.second_instance(), house.second_instance());
     let key = async |service: &turnpike_auth::Service| {
-        let transport = turnpike_kit::Transport::direct(service.routes());
+        let transport = turnpike_rpc::Transport::direct(service.routes());
         let mut client = pb::auth_service_client::AuthServiceClient::new(transport);
         client.get_jwks(pb::GetJwksRequest {}).await.expect("the keys").into_inner().jwks_json
     };

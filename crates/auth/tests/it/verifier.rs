@@ -1,7 +1,9 @@
 //! A service that verifies tokens, before and after auth has told it which sessions ended.
 
 use turnpike_event::EndReason;
-use turnpike_kit::{Environment, Outbound, Process, Refusal, Revocations, Transport, Verifier, grpc};
+use turnpike_identity::{Refusal, Revocations, Verifier};
+use turnpike_kit::{Environment, Outbound, Process};
+use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, Wire, eventually};
 
 use crate::house::{House, In};
@@ -20,7 +22,7 @@ impl Started {
     async fn new(house: House) -> Self {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        grpc::serve(&house.process, listener, house.service.routes());
+        turnpike_rpc::serve(&house.process, listener, house.service.routes());
         let wire = Wire::to(&format!("http://{address}")).await;
         wire.cut();
         let auth = Transport::direct(house.service.routes());

@@ -1,10 +1,12 @@
-//! Stories about the whole.
+//! Tests of the whole product, and the rules of the code.
 
+mod architecture;
 mod client;
+mod commands;
 mod deploy;
+mod documents;
 mod ending;
 mod flood;
-mod house;
 mod loss;
 mod openapi;
 mod parallel;
@@ -12,7 +14,6 @@ mod reading;
 mod refusals;
 mod resume;
 mod revoked;
-mod road;
 mod socket;
 mod start;
 mod time;

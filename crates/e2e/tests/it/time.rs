@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
-use turnpike_kit::{Clock, ClockHand, Environment, Process};
+use turnpike_kit::{Clock, ClockControl, Environment, Process};
 use turnpike_testkit::{ADMIN_PASSWORD, Answer, Person, Watch};
 use turnpike_token::{Claims, Role, SigningKey};
 use turnpike_topic::{SessionId, UserId};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 struct House {
     url: String,
     clock: Clock,
-    hand: ClockHand,
+    hand: ClockControl,
     process: Process,
     _data: TempDir,
 }

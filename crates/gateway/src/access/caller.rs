@@ -12,8 +12,10 @@ use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{AccessToken, Caller, Clock, Refusal, Transport, Verifier, grpc::bearer};
+use turnpike_identity::{AccessToken, Caller, Refusal, Verifier};
+use turnpike_kit::Clock;
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
+use turnpike_rpc::{Transport, bearer};
 use turnpike_token::Role;
 
 use crate::http::problem::Problem;

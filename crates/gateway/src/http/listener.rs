@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 use tracing::{debug, warn};
-use turnpike_kit::{Death, Tasks};
+use turnpike_kit::{OnExit, Tasks};
 
 use crate::access::{
     client::Peer,
@@ -54,7 +54,7 @@ pub(crate) async fn accept(listener: TcpListener, router: Router, slots: Arc<Con
         match slots.enter(peer.0) {
             Ok(slot) => {
                 let connection = serve(stream, peer, slot, router.clone(), tasks.clone());
-                tasks.spawn("connection", Death::Ends, connection);
+                tasks.spawn("connection", OnExit::Continue, connection);
             }
             Err(full) => {
                 metrics::counter!("turnpike_gateway_connections_refused_total", "limit" => full.as_str()).increment(1);

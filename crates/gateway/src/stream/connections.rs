@@ -13,7 +13,8 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast::error::RecvError};
 use turnpike_bus::{Bus, Status};
-use turnpike_kit::{Caller, Death, Process, Refusal, Revocations, Revoked};
+use turnpike_identity::{Caller, Refusal, Revocations, Revoked};
+use turnpike_kit::{OnExit, Process};
 use turnpike_token::Claims;
 use turnpike_topic::{SessionId, UserId};
 
@@ -119,7 +120,7 @@ impl Connections {
         self.watch_expiry(process);
         self.watch_bus(process, bus);
         let (connections, stopping) = (self.clone(), process.tasks.stopping().clone());
-        process.tasks.spawn("connections stop", Death::Ends, async move {
+        process.tasks.spawn("connections stop", OnExit::Continue, async move {
             stopping.cancelled().await;
             connections.stop();
         });
@@ -128,7 +129,7 @@ impl Connections {
     fn watch_revocations(&self, process: &Process, revocations: &Revocations) {
         let (connections, stopping) = (self.clone(), process.tasks.stopping().clone());
         let mut news = revocations.subscribe();
-        process.tasks.spawn("connections revocation", Death::Fatal, async move {
+        process.tasks.spawn("connections revocation", OnExit::StopProcess, async move {
             loop {
                 let revoked = tokio::select! {
                     () = stopping.cancelled() => return,
@@ -153,7 +154,7 @@ impl Connections {
     /// One pass over all connections a second costs less than a timer for each.
     fn watch_expiry(&self, process: &Process) {
         let (connections, clock, stopping) = (self.clone(), process.clock.clone(), process.tasks.stopping().clone());
-        process.tasks.spawn("connections expiry", Death::Fatal, async move {
+        process.tasks.spawn("connections expiry", OnExit::StopProcess, async move {
             loop {
                 tokio::select! {
                     () = stopping.cancelled() => return,
@@ -171,7 +172,7 @@ impl Connections {
 
     fn watch_bus(&self, process: &Process, bus: &Bus) {
         let (connections, mut status, stopping) = (self.clone(), bus.status(), process.tasks.stopping().clone());
-        process.tasks.spawn("connections bus", Death::Ends, async move {
+        process.tasks.spawn("connections bus", OnExit::Continue, async move {
             loop {
                 let outage = matches!(&*status.borrow_and_update(), Status::Down { .. });
                 connections.0.bus_outage.store(outage, Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! What opening a topic for a client needs.
 
 use turnpike_bus::Bus;
-use turnpike_kit::Transport;
 use turnpike_proto::vehicle::v1::vehicle_service_client::VehicleServiceClient;
+use turnpike_rpc::Transport;
 
 use super::hub::Hub;
 

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use tonic::Status;
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
 use turnpike_event::{Body, Event, Record};
-use turnpike_kit::{Clock, ClockHand, Environment, Process, Transport};
+use turnpike_kit::{Clock, ClockControl, Environment, Process};
 use turnpike_mock_vehicle_connector::{Config, Service};
 use turnpike_proto::vehicle::v1::{
     self as pb, mock_vehicle_control_client::MockVehicleControlClient, vehicle_connector_client::VehicleConnectorClient,
 };
+use turnpike_rpc::Transport;
 use turnpike_testkit::{eventually, within};
 use turnpike_topic::{CommandId, Topic};
 use uuid::Uuid;
@@ -20,7 +21,7 @@ pub struct Bench {
     pub control: MockVehicleControlClient<Transport>,
     pub bus: Bus,
     pub clock: Clock,
-    pub hand: ClockHand,
+    pub hand: ClockControl,
     pub vins: Vec<String>,
     process: Process,
     tasks_at_rest: usize,

@@ -2,9 +2,9 @@
 
 use tonic::{Code, Status};
 use turnpike_fault::Fault;
-use turnpike_kit::mismatches;
 use turnpike_mock_vehicle_connector::POLICY;
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_rpc::mismatches;
 use turnpike_topic::CommandId;
 use uuid::Uuid;
 

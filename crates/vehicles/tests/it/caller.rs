@@ -3,8 +3,8 @@
 use tonic::Status;
 use turnpike_event::{Event, Record};
 use turnpike_fault::Fault;
-use turnpike_kit::Transport;
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient};
+use turnpike_rpc::Transport;
 use turnpike_testkit::eventually;
 use turnpike_topic::CommandId;
 

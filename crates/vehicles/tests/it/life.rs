@@ -2,8 +2,9 @@
 
 use turnpike_bus::{Delivery, From};
 use turnpike_event::{Body, CommandState};
-use turnpike_kit::{Environment, Process, Transport};
+use turnpike_kit::{Environment, Process};
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, within};
 use turnpike_token::Role;
 use turnpike_topic::Topic;

@@ -1,8 +1,8 @@
 //! What is refused, to whom, and in which words.
 
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::mismatches;
 use turnpike_proto::vehicle::v1 as pb;
+use turnpike_rpc::mismatches;
 use turnpike_testkit::Database;
 use turnpike_token::Role;
 use turnpike_vehicles::POLICY;

@@ -11,11 +11,12 @@ use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
 use turnpike_bus::Bus;
 use turnpike_event::{Body, CommandState, Event, Json};
-use turnpike_kit::{Clock, Transport};
+use turnpike_kit::Clock;
 use turnpike_proto::vehicle::v1::{
     self as pb,
     vehicle_connector_server::{VehicleConnector, VehicleConnectorServer},
 };
+use turnpike_rpc::Transport;
 use turnpike_testkit::eventually;
 use turnpike_topic::{CommandId, Topic};
 

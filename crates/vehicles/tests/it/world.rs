@@ -12,7 +12,9 @@ use tokio::{
 };
 use turnpike_bus::{Bus, Limits, PublishError};
 use turnpike_event::{Body, CommandState, Event, Json, Record};
-use turnpike_kit::{AccessToken, Clock, ClockHand, Environment, Outbound, Process, Transport, Verifier, grpc};
+use turnpike_identity::{AccessToken, Verifier};
+use turnpike_kit::{Clock, ClockControl, Environment, Outbound, Process};
+use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, RedisServer};
 use turnpike_token::{Claims, KeySet, Role, SigningKey};
 use turnpike_topic::{CommandId, Offset, Topic, UserId};
@@ -24,7 +26,7 @@ use crate::{caller::Caller, script::Script};
 pub struct World {
     pub bus: Bus,
     pub clock: Clock,
-    pub hand: ClockHand,
+    pub hand: ClockControl,
     pub script: Script,
     connector: Transport,
     key: SigningKey,
@@ -106,7 +108,7 @@ impl World {
                 let service = Service::bind(config, &starting, deps).await.expect("it starts");
                 let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
                 let address = listener.local_addr().expect("bound");
-                grpc::serve(&starting, listener, service.routes());
+                turnpike_rpc::serve(&starting, listener, service.routes());
                 address
             })
         });

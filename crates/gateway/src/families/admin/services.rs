@@ -6,7 +6,8 @@ use axum::{Json, extract::State};
 use futures_util::future::join_all;
 use serde::Serialize;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use turnpike_kit::{Health, Transport};
+use turnpike_kit::Health;
+use turnpike_rpc::Transport;
 use utoipa::ToSchema;
 
 use crate::{

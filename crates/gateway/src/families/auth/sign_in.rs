@@ -4,8 +4,9 @@ use axum::{Json, extract::State};
 use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{AccessToken, grpc::bearer};
+use turnpike_identity::AccessToken;
 use turnpike_proto::auth::v1 as pb;
+use turnpike_rpc::bearer;
 use utoipa::ToSchema;
 
 use super::{account::Message, user::User};

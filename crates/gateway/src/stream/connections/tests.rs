@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use turnpike_kit::AccessToken;
+use turnpike_identity::AccessToken;
 use turnpike_token::Role;
 use uuid::Uuid;
 

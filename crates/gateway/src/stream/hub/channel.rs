@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle};
 use turnpike_bus::{Bus, Delivery, From, ResetReason};
-use turnpike_kit::{Death, Tasks};
+use turnpike_kit::{OnExit, Tasks};
 use turnpike_topic::{Offset, Topic};
 
 use super::frame::Frame;
@@ -60,7 +60,7 @@ impl Channel {
 
     fn follow(self: &Arc<Self>, bus: &Bus, tasks: &Tasks) {
         let (followed, mut follower) = (Arc::downgrade(self), bus.follow(self.topic, From::Live));
-        let handle = tasks.spawn("topic", Death::Ends, async move {
+        let handle = tasks.spawn("topic", OnExit::Continue, async move {
             loop {
                 let delivery = follower.next().await;
                 let Some(channel) = followed.upgrade() else { return };

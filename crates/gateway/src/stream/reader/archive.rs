@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use turnpike_event::{Event, Record};
 use turnpike_fault::Fault;
-use turnpike_kit::{AccessToken, Transport};
+use turnpike_identity::AccessToken;
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient};
+use turnpike_rpc::Transport;
 use turnpike_topic::{CommandId, Offset, Topic};
 
 use crate::stream::hub::Frame;

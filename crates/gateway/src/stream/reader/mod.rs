@@ -11,7 +11,7 @@ use tracing::debug;
 use turnpike_bus::ResetReason;
 use turnpike_event::{Body, CommandState, Record};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::Caller;
+use turnpike_identity::Caller;
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_topic::{CommandId, Offset, Topic};
 

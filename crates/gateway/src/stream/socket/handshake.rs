@@ -12,7 +12,9 @@ use axum::{
 use http::{HeaderMap, Method, header};
 use serde::Deserialize;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Caller, Context, Death, Refusal};
+use turnpike_identity::{Caller, Refusal};
+use turnpike_kit::OnExit;
+use turnpike_rpc::Context;
 
 use super::{context::SocketContext, protocol::Protocol, session};
 use crate::{config::MAX_FRAME, http::problem::Problem, stream::ending::Close};
@@ -86,7 +88,7 @@ pub(super) fn accept(
     upgrade
         .on_upgrade(async move |socket| {
             let session = session::run(context, socket, registration, protocol);
-            tasks.spawn("socket", Death::Ends, log_context.scope(session));
+            tasks.spawn("socket", OnExit::Continue, log_context.scope(session));
             drop(held);
         })
         .into_response()
@@ -101,7 +103,7 @@ pub(super) fn refuse(context: SocketContext, upgrade: WebSocketUpgrade, close: C
         .max_message_size(REFUSED_FRAME_BYTES)
         .max_frame_size(REFUSED_FRAME_BYTES)
         .on_upgrade(async move |mut socket: WebSocket| {
-            context.tasks.spawn("socket refused", Death::Ends, async move {
+            context.tasks.spawn("socket refused", OnExit::Continue, async move {
                 let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
                 let closing = async {
                     socket.send(Message::Close(Some(frame))).await?;

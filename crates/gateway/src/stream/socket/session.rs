@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::debug;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::Refusal;
+use turnpike_identity::Refusal;
 use turnpike_topic::Topic;
 
 use super::{

@@ -1,12 +1,10 @@
-//! Who may call which method: a table per service, and whatever is not in it is refused.
+//! Which caller may call which method. Each service has one table; a method that is not in it is refused.
 
 use prost::Message;
 use turnpike_fault::{Fault, Kind};
 use turnpike_token::Role;
 
-use crate::Caller;
-
-/// What a method asks of its caller.
+/// What a method requires of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Nothing: the request itself is the credential, or the port is private.
@@ -29,12 +27,12 @@ pub(crate) fn access(policy: Policy, path: &str) -> Option<Access> {
     policy.iter().find(|(method, _)| *method == path).map(|(_, access)| *access)
 }
 
-/// Whether a caller may pass.
-pub(crate) fn admit(access: Access, caller: Option<&Caller>) -> Result<(), Fault> {
-    match (access, caller) {
+/// Whether a caller with this role may call; `None` is a call without a credential.
+pub(crate) fn admit(access: Access, role: Option<Role>) -> Result<(), Fault> {
+    match (access, role) {
         (Access::Anyone, _) => Ok(()),
         (Access::Role(_), None) => Err(Fault::new(Kind::Unauthenticated, "Missing authentication token")),
-        (Access::Role(least), Some(caller)) if caller.claims.role >= least => Ok(()),
+        (Access::Role(least), Some(role)) if role >= least => Ok(()),
         (Access::Role(least), Some(_)) => Err(Fault::new(Kind::Forbidden, format!("This needs the role {least}"))),
     }
 }

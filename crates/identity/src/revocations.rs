@@ -1,21 +1,20 @@
 //! Sessions that ended before their tokens did.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, RwLock},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use tokio::sync::broadcast;
 use tracing::debug;
 use turnpike_bus::{Bus, Delivery, From};
 use turnpike_event::{Body, EndReason};
-use turnpike_proto::auth::v1 as pb;
+use turnpike_kit::{OnExit, Process};
+use turnpike_proto::{auth::v1 as pb, timestamp};
+use turnpike_rpc::Transport;
 use turnpike_token::{Claims, LIFETIME};
 use turnpike_topic::{SessionId, Topic, UserId};
 
-use crate::{Death, Process, Refusal, Transport};
+use crate::Refusal;
 
 /// The sessions that ended, and the accounts that became inactive, within the life of an access token. Events on the topic
 /// `sessions` keep the list current; auth's own list is read at the start, after an outage of the bus, and every 15 seconds.
@@ -70,7 +69,7 @@ impl Revocations {
         let mut follower = bus.follow(Topic::Sessions, From::Live);
         let component = process.health.waiting_component("auth", UNKNOWN);
         let mut known = false;
-        process.tasks.spawn("revocations", Death::Fatal, async move {
+        process.tasks.spawn("revocations", OnExit::StopProcess, async move {
             let mut ask_at = tokio::time::Instant::now();
             loop {
                 tokio::select! {
@@ -98,7 +97,7 @@ impl Revocations {
 
     /// Whether the bearer's session goes on. [`Refusal::Unavailable`] until auth has answered.
     pub fn check(&self, claims: &Claims) -> Result<(), Refusal> {
-        let ended = self.0.ended.read().expect("no panic while it is held");
+        let ended = self.0.ended.read();
         if ended.inactive.contains_key(&claims.user_id) {
             Err(Refusal::Inactive)
         } else if ended.sessions.contains_key(&claims.session_id) {
@@ -116,7 +115,7 @@ impl Revocations {
     }
 
     fn apply(&self, body: &Body, at: Timestamp) {
-        let mut ended = self.0.ended.write().expect("no panic while it is held");
+        let mut ended = self.0.ended.write();
         let news = match *body {
             Body::SessionEnded { session_id, reason, .. } => {
                 ended.sessions.insert(session_id, at);
@@ -142,7 +141,7 @@ impl Revocations {
 
     /// Takes over auth's list; returns whether auth answered.
     async fn ask(&self, auth: &Transport, now: Timestamp) -> bool {
-        self.0.ended.write().expect("no panic while it is held").forget(now);
+        self.0.ended.write().forget(now);
         let mut client = pb::auth_service_client::AuthServiceClient::new(auth.clone().deadline(Duration::from_secs(2)));
         let record = match client.list_revocations(pb::ListRevocationsRequest {}).await {
             Ok(answer) => answer.into_inner().revocations,
@@ -151,11 +150,9 @@ impl Revocations {
                 return false;
             }
         };
-        let at = |revocation: &pb::Revocation| {
-            revocation.at.as_ref().and_then(|at| Timestamp::new(at.seconds, at.nanos).ok()).unwrap_or(now)
-        };
+        let at = |revocation: &pb::Revocation| revocation.at.and_then(timestamp::from_protobuf).unwrap_or(now);
         let mut news = Vec::new();
-        let mut ended = self.0.ended.write().expect("no panic while it is held");
+        let mut ended = self.0.ended.write();
         let mut inactive = HashMap::new();
         for revocation in &record {
             if let Ok(session) = revocation.session_id.parse() {

@@ -1,10 +1,10 @@
-//! The bus as a process of ours opens it.
+//! Opening the bus: its variables, and its state as a component of the process's health.
 
 use std::time::Duration;
 
-use turnpike_bus::{Bus, DownReason, Limits, Status};
+use turnpike_kit::{ConfigError, Environment, OnExit, Process, Refused};
 
-use crate::{ConfigError, Death, Environment, Process};
+use crate::{Bus, DownReason, Limits, Status};
 
 /// The variables about the bus.
 #[derive(Clone, Debug)]
@@ -43,8 +43,19 @@ impl BusConfig {
     }
 }
 
+/// Why the bus cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A variable is missing or not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The process may not connect to this address.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
 /// Opens the bus that separate processes share, and reports its state as the component `bus`.
-pub fn shared_bus(process: &Process, config: &BusConfig) -> anyhow::Result<Bus> {
+pub fn open_shared(process: &Process, config: &BusConfig) -> Result<Bus, OpenError> {
     let url = config.redis_url.as_deref().ok_or(ConfigError::Missing(
         "TURNPIKE_REDIS_URL",
         "separate processes share events over Redis, e.g. redis://127.0.0.1:6379",
@@ -58,9 +69,9 @@ pub fn shared_bus(process: &Process, config: &BusConfig) -> anyhow::Result<Bus> 
 }
 
 /// The bus within one process: Redis if it is configured, else memory.
-pub fn own_bus(process: &Process, config: &BusConfig) -> anyhow::Result<Bus> {
+pub fn open(process: &Process, config: &BusConfig) -> Result<Bus, OpenError> {
     if config.redis_url.is_some() {
-        return shared_bus(process, config);
+        return open_shared(process, config);
     }
     let bus = Bus::memory(config.limits.clone());
     report(process, &bus);
@@ -70,7 +81,7 @@ pub fn own_bus(process: &Process, config: &BusConfig) -> anyhow::Result<Bus> {
 fn report(process: &Process, bus: &Bus) {
     let component = process.health.component("bus");
     let (mut status, ending, stopping) = (bus.status(), bus.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("bus health", Death::Ends, async move {
+    process.tasks.spawn("bus health", OnExit::Continue, async move {
         loop {
             match &*status.borrow_and_update() {
                 Status::Up => component.up(),

@@ -1,4 +1,4 @@
-//! The road of one command.
+//! One command, from its submission to its final frame.
 
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};

@@ -1,8 +1,12 @@
-//! The door of every gRPC service: context, credential, policy, measure; and serving it.
+//! The interceptors of every gRPC service (request id, credential, policy, metrics), and serving it.
 
 use std::time::{Duration, Instant};
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
 use http::header::AUTHORIZATION;
 use tokio::net::TcpListener;
 use tonic::{
@@ -13,20 +17,27 @@ use tonic::{
 use tonic_health::ServingStatus;
 use tracing::{Instrument, error, info, info_span};
 use turnpike_fault::{Fault, Kind};
+use turnpike_kit::{OnExit, Process};
 
-use crate::{Context, Death, Policy, Process, Verifier, policy};
+use crate::{Authenticate, Context, Policy, policy};
 
-/// Everything a service's callers go through, whether they come over a socket or sit on it directly: request id and trace
-/// are taken over, the access token is verified, the policy is applied, the call is counted. Adds health and reflection.
+/// Adds what every service has: the interceptors, which each call passes whether it comes over a socket or directly, gRPC
+/// health and reflection. The interceptors take over the caller's request id, verify the access token, apply the policy and
+/// count the call.
 ///
-/// A verified caller is in the request's extensions: [`crate::caller`].
-pub fn behind_door(process: &Process, mut services: RoutesBuilder, policy: Policy, verifier: Verifier) -> Routes {
+/// The method finds the verified caller in the request's extensions.
+pub fn with_interceptors(
+    process: &Process,
+    mut services: RoutesBuilder,
+    policy: Policy,
+    authenticate: impl Authenticate,
+) -> Routes {
     services.add_service(health_service(process, policy));
     services.add_service(reflection(policy).build_v1().expect("our own descriptors"));
     services.add_service(reflection(policy).build_v1alpha().expect("our own descriptors"));
-    let door = Door { policy, verifier, process: process.clone() };
+    let interceptors = Interceptors { policy, authenticate, process: process.clone() };
     let router = services.routes().prepare().into_axum_router();
-    router.layer(axum::middleware::from_fn_with_state(door, enter)).into()
+    router.layer(axum::middleware::from_fn_with_state(interceptors, intercept)).into()
 }
 
 /// Serves until the process stops; open calls finish, up to the process's grace.
@@ -35,7 +46,7 @@ pub fn serve(process: &Process, listener: TcpListener, routes: Routes) {
         info!(%address, "gRPC");
     }
     let stopping = process.tasks.stopping().clone().cancelled_owned();
-    process.tasks.spawn("grpc", Death::Fatal, async move {
+    process.tasks.spawn("grpc", OnExit::StopProcess, async move {
         let incoming =
             TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(Duration::from_secs(30)));
         let server = Server::builder()
@@ -50,20 +61,24 @@ pub fn serve(process: &Process, listener: TcpListener, routes: Routes) {
 }
 
 #[derive(Clone)]
-struct Door {
+struct Interceptors<A> {
     policy: Policy,
-    verifier: Verifier,
+    authenticate: A,
     process: Process,
 }
 
-async fn enter(axum::extract::State(door): axum::extract::State<Door>, mut request: Request, next: Next) -> Response {
+async fn intercept<A: Authenticate>(
+    State(interceptors): State<Interceptors<A>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let context = Context::from_headers(request.headers());
-    let row = door.policy.iter().find(|(method, _)| *method == request.uri().path());
-    // Only names from the table become labels: a stranger's paths would fill the memory.
+    let row = interceptors.policy.iter().find(|(method, _)| *method == request.uri().path());
+    // Only names from the policy become labels: each label value costs memory, and a client can send any path.
     let method = row.map_or("other", |(method, _)| method);
     let span = info_span!(parent: None, "call", method, request_id = context.request_id());
-    let admitted = door.admit(&mut request).await;
+    let admitted = interceptors.admit(&mut request).await;
     let work = async {
         match admitted {
             Ok(()) => next.run(request).await,
@@ -71,14 +86,14 @@ async fn enter(axum::extract::State(door): axum::extract::State<Door>, mut reque
         }
     };
     let response = context.scope(work.instrument(span)).await;
-    // A refusal is in the headers. A success is only known at the end of the stream, and counts as begun.
+    // A refusal is in the headers. A stream whose headers carry no status counts as a success.
     let code = Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
     metrics::counter!("turnpike_grpc_calls_total", "method" => method, "code" => format!("{code:?}")).increment(1);
     metrics::histogram!("turnpike_grpc_call_seconds", "method" => method).record(started.elapsed());
     response
 }
 
-impl Door {
+impl<A: Authenticate> Interceptors<A> {
     async fn admit(&self, request: &mut Request) -> Result<(), Fault> {
         let access = policy::access(self.policy, request.uri().path())
             .ok_or_else(|| Fault::new(Kind::Unimplemented, "There is no such method here"))?;
@@ -87,15 +102,15 @@ impl Door {
         }
         let caller = match bearer(request.headers()) {
             None => None,
-            Some(token) => match self.verifier.verify(token, self.process.clock.now()).await {
+            Some(token) => match self.authenticate.authenticate(token, self.process.clock.now()).await {
                 Ok(caller) => Some(caller),
-                // a credential that nobody asked for may be stale: logging out with an expired token, say
+                // The method needs no credential, so a stale one does not matter: signing out with an expired token, say.
                 Err(_) if access == policy::Access::Anyone => None,
-                Err(refusal) => return Err(refusal.into()),
+                Err(fault) => return Err(fault),
             },
         };
-        policy::admit(access, caller.as_ref())?;
-        if let Some(caller) = caller {
+        policy::admit(access, caller.as_ref().map(|(role, _)| *role))?;
+        if let Some((_, caller)) = caller {
             request.extensions_mut().insert(caller);
         }
         Ok(())
@@ -115,8 +130,8 @@ fn health_service(
 ) -> tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health + use<>> {
     let (reporter, service) = tonic_health::server::health_reporter();
     let (health, stopping) = (process.health.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("grpc health", Death::Ends, async move {
-        let mut changes = health.subscribe();
+    process.tasks.spawn("grpc health", OnExit::Continue, async move {
+        let mut changes = health.changes();
         loop {
             let stopped = stopping.is_cancelled();
             let well = !stopped && health.missing().is_empty();
@@ -128,7 +143,7 @@ fn health_service(
                 return;
             }
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
+                () = changes.next() => {}
                 () = stopping.cancelled() => {}
             }
         }

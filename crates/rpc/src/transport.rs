@@ -14,8 +14,9 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+use turnpike_kit::{Outbound, Refused};
 
-use crate::{Context, Outbound, outbound::Refused};
+use crate::Context;
 
 /// What every generated client of ours sits on. Each call carries the request id and the trace of the running task, and has
 /// a deadline until its answer begins.
