@@ -1,0 +1,11 @@
+//! A real gateway on a port of its own, and scripted gRPC services behind it.
+
+mod admin;
+mod auth;
+mod credentials;
+mod gateway;
+mod outages;
+mod script;
+mod services;
+mod sockets;
+mod vehicles;
