@@ -15,7 +15,6 @@ use tracing::{debug, warn};
 use turnpike_bus::Bus;
 use turnpike_event::{Body, Event};
 use turnpike_kit::{Clock, OnExit, Process};
-use turnpike_rpc::Context;
 use turnpike_store::Store;
 use turnpike_topic::{Topic, UserId};
 
@@ -23,7 +22,7 @@ use crate::dice;
 
 /// Writes an event, to be published after the transaction.
 pub async fn put(tx: &mut Transaction<'_, Any>, body: Body, now: Timestamp) -> Result<(), sqlx::Error> {
-    let event = Event { at: now, traceparent: Some(Context::current().traceparent()), body };
+    let event = Event { at: now, body };
     sqlx::query("INSERT INTO outbox (event) VALUES ($1)")
         .bind(event.to_bytes().to_vec())
         .execute(&mut **tx)
@@ -154,7 +153,7 @@ impl Publisher {
         if let Body::AccountChanged { change, .. } = &mut event.body {
             *change = id.unsigned_abs();
         }
-        self.bus.publish(&Topic::Sessions, &event).await?;
+        self.bus.publish(&Topic::Sessions, &event.to_bytes()).await?;
         sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(self.store.pool()).await?;
         Ok(())
     }

@@ -33,8 +33,8 @@ pub(crate) async fn measure(in_flight: usize, seconds: u64) {
                 sequence_number += 1;
                 let response = response.clone();
                 let body = Body::CommandResponse { command_id, sequence_number, is_final: false, response };
-                let event = Event { at: Timestamp::now(), traceparent: None, body };
-                bus.publish(&Topic::Response(command_id), &event).await.expect("published");
+                let event = Event { at: Timestamp::now(), body };
+                bus.publish(&Topic::Response(command_id), &event.to_bytes()).await.expect("published");
                 count.fetch_add(1, Ordering::Relaxed);
             }
         });

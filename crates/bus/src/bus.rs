@@ -7,7 +7,6 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     time::Instant,
 };
-use turnpike_event::Event;
 use turnpike_topic::{Offset, Topic};
 
 use crate::{
@@ -134,22 +133,22 @@ impl Bus {
     ///
     /// A broken connection is survived within the bound, and the event is appended once, not twice. A caller that calls again
     /// after `Unavailable` may append it twice: whoever has more time than the bound uses [`Bus::publish_within`].
-    pub async fn publish(&self, topic: &Topic, event: &Event) -> Result<Offset, PublishError> {
+    pub async fn publish(&self, topic: &Topic, event: &[u8]) -> Result<Offset, PublishError> {
         self.publish_within(BOUND, topic, event).await
     }
 
     /// Appends the final event and closes the topic in the same atomic step: the first final event wins.
-    pub async fn close(&self, topic: &Topic, event: &Event) -> Result<Offset, PublishError> {
+    pub async fn close(&self, topic: &Topic, event: &[u8]) -> Result<Offset, PublishError> {
         self.close_within(BOUND, topic, event).await
     }
 
     /// As [`Bus::publish`], with another bound.
-    pub async fn publish_within(&self, bound: Duration, topic: &Topic, event: &Event) -> Result<Offset, PublishError> {
+    pub async fn publish_within(&self, bound: Duration, topic: &Topic, event: &[u8]) -> Result<Offset, PublishError> {
         self.append(bound, topic, event, false).await
     }
 
     /// As [`Bus::close`], with another bound.
-    pub async fn close_within(&self, bound: Duration, topic: &Topic, event: &Event) -> Result<Offset, PublishError> {
+    pub async fn close_within(&self, bound: Duration, topic: &Topic, event: &[u8]) -> Result<Offset, PublishError> {
         self.append(bound, topic, event, true).await
     }
 
@@ -157,16 +156,15 @@ impl Bus {
         &self,
         bound: Duration,
         topic: &Topic,
-        event: &Event,
+        event: &[u8],
         is_final: bool,
     ) -> Result<Offset, PublishError> {
-        let bytes = event.to_bytes();
-        if bytes.len() > MAX_EVENT_BYTES {
-            return Err(PublishError::TooLarge { bytes: bytes.len(), limit: MAX_EVENT_BYTES });
+        if event.len() > MAX_EVENT_BYTES {
+            return Err(PublishError::TooLarge { bytes: event.len(), limit: MAX_EVENT_BYTES });
         }
         match &self.0.backend {
             Backend::Memory(memory) => memory.append(topic, event, is_final),
-            Backend::Redis(redis) => redis.append(bound, topic, &bytes, is_final).await,
+            Backend::Redis(redis) => redis.append(bound, topic, event, is_final).await,
         }
     }
 

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use turnpike_event::Record;
 use turnpike_topic::Offset;
 
-use crate::{Delivery, Page, ResetReason, history::Mark};
+use crate::{Delivery, Page, ResetReason, history::Mark, record};
 
 /// A follower's place in its topic.
 #[derive(Debug)]
@@ -155,7 +154,7 @@ impl Cursor {
     pub(crate) fn live(&mut self, bytes: Bytes, out: &mut VecDeque<Delivery>) -> Next {
         // Also before a topic's first event the history is asked: it knows whether this is the first.
         let Place::After(seen, _) = self.place else { return Next::Read };
-        let Ok(record) = Record::from_bytes(bytes.clone()) else { return Next::Read };
+        let Ok(record) = record::decode(bytes.clone()) else { return Next::Read };
         if record.offset.epoch != seen.epoch || record.offset.n > seen.n + 1 {
             return Next::Read;
         }

@@ -3,11 +3,10 @@
 use std::{collections::VecDeque, future::pending, pin::Pin};
 
 use tokio::time::{Duration, sleep};
-use turnpike_event::Record;
 use turnpike_topic::{Offset, Topic};
 
 use crate::{
-    Bus, Page, ResetReason,
+    Bus, Page, Record, ResetReason,
     cursor::{Cursor, Next},
     feeds::{Signal, Subscription},
 };

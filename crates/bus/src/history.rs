@@ -3,9 +3,9 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
-use jiff::Timestamp;
-use turnpike_event::{Body, Event, Record};
 use turnpike_topic::Offset;
+
+use crate::{Record, record};
 
 /// Where a topic stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Found {
             }
             next = n + 1;
             last = Some(Mark::of(&bytes));
-            records.push(decode(Offset { epoch, n }, bytes));
+            records.push(record_at(Offset { epoch, n }, bytes));
         }
         Page { state: self.state, records, gap, before: self.before.as_deref().map(Mark::of), last }
     }
@@ -113,15 +113,11 @@ pub(crate) fn judge(after: Option<Offset>, state: Option<&TopicState>) -> (Optio
     }
 }
 
-/// A reader never stumbles: what is not a record of ours keeps its place as an unknown event.
-pub(crate) fn decode(offset: Offset, bytes: Bytes) -> Record {
-    match Record::from_bytes(bytes.clone()) {
+/// An entry that is not a record keeps its place: its bytes are delivered as an event, which readers do not understand and skip.
+fn record_at(offset: Offset, bytes: Bytes) -> Record {
+    match record::decode(bytes.clone()) {
         Ok(record) if record.offset == offset => record,
-        _ => Record {
-            offset,
-            is_final: false,
-            event: Event { at: Timestamp::UNIX_EPOCH, traceparent: None, body: Body::Unknown(bytes) },
-        },
+        _ => Record { offset, is_final: false, event: bytes },
     }
 }
 
@@ -169,10 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_of_ours_keeps_its_place() {
+    fn an_entry_that_is_not_a_record_keeps_its_place_and_its_bytes() {
         let offset = Offset { epoch: 7, n: 5 };
-        let record = decode(offset, Bytes::from_static(b"somebody else's"));
-        assert_eq!(record.offset, offset);
-        assert_eq!(record.event.body, Body::Unknown(Bytes::from_static(b"somebody else's")));
+        let elsewhere = record::encode(Offset { n: 6, ..offset }, true, b"an event");
+        for bytes in [Bytes::from_static(b"not a record"), elsewhere] {
+            assert_eq!(record_at(offset, bytes.clone()), Record { offset, is_final: false, event: bytes });
+        }
     }
 }

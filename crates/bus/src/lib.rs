@@ -8,6 +8,7 @@ mod history;
 mod limits;
 mod memory;
 mod open;
+mod record;
 mod redis;
 
 pub use bus::{BOUND, Bus, DownReason, InvalidUrl, PublishError, Status, UNTIL_DROPPED, Unavailable};
@@ -15,3 +16,6 @@ pub use follower::{Delivery, Follower, From};
 pub use history::{Page, ResetReason, TopicState};
 pub use limits::Limits;
 pub use open::{BusConfig, OpenError, open, open_shared};
+
+/// A record whose event is encoded.
+pub type Record = turnpike_topic::Record<bytes::Bytes>;

@@ -13,8 +13,6 @@ use turnpike_topic::{CommandId, SessionId, UserId, VehicleId};
 pub struct Event {
     /// When the producer saw it happen.
     pub at: Timestamp,
-    /// W3C `traceparent` of the work that caused it.
-    pub traceparent: Option<String>,
     /// What happened.
     pub body: Body,
 }

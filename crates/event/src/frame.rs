@@ -84,7 +84,6 @@ mod tests {
             is_final: false,
             event: Event {
                 at: "2026-11-21T10:00:00.25Z".parse().expect("RFC 3339"),
-                traceparent: None,
                 body: Body::CommandResponse {
                     command_id,
                     sequence_number: 1,

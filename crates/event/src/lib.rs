@@ -6,4 +6,6 @@ mod wire;
 
 pub use event::{Body, CommandState, ConnectionStatus, EndReason, Event, Json, NotAnObject};
 pub use frame::frame;
-pub use wire::{Record, Unreadable, event_field};
+
+/// A record whose event is decoded.
+pub type Record = turnpike_topic::Record<Event>;

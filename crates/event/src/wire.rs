@@ -5,25 +5,7 @@ use jiff::Timestamp;
 use prost::Message;
 use turnpike_proto::event::v1 as pb;
 
-use turnpike_topic::Offset;
-
 use crate::{Body, CommandState, ConnectionStatus, EndReason, Event, Json};
-
-/// An event in its place.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// Where.
-    pub offset: Offset,
-    /// Nothing follows in this topic.
-    pub is_final: bool,
-    /// What.
-    pub event: Event,
-}
-
-/// Bytes that are not a record: somebody else writes under our names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a record of ours")]
-pub struct Unreadable;
 
 impl Event {
     /// The bytes of a `turnpike.event.v1.Event`.
@@ -31,78 +13,19 @@ impl Event {
         if let Body::Unknown(bytes) = &self.body {
             return bytes.clone(); // passed on as it came
         }
-        pb::Event {
-            at: Some(to_pb_time(self.at)),
-            traceparent: self.traceparent.clone().unwrap_or_default(),
-            body: to_pb_body(&self.body),
-        }
-        .encode_to_vec()
-        .into()
+        pb::Event { at: Some(to_pb_time(self.at)), body: to_pb_body(&self.body) }.encode_to_vec().into()
     }
 
     /// Reads an event. What cannot be understood is [`Body::Unknown`], never an error: whoever follows a topic must be able
     /// to go past anything that is on it.
     pub fn from_bytes(bytes: Bytes) -> Self {
         let Ok(event) = pb::Event::decode(bytes.as_ref()) else {
-            return Self { at: Timestamp::UNIX_EPOCH, traceparent: None, body: Body::Unknown(bytes) };
+            return Self { at: Timestamp::UNIX_EPOCH, body: Body::Unknown(bytes) };
         };
         let at = event.at.and_then(from_pb_time).unwrap_or(Timestamp::UNIX_EPOCH);
-        let traceparent = Some(event.traceparent).filter(|t| !t.is_empty());
         let body = event.body.and_then(from_pb_body).unwrap_or(Body::Unknown(bytes));
-        Self { at, traceparent, body }
+        Self { at, body }
     }
-}
-
-impl Record {
-    /// The bytes of a `turnpike.event.v1.Record`.
-    pub fn to_bytes(&self) -> Bytes {
-        let mut bytes = event_field(&self.event.to_bytes());
-        // The order and the fixed widths in which the bus's server-side function appends them.
-        bytes.push(0x11);
-        bytes.extend_from_slice(&self.offset.epoch.to_le_bytes());
-        bytes.push(0x19);
-        bytes.extend_from_slice(&self.offset.n.to_le_bytes());
-        if self.is_final {
-            bytes.extend_from_slice(&[0x20, 1]);
-        }
-        bytes.into()
-    }
-
-    /// Reads a record.
-    pub fn from_bytes(mut bytes: Bytes) -> Result<Self, Unreadable> {
-        let record = RawRecord::decode(&mut bytes).map_err(|_| Unreadable)?;
-        if record.epoch == 0 || record.n == 0 {
-            return Err(Unreadable);
-        }
-        Ok(Self {
-            offset: Offset { epoch: record.epoch, n: record.n },
-            is_final: record.r#final,
-            event: Event::from_bytes(record.event),
-        })
-    }
-}
-
-/// `turnpike.event.v1.Record` with its event left as bytes, so that an unknown event keeps them (a message and its bytes look
-/// the same on the wire).
-#[derive(Clone, PartialEq, Message)]
-struct RawRecord {
-    #[prost(bytes = "bytes", tag = "1")]
-    event: Bytes,
-    #[prost(fixed64, tag = "2")]
-    epoch: u64,
-    #[prost(fixed64, tag = "3")]
-    n: u64,
-    #[prost(bool, tag = "4")]
-    r#final: bool,
-}
-
-/// The event as field 1 of a record: what a producer hands to the bus's server-side function, which appends the rest.
-pub fn event_field(event: &[u8]) -> Vec<u8> {
-    let mut field = Vec::with_capacity(event.len() + 32);
-    field.push(0x0a);
-    prost::encoding::encode_varint(event.len() as u64, &mut field);
-    field.extend_from_slice(event);
-    field
 }
 
 fn to_pb_time(at: Timestamp) -> prost_types::Timestamp {
@@ -251,34 +174,27 @@ mod tests {
         ]
     }
 
-    fn any_record() -> impl Strategy<Value = Record> {
+    fn any_event() -> impl Strategy<Value = Event> {
         let at = (-377_705_023_201_i64..253_402_207_200, 0..1_000_000_000_i32)
             .prop_map(|(s, ns)| Timestamp::new(s, ns).expect("in range"));
-        (1..u64::MAX, 1..u64::MAX, any::<bool>(), at, prop::option::of("[0-9a-f]{2,55}"), any_body()).prop_map(
-            |(epoch, n, is_final, at, traceparent, body)| Record {
-                offset: Offset { epoch, n },
-                is_final,
-                event: Event { at, traceparent, body },
-            },
-        )
+        (at, any_body()).prop_map(|(at, body)| Event { at, body })
     }
 
     proptest! {
         #[test]
-        fn a_record_survives_its_bytes(record in any_record()) {
-            prop_assert_eq!(Record::from_bytes(record.to_bytes()), Ok(record));
+        fn a_decoded_event_is_the_one_that_was_encoded(event in any_event()) {
+            prop_assert_eq!(Event::from_bytes(event.to_bytes()), event);
         }
 
         #[test]
-        fn a_record_is_the_message_that_the_schema_says(record in any_record()) {
-            let read = pb::Record::decode(record.to_bytes()).expect("a turnpike.event.v1.Record");
-            prop_assert_eq!((read.epoch, read.n, read.r#final), (record.offset.epoch, record.offset.n, record.is_final));
-            prop_assert!(read.event.is_some_and(|e| e.body.is_some()));
+        fn an_event_is_the_message_of_the_schema(event in any_event()) {
+            let read = pb::Event::decode(event.to_bytes()).expect("a turnpike.event.v1.Event");
+            prop_assert_eq!(read.at.and_then(from_pb_time), Some(event.at));
+            prop_assert!(read.body.is_some());
         }
 
         #[test]
-        fn garbage_is_judged_without_panic(bytes: Vec<u8>) {
-            let _ = Record::from_bytes(bytes.clone().into());
+        fn any_bytes_are_decoded_without_panic(bytes: Vec<u8>) {
             let _ = Event::from_bytes(bytes.into());
         }
     }
@@ -296,14 +212,36 @@ mod tests {
     fn an_old_reader_meets_a_new_event_calmly() {
         let at = Timestamp::from_second(1_763_700_000).expect("in range");
         let bytes = Bytes::from(Newer { at: Some(to_pb_time(at)), news: "a word of tomorrow".into() }.encode_to_vec());
-        let record =
-            Record { offset: Offset { epoch: 7, n: 3 }, is_final: true, event: Event::from_bytes(bytes.clone()) };
+        let event = Event::from_bytes(bytes.clone());
+        assert_eq!(event.at, at);
+        assert_eq!(event.body, Body::Unknown(bytes.clone()));
+        assert_eq!(event.to_bytes(), bytes, "the bytes are passed on as they came");
+    }
 
-        let read = Record::from_bytes(record.to_bytes()).expect("still a record");
-        assert_eq!(read.offset, Offset { epoch: 7, n: 3 });
-        assert!(read.is_final, "the end of a topic is understood whatever ended it");
-        assert_eq!(read.event.at, at);
-        assert_eq!(read.event.body, Body::Unknown(bytes), "the bytes are passed on as they came");
+    /// The schema until the field `traceparent` was removed.
+    #[derive(Clone, PartialEq, Message)]
+    struct Older {
+        #[prost(message, tag = "1")]
+        at: Option<prost_types::Timestamp>,
+        #[prost(string, tag = "2")]
+        traceparent: String,
+        #[prost(message, tag = "10")]
+        command_status: Option<pb::CommandStatus>,
+    }
+
+    #[test]
+    fn a_stored_event_with_the_removed_trace_field_is_still_understood() {
+        let at = Timestamp::from_second(1_763_700_000).expect("in range");
+        let command_id = CommandId::new(at);
+        let state = pb::command_status::State::InProgress.into();
+        let status = pb::CommandStatus { command_id: command_id.to_string(), state };
+        let older = Older {
+            at: Some(to_pb_time(at)),
+            traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+            command_status: Some(status),
+        };
+        let event = Event { at, body: Body::CommandStatus { command_id, state: CommandState::InProgress } };
+        assert_eq!(Event::from_bytes(older.encode_to_vec().into()), event);
     }
 
     #[test]

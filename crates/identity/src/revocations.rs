@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use tokio::sync::broadcast;
 use tracing::debug;
 use turnpike_bus::{Bus, Delivery, From};
-use turnpike_event::{Body, EndReason};
+use turnpike_event::{Body, EndReason, Event};
 use turnpike_kit::{OnExit, Process};
 use turnpike_proto::{auth::v1 as pb, timestamp};
 use turnpike_rpc::Transport;
@@ -75,7 +75,7 @@ impl Revocations {
                 tokio::select! {
                     () = process_.tasks.stopping().cancelled() => return,
                     delivery = follower.next() => match delivery {
-                        Delivery::Record(record) => watched.apply(&record.event.body, record.event.at),
+                        Delivery::Record(record) => watched.apply(&Event::from_bytes(record.event)),
                         // what came before, or was lost, only auth can tell
                         Delivery::CaughtUp { .. } | Delivery::Reset { .. } => ask_at = tokio::time::Instant::now(),
                         Delivery::Closed => std::future::pending().await, // never: nobody closes this topic
@@ -114,9 +114,10 @@ impl Revocations {
         self.0.news.subscribe()
     }
 
-    fn apply(&self, body: &Body, at: Timestamp) {
+    fn apply(&self, event: &Event) {
+        let at = event.at;
         let mut ended = self.0.ended.write();
-        let news = match *body {
+        let news = match event.body {
             Body::SessionEnded { session_id, reason, .. } => {
                 ended.sessions.insert(session_id, at);
                 Revoked::Session(session_id, reason)

@@ -8,7 +8,6 @@ use tracing::{info, warn};
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
 use turnpike_event::{Body, CommandState, Event};
 use turnpike_kit::Clock;
-use turnpike_rpc::Context;
 use turnpike_topic::{CommandId, Topic};
 
 use crate::{
@@ -147,12 +146,12 @@ impl Execution {
     /// Publishes, in order, for as long as somebody listens.
     async fn say(&self, body: Body, is_final: bool) -> Result<(), Over> {
         let topic = Topic::Response(self.id);
-        let event = Event { at: self.clock.now(), traceparent: Some(Context::current().traceparent()), body };
+        let event = Event { at: self.clock.now(), body };
         loop {
             // The bus waits for its Redis: a second call would be a second event. The deadline ends it.
             let said = match is_final {
-                true => self.bus.close_within(UNTIL_DROPPED, &topic, &event).await,
-                false => self.bus.publish_within(UNTIL_DROPPED, &topic, &event).await,
+                true => self.bus.close_within(UNTIL_DROPPED, &topic, &event.to_bytes()).await,
+                false => self.bus.publish_within(UNTIL_DROPPED, &topic, &event.to_bytes()).await,
             };
             match said {
                 Ok(_) => return Ok(()),

@@ -1,4 +1,4 @@
-//! The request that work is done for: its id and its place in a trace, carried across HTTP, gRPC and events.
+//! The request that work is done for: its id and its place in a trace, carried across HTTP and gRPC.
 
 use std::{fmt, future::Future};
 
@@ -47,15 +47,6 @@ impl Context {
         context
     }
 
-    /// The context that an event was caused in.
-    pub fn of_event(traceparent: Option<&str>) -> Self {
-        let mut context = Self::fresh();
-        if let Some(trace) = traceparent.and_then(Trace::parse) {
-            context.trace = Trace { span: new_span(), ..trace };
-        }
-        context
-    }
-
     /// The context of the running task; a fresh one where there is none.
     pub fn current() -> Self {
         CURRENT.try_with(Clone::clone).unwrap_or_else(|_| Self::fresh())
@@ -76,11 +67,6 @@ impl Context {
     /// The id under which everything about the request is logged.
     pub fn request_id(&self) -> &str {
         &self.request_id
-    }
-
-    /// For events.
-    pub fn traceparent(&self) -> String {
-        self.trace.to_string()
     }
 }
 
@@ -157,7 +143,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_traceparent_is_judged_without_panic(text: String) {
-            let _ = Context::of_event(Some(&text)).traceparent();
+            let _ = Trace::parse(&text).map(|trace| trace.to_string());
         }
     }
 }

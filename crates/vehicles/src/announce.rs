@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
 use turnpike_event::{Body, CommandState, Event};
 use turnpike_kit::Clock;
-use turnpike_rpc::Context;
 use turnpike_topic::{CommandId, Topic};
 
 use crate::{lifecycle::State, retry::Retry};
@@ -39,7 +38,7 @@ impl Announcer {
             // An earlier conductor may have opened it and died before it could record that.
             match self.bus.read(&self.topic(), None, 0).await {
                 Ok(page) if page.state.is_some() => return,
-                Ok(_) => match self.bus.publish_within(UNTIL_DROPPED, &self.topic(), &first).await {
+                Ok(_) => match self.bus.publish_within(UNTIL_DROPPED, &self.topic(), &first.to_bytes()).await {
                     Ok(_) | Err(PublishError::Closed { .. }) => return,
                     Err(error) => retry.pause(&self.clock, "the command's topic cannot be opened yet", error).await,
                 },
@@ -61,8 +60,8 @@ impl Announcer {
             loop {
                 // The bus waits for its Redis: a second call would be a second event.
                 let appended = match is_final {
-                    true => self.bus.close_within(UNTIL_DROPPED, &self.topic(), &event).await,
-                    false => self.bus.publish_within(UNTIL_DROPPED, &self.topic(), &event).await,
+                    true => self.bus.close_within(UNTIL_DROPPED, &self.topic(), &event.to_bytes()).await,
+                    false => self.bus.publish_within(UNTIL_DROPPED, &self.topic(), &event.to_bytes()).await,
                 };
                 match appended {
                     Ok(_) => break,
@@ -75,5 +74,5 @@ impl Announcer {
 }
 
 fn event(body: Body, at: Timestamp) -> Event {
-    Event { at, traceparent: Some(Context::current().traceparent()), body }
+    Event { at, body }
 }

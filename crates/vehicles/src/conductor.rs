@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, info, info_span, warn};
 use turnpike_bus::{Bus, Delivery, Follower, From, Status};
+use turnpike_event::Event;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Clock, OnExit, Tasks};
 use turnpike_rpc::Context;
@@ -178,11 +179,11 @@ impl Conducting {
                 delivery = next(&mut ahead, &mut follower) => {
                     match delivery {
                         Delivery::Record(record) => {
-                            let mut records = vec![record];
+                            let mut records = vec![record.map(Event::from_bytes)];
                             // Events that have arrived already are recorded by the same write.
                             while records.len() < record::TOGETHER && ahead.is_none() {
                                 match follower.next().now_or_never() {
-                                    Some(Delivery::Record(record)) => records.push(record),
+                                    Some(Delivery::Record(record)) => records.push(record.map(Event::from_bytes)),
                                     other => {
                                         ahead = other;
                                         break;

@@ -13,7 +13,6 @@ use tracing::{debug, warn};
 use turnpike_bus::{Bus, PublishError};
 use turnpike_event::{Body, ConnectionStatus, Event};
 use turnpike_kit::{Clock, OnExit, Process};
-use turnpike_rpc::Context;
 use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{Topic, VehicleId};
 
@@ -112,8 +111,8 @@ impl Outbox {
     async fn publish(&self, change: &Change) -> Result<(), Error> {
         let vehicle_id: VehicleId = change.id.parse()?;
         let body = Body::VehicleChanged { vehicle_id, connection_status: change.status };
-        let event = Event { at: change.at, traceparent: Some(Context::current().traceparent()), body };
-        match self.bus.publish(&Topic::Vehicle(vehicle_id), &event).await {
+        let event = Event { at: change.at, body };
+        match self.bus.publish(&Topic::Vehicle(vehicle_id), &event.to_bytes()).await {
             // Nobody closes a vehicle's topic; if somebody has, its followers are gone.
             Ok(_) | Err(PublishError::Closed { .. }) => Ok(()),
             Err(error) => Err(error.into()),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tonic::{Code, Status};
 use turnpike_auth::{Config, Service};
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
-use turnpike_event::{Body, EndReason};
+use turnpike_event::{Body, EndReason, Event};
 use turnpike_fault::Fault;
 use turnpike_identity::AccessToken;
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
@@ -322,7 +322,7 @@ impl Ear {
         within("a word on the bus", 10, async {
             loop {
                 if let Delivery::Record(record) = self.0.next().await {
-                    return record.event.body;
+                    return Event::from_bytes(record.event).body;
                 }
             }
         })

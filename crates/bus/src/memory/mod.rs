@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use turnpike_event::{Event, Record};
 use turnpike_topic::{Offset, Topic};
 
 use self::topics::{Swept, Topics};
@@ -16,6 +15,7 @@ use crate::{
     feeds::{Feeds, Signal, Subscription},
     history::{Found, judge},
     limits::MAX_PAGE_BYTES,
+    record,
 };
 
 pub(crate) struct Memory {
@@ -34,8 +34,7 @@ impl Memory {
         Self { limits, now, topics: Mutex::default(), feeds: Feeds::at_once(), status: watch::Sender::new(Status::Up) }
     }
 
-    pub(crate) fn append(&self, topic: &Topic, event: &Event, is_final: bool) -> Result<Offset, PublishError> {
-        let mut record = Record { offset: Offset { epoch: 0, n: 0 }, is_final, event: event.clone() };
+    pub(crate) fn append(&self, topic: &Topic, event: &[u8], is_final: bool) -> Result<Offset, PublishError> {
         let now = self.now_ms();
         let mut topics = self.lock();
         for _ in 0..SWEEP {
@@ -52,8 +51,8 @@ impl Memory {
             Some(state) => state,
             None => TopicState { epoch: now.max(topics.newest_epoch() + 1), n: 0, first: 1, closed: false },
         };
-        record.offset = Offset { epoch: state.epoch, n: state.n + 1 };
-        let bytes = record.to_bytes();
+        let offset = Offset { epoch: state.epoch, n: state.n + 1 };
+        let bytes = record::encode(offset, is_final, event);
         while !topics.has_room_for(&bytes, self.limits.max_memory) {
             let Some(ended) = topics.remove_oldest_ended() else {
                 if is_final {
@@ -65,10 +64,10 @@ impl Memory {
             self.feeds.tell(&ended, Signal::Look);
         }
         let expires = now + self.limits.retention_ms(is_final);
-        topics.push(topic, &record, bytes.clone(), expires, self.limits.max_events());
+        topics.push(topic, offset.epoch, is_final, bytes.clone(), expires, self.limits.max_events());
         // Announced under the lock, so that followers get events in their order.
         self.feeds.tell(topic, Signal::Record(bytes));
-        Ok(record.offset)
+        Ok(offset)
     }
 
     pub(crate) fn read(&self, topic: &Topic, after: Option<Offset>, limit: usize) -> Found {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
-use turnpike_event::Record;
 use turnpike_topic::Topic;
 
 use crate::TopicState;
@@ -59,8 +58,15 @@ impl Topics {
     }
 
     /// Appends a record to a topic that is open or does not exist yet.
-    pub(super) fn push(&mut self, topic: &Topic, record: &Record, bytes: Bytes, expires: u64, max_events: u64) {
-        let epoch = record.offset.epoch;
+    pub(super) fn push(
+        &mut self,
+        topic: &Topic,
+        epoch: u64,
+        is_final: bool,
+        bytes: Bytes,
+        expires: u64,
+        max_events: u64,
+    ) {
         if !self.logs.contains_key(topic) {
             let due = self.enter(expires);
             self.open.insert(due, *topic);
@@ -69,7 +75,7 @@ impl Topics {
             let state = TopicState { epoch, n: 0, first: 1, closed: false };
             self.logs.insert(*topic, Log { state, records: VecDeque::new(), expires, bytes: TOPIC_OVERHEAD, due });
         }
-        let ended = record.is_final.then(|| self.enter(expires));
+        let ended = is_final.then(|| self.enter(expires));
         let Some(log) = self.logs.get_mut(topic) else { return };
         if let Some(due) = ended {
             self.open.remove(&log.due);
@@ -79,7 +85,7 @@ impl Topics {
         let before = log.bytes;
         log.expires = expires;
         log.state.n += 1;
-        log.state.closed = record.is_final;
+        log.state.closed = is_final;
         log.bytes += bytes.len() as u64 + RECORD_OVERHEAD;
         log.records.push_back(bytes);
         while log.records.len() as u64 > max_events {

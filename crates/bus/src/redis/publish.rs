@@ -9,7 +9,6 @@ use bytes::Bytes;
 use redis::Script;
 use tokio::time::Instant;
 use tracing::{debug, warn};
-use turnpike_event::event_field;
 use turnpike_topic::{Offset, Topic};
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
     call::Attempt,
     known::{Known, PublishId},
 };
-use crate::{PublishError, Unavailable, history::Mark};
+use crate::{PublishError, Unavailable, history::Mark, record::event_field};
 
 pub(super) struct Publisher {
     append: Script,

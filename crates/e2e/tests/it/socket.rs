@@ -268,7 +268,7 @@ async fn a_busy_topic_does_not_make_the_socket_deaf() {
         let command_id = CommandId::from(Uuid::nil());
         let body = Body::CommandResponse { command_id, sequence_number, is_final: false, response };
         let (bus, at) = (bus.clone(), Timestamp::UNIX_EPOCH);
-        async move { bus.publish(&Topic::Vehicle(vehicle), &Event { at, traceparent: None, body }).await }
+        async move { bus.publish(&Topic::Vehicle(vehicle), &Event { at, body }.to_bytes()).await }
     };
     for first in (1..=EVENTS).step_by(100) {
         for published in futures_util::future::join_all((first..first + 100).map(publish)).await {

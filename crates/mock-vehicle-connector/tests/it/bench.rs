@@ -88,7 +88,7 @@ impl Bench {
         within("the end of a command", 10, async {
             loop {
                 match follower.next().await {
-                    Delivery::Record(record) => records.push(record),
+                    Delivery::Record(record) => records.push(record.map(Event::from_bytes)),
                     Delivery::Closed => return,
                     Delivery::CaughtUp { .. } => {}
                     Delivery::Reset { .. } => panic!("nothing was lost"),
@@ -110,7 +110,8 @@ impl Bench {
     }
 
     pub async fn records(&self, id: CommandId) -> Vec<Record> {
-        self.bus.read(&Topic::Response(id), None, 1000).await.expect("a bus in memory").records
+        let page = self.bus.read(&Topic::Response(id), None, 1000).await.expect("a bus in memory");
+        page.records.into_iter().map(|record| record.map(Event::from_bytes)).collect()
     }
 
     pub fn follow(&self, id: CommandId) -> Follower {

@@ -87,8 +87,8 @@ async fn a_command_that_somebody_else_ended_is_left_alone() {
     let id = bench.execute(1, "RoutineControl", ISOLATION_TEST).await.expect("accepted");
     bench.so_far(id, 1).await;
     let body = Body::CommandStatus { command_id: id, state: CommandState::Unknown };
-    let end = Event { at: bench.clock.now(), traceparent: None, body };
-    bench.bus.close(&Topic::Response(id), &end).await.expect("the first end");
+    let end = Event { at: bench.clock.now(), body };
+    bench.bus.close(&Topic::Response(id), &end.to_bytes()).await.expect("the first end");
     // Its next word is refused; it does not wait for the deadline.
     bench.hand.advance(Duration::from_secs(1));
     bench.at_rest().await;

@@ -5,9 +5,6 @@ pub struct Event {
     /// When its producer saw it happen.
     #[prost(message, optional, tag = "1")]
     pub at: ::core::option::Option<::prost_types::Timestamp>,
-    /// W3C `traceparent` of the work that caused it; empty when there is none.
-    #[prost(string, tag = "2")]
-    pub traceparent: ::prost::alloc::string::String,
     /// Numbers 10–99 are for events that clients see, 100–199 for events between services.
     #[prost(oneof = "event::Body", tags = "10, 11, 12, 20, 100, 101")]
     pub body: ::core::option::Option<event::Body>,

@@ -109,9 +109,9 @@ async fn nonsense_changes_nothing_and_every_final_event_is_an_end(database: Data
     let id = caller.send("ECUReset", MOTOR).await;
     world.script.has(id).await;
     world.say(id, CommandState::InProgress).await.expect("open");
-    world.bus.publish(&topic(id), &garbage()).await.expect("open");
+    world.bus.publish(&topic(id), &garbage().to_bytes()).await.expect("open");
     let open_end = world.event(Body::CommandStatus { command_id: id, state: CommandState::Failed });
-    world.bus.publish(&topic(id), &open_end).await.expect("open");
+    world.bus.publish(&topic(id), &open_end.to_bytes()).await.expect("open");
     world.answer(id, 1).await.expect("open");
     world.answer(id, 1).await.expect("open");
     world.say(id, CommandState::InProgress).await.expect("open");
@@ -130,7 +130,7 @@ async fn nonsense_changes_nothing_and_every_final_event_is_an_end(database: Data
     ] {
         let id = caller.send("ECUReset", MOTOR).await;
         world.script.has(id).await;
-        world.bus.close(&topic(id), &last).await.expect("open");
+        world.bus.close(&topic(id), &last.to_bytes()).await.expect("open");
         let end = caller.end(id).await;
         assert_eq!(end.state(), State::Unknown, "nobody can tell");
         assert!(end.completed_at.expect("ended").seconds >= end.submitted_at.expect("submitted").seconds);

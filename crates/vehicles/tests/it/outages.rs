@@ -235,7 +235,7 @@ async fn any_text_of_a_connector_can_be_recorded(database: Database) {
             Body::CommandError { command_id: id, error_code: text.to_owned(), error_message: text.to_owned() },
         ];
         for body in bodies {
-            world.bus.publish(&Topic::Response(id), &world.event(body)).await.expect("open");
+            world.bus.publish(&Topic::Response(id), &world.event(body).to_bytes()).await.expect("open");
         }
         world.say(id, CommandState::Failed).await.expect("open");
         let end = caller.end(id).await;

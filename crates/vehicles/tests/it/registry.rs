@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::Body;
+use turnpike_event::{Body, Event};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_testkit::{Database, RedisServer, eventually, within};
@@ -45,7 +45,7 @@ async fn told(world: &World, vehicle: &pb::Vehicle) -> Vec<&'static str> {
         }
         other => panic!("not of a vehicle: {other:?}"),
     };
-    records.iter().map(|record| word(&record.event.body)).collect()
+    records.into_iter().map(|record| word(&Event::from_bytes(record.event).body)).collect()
 }
 
 async fn until_told(world: &World, vehicle: &pb::Vehicle, story: &[&str]) {

@@ -202,15 +202,15 @@ impl Script {
 
     async fn play(&self, command_id: CommandId) {
         let topic = Topic::Response(command_id);
-        let event = |body| Event { at: self.0.clock.now(), traceparent: None, body };
+        let event = |body| Event { at: self.0.clock.now(), body };
         let response = Json::parse(r#"{"status":"complete"}"#.to_owned()).expect("an object");
         let begun = Body::CommandStatus { command_id, state: CommandState::InProgress };
         let answer = Body::CommandResponse { command_id, sequence_number: 1, is_final: true, response };
         let done = Body::CommandStatus { command_id, state: CommandState::Completed };
         // Whoever ended it meanwhile has ended it.
-        let _ = self.0.bus.publish(&topic, &event(begun)).await;
-        let _ = self.0.bus.publish(&topic, &event(answer)).await;
-        let _ = self.0.bus.close(&topic, &event(done)).await;
+        let _ = self.0.bus.publish(&topic, &event(begun).to_bytes()).await;
+        let _ = self.0.bus.publish(&topic, &event(answer).to_bytes()).await;
+        let _ = self.0.bus.close(&topic, &event(done).to_bytes()).await;
     }
 }
 
@@ -256,8 +256,8 @@ impl VehicleConnector for Script {
             OnCancel::Ignore => {}
             OnCancel::Stop => {
                 let body = Body::CommandStatus { command_id, state: CommandState::Cancelled };
-                let event = Event { at: self.0.clock.now(), traceparent: None, body };
-                let _ = self.0.bus.close(&Topic::Response(command_id), &event).await;
+                let event = Event { at: self.0.clock.now(), body };
+                let _ = self.0.bus.close(&Topic::Response(command_id), &event.to_bytes()).await;
             }
         }
         Ok(Response::new(pb::CancelResponse {}))

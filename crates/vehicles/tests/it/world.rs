@@ -149,8 +149,8 @@ impl World {
     pub async fn say(&self, id: CommandId, state: CommandState) -> Result<Offset, PublishError> {
         let event = self.event(Body::CommandStatus { command_id: id, state });
         match state.is_end() {
-            true => self.bus.close(&Topic::Response(id), &event).await,
-            false => self.bus.publish(&Topic::Response(id), &event).await,
+            true => self.bus.close(&Topic::Response(id), &event.to_bytes()).await,
+            false => self.bus.publish(&Topic::Response(id), &event.to_bytes()).await,
         }
     }
 
@@ -158,11 +158,11 @@ impl World {
     pub async fn answer(&self, id: CommandId, sequence_number: u32) -> Result<Offset, PublishError> {
         let response = Json::parse(format!(r#"{{"piece":{sequence_number}}}"#)).expect("an object");
         let body = Body::CommandResponse { command_id: id, sequence_number, is_final: false, response };
-        self.bus.publish(&Topic::Response(id), &self.event(body)).await
+        self.bus.publish(&Topic::Response(id), &self.event(body).to_bytes()).await
     }
 
     pub fn event(&self, body: Body) -> Event {
-        Event { at: self.clock.now(), traceparent: None, body }
+        Event { at: self.clock.now(), body }
     }
 
     /// Does to the database what another instance would do.
@@ -197,7 +197,8 @@ impl World {
 
     /// Everything on a command's topic.
     pub async fn topic(&self, id: CommandId) -> Vec<Record> {
-        self.bus.read(&Topic::Response(id), None, 1000).await.expect("a bus").records
+        let page = self.bus.read(&Topic::Response(id), None, 1000).await.expect("a bus");
+        page.records.into_iter().map(|record| record.map(Event::from_bytes)).collect()
     }
 }
 

@@ -105,7 +105,7 @@ impl Channel {
                 if ring.frames.is_empty() && !ring.ready || ring.epoch.is_none() {
                     (ring.epoch, ring.base) = (Some(epoch), n - 1);
                 }
-                ring.push(Arc::new(Frame::new(&self.topic, &record)));
+                ring.push(Arc::new(Frame::new(&self.topic, record)));
             }
             Delivery::CaughtUp { head } => {
                 if !ring.ready && ring.frames.is_empty() {

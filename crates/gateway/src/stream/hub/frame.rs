@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use axum::{body::Bytes, extract::ws::Utf8Bytes};
-use turnpike_event::{Record, frame};
+use turnpike_bus::Record;
+use turnpike_event::{Event, frame};
 use turnpike_topic::{Offset, Topic};
 
 /// The bytes of one event in each format, made once and shared.
@@ -14,9 +15,10 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(topic: &Topic, record: &Record) -> Self {
+    /// Decodes an event and encodes it for clients: once for all readers of a topic.
+    pub(crate) fn new(topic: &Topic, record: Record) -> Self {
         metrics::counter!("turnpike_gateway_events_encoded_total").increment(1);
-        Self { offset: record.offset, text: frame(topic, record).into(), sse: OnceLock::new() }
+        Self { offset: record.offset, text: frame(topic, &record.map(Event::from_bytes)).into(), sse: OnceLock::new() }
     }
 
     /// As a WebSocket's text.

@@ -189,7 +189,7 @@ impl Subscription {
         }
         let mut taken = Vec::new();
         let mut size = 0;
-        for record in &page.records {
+        for record in page.records {
             let frame = Frame::new(&topic, record);
             size += frame.len();
             taken.push(Arc::new(frame));

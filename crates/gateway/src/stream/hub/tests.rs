@@ -150,10 +150,10 @@ impl World {
             is_final: close,
             response: Json::parse(format!(r#"{{"padding":"{}"}}"#, "x".repeat(bytes))).expect("JSON"),
         };
-        let event = Event { at: Timestamp::UNIX_EPOCH, traceparent: None, body };
+        let event = Event { at: Timestamp::UNIX_EPOCH, body };
         let published = match close {
-            true => self.bus.close(&self.topic, &event).await,
-            false => self.bus.publish(&self.topic, &event).await,
+            true => self.bus.close(&self.topic, &event.to_bytes()).await,
+            false => self.bus.publish(&self.topic, &event.to_bytes()).await,
         };
         let offset = published.expect("the topic is open");
         let record = turnpike_event::Record { offset, is_final: close, event };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use turnpike_event::{Event, Record};
+use turnpike_bus::Record;
 use turnpike_fault::Fault;
 use turnpike_identity::AccessToken;
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient};
@@ -49,8 +49,8 @@ impl Recorded {
         let topic = Topic::Response(self.command);
         let frame = |event: pb::RecordedEvent| {
             let offset = event.offset.parse().ok()?;
-            let record = Record { offset, is_final: event.r#final, event: Event::from_bytes(event.event.into()) };
-            Some(Arc::new(Frame::new(&topic, &record)))
+            let record = Record { offset, is_final: event.r#final, event: event.event.into() };
+            Some(Arc::new(Frame::new(&topic, record)))
         };
         (self.head, self.ended) = (recorded.head.parse().ok(), recorded.ended);
         let page = self.page.insert(recorded.events.into_iter().filter_map(frame).collect());

@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, time::Instant};
 use tracing::debug;
-use turnpike_bus::ResetReason;
-use turnpike_event::{Body, CommandState, Record};
+use turnpike_bus::{Record, ResetReason};
+use turnpike_event::{Body, CommandState, Event};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Caller;
 use turnpike_proto::vehicle::v1 as pb;
@@ -121,12 +121,15 @@ async fn topic_is_whole(topics: &Topics, command: CommandId, after: Option<Offse
     match (&page.state, after) {
         (None, _) => false,
         (Some(_), Some(_)) => page.gap.is_none(),
-        (Some(_), None) => page.gap.is_none() && page.records.first().is_some_and(begins),
+        (Some(_), None) => page.gap.is_none() && page.records.into_iter().next().is_some_and(begins),
     }
 }
 
-fn begins(record: &Record) -> bool {
-    matches!(record.event.body, Body::CommandStatus { state: CommandState::Pending, .. } | Body::Unknown(_))
+fn begins(record: Record) -> bool {
+    matches!(
+        Event::from_bytes(record.event).body,
+        Body::CommandStatus { state: CommandState::Pending, .. } | Body::Unknown(_)
+    )
 }
 
 impl Source {
