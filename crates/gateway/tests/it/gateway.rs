@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use secrecy::SecretBox;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -9,11 +10,14 @@ use turnpike_bus::{Bus, Limits};
 use turnpike_gateway::{Config, Deps, Service};
 use turnpike_identity::Revocations;
 use turnpike_kit::{Clock, Environment, Process};
-use turnpike_proto::auth::v1 as pb;
+use turnpike_proto::{
+    auth::v1 as pb,
+    event::v1::{Event, event::Body},
+};
 use turnpike_rpc::Transport;
 use turnpike_testkit::{Person, Watch, Wire, eventually};
 use turnpike_token::{Claims, KeySet, Role, SigningKey};
-use turnpike_topic::{SessionId, UserId};
+use turnpike_topic::{Offset, SessionId, Topic, UserId};
 use uuid::Uuid;
 
 use crate::{script::Script, services};
@@ -103,4 +107,21 @@ impl Gateway {
     pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Result<Watch, u16> {
         Watch::open_with(&self.base, path, headers).await
     }
+
+    /// Publishes an event; a final one closes its topic.
+    pub async fn publish(&self, topic: Topic, body: Body, is_final: bool) -> Offset {
+        let event = encode(body);
+        let published = match is_final {
+            true => self.bus.close(&topic, &event).await,
+            false => self.bus.publish(&topic, &event).await,
+        };
+        published.expect("the bus in memory is always available")
+    }
+}
+
+/// The bytes of an event, as a topic and an archive have them.
+pub fn encode(body: Body) -> Vec<u8> {
+    let now = Clock::system().now();
+    let at = prost_types::Timestamp { seconds: now.as_second(), nanos: now.subsec_nanosecond() };
+    Event { at: Some(at), body: Some(body) }.encode_to_vec()
 }

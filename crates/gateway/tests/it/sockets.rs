@@ -2,10 +2,13 @@
 
 use serde_json::json;
 use turnpike_kit::Clock;
-use turnpike_proto::auth::v1 as pb;
+use turnpike_proto::{
+    auth::v1 as pb,
+    event::v1::{SessionEnded, event::Body},
+};
 use turnpike_testkit::{Closed, within};
 use turnpike_token::Role;
-use turnpike_topic::{SessionId, UserId};
+use turnpike_topic::{SessionId, Topic, UserId};
 use uuid::Uuid;
 
 use crate::gateway::Gateway;
@@ -157,13 +160,33 @@ async fn a_socket_ends_when_its_token_expires() {
 }
 
 #[tokio::test]
+async fn a_socket_ends_with_its_session() {
+    let gateway = Gateway::start().await;
+    let (user, session) = (UserId::from(Uuid::now_v7()), SessionId::from(Uuid::now_v7()));
+    let mut socket = gateway.stranger().with_token(&gateway.token(user, session, Role::User)).socket().await;
+    let other_session = gateway.token(user, SessionId::from(Uuid::now_v7()), Role::User);
+    let mut other = gateway.stranger().with_token(&other_session).socket().await;
+    for socket in [&mut socket, &mut other] {
+        assert_eq!(socket.frame().await["event"], "hello");
+    }
+    let (session_id, user_id, reason) = (session.to_string(), user.to_string(), "logout".to_owned());
+    let ended = Body::SessionEnded(SessionEnded { session_id, user_id, reason });
+    gateway.publish(Topic::Sessions, ended, false).await;
+    assert_eq!(socket.next().await, closed(4401, "Session ended"));
+    other.say(json!({ "action": "ping" })).await;
+    assert_eq!(other.frame().await["event"], "pong");
+}
+
+#[tokio::test]
 async fn a_stopping_gateway_closes_its_sockets() {
     let gateway = Gateway::start().await;
     let mut socket = gateway.caller(Role::User).socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
-    let process = gateway.process.clone();
-    let stop = tokio::spawn(async move { process.stop(std::time::Duration::from_secs(10)).await });
-    assert_eq!(socket.next().await, closed(1001, "retry_after=1"));
-    drop(socket);
-    assert!(within("the gateway to stop", 15, stop).await.expect("no panic"), "every task ended by itself");
+    let stop = gateway.process.stop(std::time::Duration::from_secs(10));
+    let receive = async {
+        assert_eq!(socket.next().await, closed(1001, "retry_after=1"));
+        drop(socket);
+    };
+    let (finished, ()) = within("the gateway to stop", 15, async { tokio::join!(stop, receive) }).await;
+    assert!(finished, "every task ended by itself");
 }

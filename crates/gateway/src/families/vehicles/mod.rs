@@ -1,8 +1,8 @@
 //! `/api/vehicles` and `/api/commands`.
 
 mod commands;
+mod registry;
 mod states;
-mod vehicles;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -10,9 +10,9 @@ use crate::app::App;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(vehicles::list))
-        .routes(routes!(vehicles::get))
-        .routes(routes!(vehicles::status))
+        .routes(routes!(registry::list))
+        .routes(routes!(registry::get))
+        .routes(routes!(registry::status))
         .routes(routes!(commands::list, commands::submit))
         .routes(routes!(commands::get))
         .routes(routes!(commands::responses))
