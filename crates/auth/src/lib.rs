@@ -19,6 +19,8 @@ mod secret;
 mod service;
 mod sessions;
 mod tickets;
+mod topic_rpc;
+mod topics;
 mod users;
 
 pub use bootstrap::FirstAdmin;

@@ -51,6 +51,8 @@ pub const POLICY: Policy = &[
     ("/turnpike.auth.v1.AuthService/DeleteUser", Access::Role(Role::Admin)),
     ("/turnpike.auth.v1.AuthService/ListUserSessions", Access::Role(Role::Admin)),
     ("/turnpike.auth.v1.AuthService/EndUserSessions", Access::Role(Role::Admin)),
+    ("/turnpike.topic.v1.TopicOwner/Authorize", Access::Role(Role::User)),
+    ("/turnpike.topic.v1.TopicOwner/ReadArchive", Access::Role(Role::User)),
 ];
 
 pub(crate) struct Rpc {

@@ -8,7 +8,9 @@ use tonic::service::{Routes, RoutesBuilder};
 use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::{Clock, Process};
-use turnpike_proto::auth::v1::auth_service_server::AuthServiceServer;
+use turnpike_proto::{
+    auth::v1::auth_service_server::AuthServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
+};
 use turnpike_store::{Migrations, Store};
 use turnpike_token::{KeySet, SigningKey};
 
@@ -22,6 +24,7 @@ use crate::{
     retention,
     rpc::{self, Rpc},
     secret::ServerSecret,
+    topic_rpc::TopicRpc,
 };
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -69,6 +72,7 @@ impl Service {
         };
         let mut services = RoutesBuilder::default();
         services.add_service(AuthServiceServer::new(rpc));
+        services.add_service(TopicOwnerServer::new(TopicRpc));
         let routes = turnpike_rpc::with_interceptors(process, services, rpc::POLICY, Verifier::local(keys));
         Ok(Self { routes, first_admin, store, clock: process.clock.clone() })
     }

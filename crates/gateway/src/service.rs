@@ -25,6 +25,7 @@ use crate::{
     stream::{
         connections::Connections,
         hub::Hub,
+        owners::Owners,
         socket::context::{self, SocketContext},
         topics::Topics,
     },
@@ -59,8 +60,9 @@ impl Service {
         let revocations = deps.revocations.clone();
         let connections = Connections::new(config.limits.sockets_per_user, move |claims| revocations.check(claims));
         connections.watch(process, &deps.revocations, &deps.bus);
+        let owners = Owners { auth: deps.auth.clone(), vehicles: deps.vehicles.clone() };
         let hub = Hub::new(deps.bus.clone(), process.tasks.clone());
-        let topics = Topics { bus: deps.bus, hub: hub.clone(), vehicles: deps.vehicles.clone() };
+        let topics = Topics { bus: deps.bus, hub: hub.clone(), owners };
         let sockets = SocketContext::new(context::Parts {
             identity: identity.clone(),
             connections: connections.clone(),

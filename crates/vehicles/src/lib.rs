@@ -24,6 +24,8 @@ mod rpc;
 mod service;
 mod submit;
 mod text;
+mod topic_rpc;
+mod topics;
 
 pub use config::Config;
 pub use rpc::POLICY;

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{AnyConnection, Row, any::AnyRow};
 use turnpike_event::{Body, Record};
 use turnpike_store::{Store, Write, micros, parts, rows};
-use turnpike_topic::{CommandId, Offset};
+use turnpike_topic::{CommandId, Offset, UserId};
 
-use crate::{commands::Open, lifecycle::State, text::clean};
+use crate::{commands::Open, lifecycle::State, registry::odd, text::clean};
 
 /// Characters of an error's code and message, as they are shown with the command.
 pub const MAX_CODE: usize = 100;
@@ -254,22 +254,45 @@ pub async fn read(
     rows.iter().map(read).collect()
 }
 
-/// The offset of the newest recorded event, and whether the command has ended: then all of its events are recorded.
-pub async fn head(store: &Store, id: CommandId) -> Result<(Option<Offset>, bool), sqlx::Error> {
+/// A command as the owner of its topic sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    pub user_id: UserId,
+    /// The command has ended: all of its events are archived.
+    pub ended: bool,
+    /// Offset of the first archived event.
+    pub first: Option<Offset>,
+    /// Offset of the newest archived event.
+    pub head: Option<Offset>,
+}
+
+/// The summary of one command, in one query: gateways ask for it whenever a client opens the command's topic.
+pub async fn summary(store: &Store, id: CommandId) -> Result<Option<Summary>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT c.ended, e.epoch, e.n FROM commands c LEFT JOIN command_events e
-             ON e.command_id = c.id AND e.position = (SELECT MAX(position) FROM command_events WHERE command_id = c.id)
+        "SELECT c.user_id, c.ended, oldest.epoch AS first_epoch, oldest.n AS first_n,
+             newest.epoch AS head_epoch, newest.n AS head_n
+         FROM commands c
+         LEFT JOIN command_events oldest ON oldest.command_id = c.id
+             AND oldest.position = (SELECT MIN(position) FROM command_events WHERE command_id = c.id)
+         LEFT JOIN command_events newest ON newest.command_id = c.id
+             AND newest.position = (SELECT MAX(position) FROM command_events WHERE command_id = c.id)
          WHERE c.id = $1",
     )
     .bind(id.to_string())
     .fetch_optional(store.reader())
     .await?;
-    let Some(row) = row else { return Ok((None, false)) };
-    let offset = match row.try_get::<Option<i64>, _>("epoch")? {
-        Some(_) => Some(Offset { epoch: unsigned(&row, "epoch")?, n: unsigned(&row, "n")? }),
-        None => None,
+    let Some(row) = row else { return Ok(None) };
+    let offset = |epoch: &str, n: &str| match (row.try_get::<Option<i64>, _>(epoch)?, row.try_get::<Option<i64>, _>(n)?)
+    {
+        (Some(epoch), Some(n)) => Ok(Some(Offset { epoch: epoch.unsigned_abs(), n: n.unsigned_abs() })),
+        _ => Ok::<_, sqlx::Error>(None),
     };
-    Ok((offset, row.try_get::<i64, _>("ended")? == 1))
+    Ok(Some(Summary {
+        user_id: row.try_get::<String, _>("user_id")?.parse().map_err(|_| odd("user_id"))?,
+        ended: row.try_get::<i64, _>("ended")? == 1,
+        first: offset("first_epoch", "first_n")?,
+        head: offset("head_epoch", "head_n")?,
+    }))
 }
 
 /// The position at which an offset was recorded.

@@ -14,7 +14,6 @@ use turnpike_store::{
     limits::Limit,
 };
 use turnpike_token::Role;
-use turnpike_topic::Offset;
 
 use crate::{
     cancel, catalogue,
@@ -33,8 +32,9 @@ pub const POLICY: Policy = &[
     ("/turnpike.vehicle.v1.VehicleService/GetCommand", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/ListCommands", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/ListResponses", Access::Role(Role::User)),
-    ("/turnpike.vehicle.v1.VehicleService/ListEvents", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/CancelCommand", Access::Role(Role::Operator)),
+    ("/turnpike.topic.v1.TopicOwner/Authorize", Access::Role(Role::User)),
+    ("/turnpike.topic.v1.TopicOwner/ReadArchive", Access::Role(Role::User)),
 ];
 
 /// Seconds that a command may take.
@@ -191,41 +191,6 @@ impl VehicleService for Rpc {
         let responses =
             rows.into_iter().filter_map(|row| to_pb_response(Event::from_bytes(row.event.into()))).collect();
         Ok(Response::new(pb::ListResponsesResponse { responses, next_cursor }))
-    }
-
-    async fn list_events(
-        &self,
-        request: Request<pb::ListEventsRequest>,
-    ) -> Result<Response<pb::ListEventsResponse>, Status> {
-        let caller = caller(&request)?.clone();
-        let request = request.into_inner();
-        let command = self.command_of(&caller, &request.command_id).await?;
-        let limit = limit(request.limit, 1000)?;
-        let store = &self.conductor.store;
-        let after = match request.after.as_str() {
-            "" => 0,
-            text => {
-                let offset: Offset = text.parse().map_err(|_| invalid("after", "must be an offset"))?;
-                let missing = || Fault::new(Kind::NotFound, "Nothing was recorded at this offset");
-                record::position_of(store, command.id, offset)
-                    .await
-                    .map_err(turnpike_store::fault)?
-                    .ok_or_else(missing)?
-            }
-        };
-        // Before the events: of an ended command they are all there.
-        let (head, ended) = record::head(store, command.id).await.map_err(turnpike_store::fault)?;
-        let rows = record::read(store, command.id, after, false, limit).await.map_err(turnpike_store::fault)?;
-        let to_pb = |row: record::Recorded| pb::RecordedEvent {
-            offset: row.offset.to_string(),
-            r#final: row.is_final,
-            event: row.event,
-        };
-        Ok(Response::new(pb::ListEventsResponse {
-            events: rows.into_iter().map(to_pb).collect(),
-            head: head.map(|offset| offset.to_string()).unwrap_or_default(),
-            ended,
-        }))
     }
 
     async fn cancel_command(

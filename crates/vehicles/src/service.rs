@@ -9,13 +9,15 @@ use tracing::{info, warn};
 use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::{OnExit, Process};
-use turnpike_proto::vehicle::v1::vehicle_service_server::VehicleServiceServer;
+use turnpike_proto::{
+    topic::v1::topic_owner_server::TopicOwnerServer, vehicle::v1::vehicle_service_server::VehicleServiceServer,
+};
 use turnpike_rpc::Transport;
 use turnpike_store::{Migrations, Store, limits::Limit};
 
 use crate::{
     Config, conductor::Conductor, fleet::Fleet, leases, outbox, progress::Progress, registry, renewal::Leases,
-    retention, rpc,
+    retention, rpc, topic_rpc::TopicRpc,
 };
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -72,6 +74,7 @@ impl Service {
         retention::sweep(process, &store, config.command_retention);
         let limit = Limit::per_minute(config.commands_per_minute);
         let mut services = RoutesBuilder::default();
+        services.add_service(TopicOwnerServer::new(TopicRpc { store }));
         services.add_service(VehicleServiceServer::new(rpc::Rpc { conductor, limit }));
         Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, rpc::POLICY, deps.verifier) })
     }

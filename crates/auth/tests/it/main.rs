@@ -16,4 +16,5 @@ mod sessions;
 mod stalled;
 mod start;
 mod tickets;
+mod topics;
 mod verifier;

@@ -1,15 +1,12 @@
 //! Who sends a request: an access token, else the session cookie. The cookie is exchanged at auth for a short access token,
 //! which is kept here while it lives; so services behind see one kind of credential.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{AccessToken, Caller, Refusal, Verifier};
@@ -88,12 +85,7 @@ impl Identity {
         // The cookie itself is not kept in memory for longer than the request.
         let key: [u8; 32] = Sha256::digest(cookie).into();
         let now = self.clock.now();
-        let kept = self
-            .exchanged
-            .lock()
-            .expect("no panic while it is held")
-            .get(&key)
-            .and_then(|kept| (kept.until > now).then(|| kept.token.clone()));
+        let kept = self.exchanged.lock().get(&key).and_then(|kept| (kept.until > now).then(|| kept.token.clone()));
         if let Some(token) = kept {
             match self.of_token(token.expose()).await {
                 Err(Refusal::SessionEnded | Refusal::Inactive) => {}
@@ -104,13 +96,13 @@ impl Identity {
         let answer = match self.auth.clone().exchange_session(request).await {
             Ok(answer) => answer.into_inner(),
             Err(status) => {
-                self.exchanged.lock().expect("no panic while it is held").remove(&key);
+                self.exchanged.lock().remove(&key);
                 return Err(Fault::from(&status));
             }
         };
         let caller = self.of_token(&answer.access_token).await?;
         let until = now + Duration::from_secs(answer.expires_in.into()).saturating_sub(MARGIN);
-        let mut exchanged = self.exchanged.lock().expect("no panic while it is held");
+        let mut exchanged = self.exchanged.lock();
         if exchanged.len() >= KEPT {
             exchanged.retain(|_, kept| kept.until > now);
             if exchanged.len() >= KEPT {

@@ -4,13 +4,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast::error::RecvError};
 use turnpike_bus::{Bus, Status};
 use turnpike_identity::{Caller, Refusal, Revocations, Revoked};
@@ -81,7 +82,7 @@ impl Connections {
     }
 
     fn insert(&self, caller: &Caller) -> Result<Registration, Ending> {
-        let mut table = self.0.table.lock().expect("no panic while it is held");
+        let mut table = self.0.table.lock();
         if table.stopping {
             return Err(Ending::Stopping);
         }
@@ -102,7 +103,7 @@ impl Connections {
 
     /// Ends every connection and refuses new ones.
     fn stop(&self) {
-        let mut table = self.0.table.lock().expect("no panic while it is held");
+        let mut table = self.0.table.lock();
         table.stopping = true;
         for handle in table.handles.values() {
             handle.end(Ending::Stopping);
@@ -202,7 +203,7 @@ impl Connections {
     }
 
     fn each(&self, act: impl Fn(&Handle)) {
-        for handle in self.0.table.lock().expect("no panic while it is held").handles.values() {
+        for handle in self.0.table.lock().handles.values() {
             act(handle);
         }
     }
@@ -210,11 +211,11 @@ impl Connections {
 
 impl Handle {
     pub(crate) fn caller(&self) -> Caller {
-        self.caller.lock().expect("no panic while it is held").clone()
+        self.caller.lock().clone()
     }
 
     fn expires_at(&self) -> Timestamp {
-        self.caller.lock().expect("no panic while it is held").claims.expires_at
+        self.caller.lock().claims.expires_at
     }
 
     fn end(&self, reason: Ending) {
@@ -255,14 +256,14 @@ impl Registration {
     /// [`Connections::register`].
     pub(crate) fn renew(&self, caller: Caller) -> Result<(), Refusal> {
         let claims = caller.claims.clone();
-        *self.handle.caller.lock().expect("no panic while it is held") = caller;
+        *self.handle.caller.lock() = caller;
         (self.connections.0.check)(&claims)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut table = self.connections.0.table.lock().expect("no panic while it is held");
+        let mut table = self.connections.0.table.lock();
         table.handles.remove(&self.id);
         if let Some(count) = table.of_user.get_mut(&self.user_id) {
             *count -= 1;

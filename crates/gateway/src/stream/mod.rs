@@ -4,6 +4,7 @@ pub(crate) mod connections;
 pub(crate) mod control_frames;
 pub(crate) mod ending;
 pub(crate) mod hub;
+pub(crate) mod owners;
 pub(crate) mod reader;
 pub(crate) mod since;
 pub(crate) mod socket;

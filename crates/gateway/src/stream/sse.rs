@@ -19,8 +19,8 @@ use super::{
     connections::{Connections, Registration},
     control_frames,
     ending::Ending,
-    hub::Batch,
-    reader::{self, Source},
+    hub::topic_reader::Batch,
+    reader::{self, Reader},
     since::{InvalidSince, Since},
     topics::Topics,
 };
@@ -94,7 +94,7 @@ pub(crate) async fn follow(
 }
 
 struct EventStream {
-    reader: Source,
+    reader: Reader,
     registration: Registration,
     done: bool,
 }

@@ -9,4 +9,5 @@ mod outages;
 mod script;
 mod services;
 mod sockets;
+mod topics;
 mod vehicles;

@@ -64,7 +64,6 @@ scripted!(VehicleService {
     get_command(vehicle::GetCommandRequest) -> vehicle::Command;
     list_commands(vehicle::ListCommandsRequest) -> vehicle::ListCommandsResponse;
     list_responses(vehicle::ListResponsesRequest) -> vehicle::ListResponsesResponse;
-    list_events(vehicle::ListEventsRequest) -> vehicle::ListEventsResponse;
     cancel_command(vehicle::CancelCommandRequest) -> vehicle::CancelCommandResponse;
 });
 

@@ -160,39 +160,6 @@ pub struct ListResponsesResponse {
     pub next_cursor: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListEventsRequest {
-    #[prost(string, tag = "1")]
-    pub command_id: ::prost::alloc::string::String,
-    /// Only what was recorded after this offset; empty: from the start.
-    #[prost(string, tag = "2")]
-    pub after: ::prost::alloc::string::String,
-    /// 1–1000.
-    #[prost(uint32, tag = "3")]
-    pub limit: u32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RecordedEvent {
-    /// `<epoch>-<n>` in the topic.
-    #[prost(string, tag = "1")]
-    pub offset: ::prost::alloc::string::String,
-    #[prost(bool, tag = "2")]
-    pub r#final: bool,
-    /// A turnpike.event.v1.Event.
-    #[prost(bytes = "vec", tag = "3")]
-    pub event: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListEventsResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub events: ::prost::alloc::vec::Vec<RecordedEvent>,
-    /// Offset of the newest recorded event; empty while nothing is recorded.
-    #[prost(string, tag = "2")]
-    pub head: ::prost::alloc::string::String,
-    /// The command has ended: its final event is recorded, and no event follows it.
-    #[prost(bool, tag = "3")]
-    pub ended: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelCommandRequest {
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
@@ -578,34 +545,6 @@ pub mod vehicle_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Everything that was recorded of a command's topic, in order: what a gateway shows when the topic itself has expired or
-        /// was lost.
-        pub async fn list_events(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListEventsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListEventsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/turnpike.vehicle.v1.VehicleService/ListEvents",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("turnpike.vehicle.v1.VehicleService", "ListEvents"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
         /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; keep watching.
         pub async fn cancel_command(
             &mut self,
@@ -688,15 +627,6 @@ pub mod vehicle_service_server {
             request: tonic::Request<super::ListResponsesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListResponsesResponse>,
-            tonic::Status,
-        >;
-        /// Everything that was recorded of a command's topic, in order: what a gateway shows when the topic itself has expired or
-        /// was lost.
-        async fn list_events(
-            &self,
-            request: tonic::Request<super::ListEventsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListEventsResponse>,
             tonic::Status,
         >;
         /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; keep watching.
@@ -1039,51 +969,6 @@ pub mod vehicle_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListResponsesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/turnpike.vehicle.v1.VehicleService/ListEvents" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListEventsSvc<T: VehicleService>(pub Arc<T>);
-                    impl<
-                        T: VehicleService,
-                    > tonic::server::UnaryService<super::ListEventsRequest>
-                    for ListEventsSvc<T> {
-                        type Response = super::ListEventsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListEventsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as VehicleService>::list_events(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListEventsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

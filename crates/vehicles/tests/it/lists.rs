@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use turnpike_event::CommandState;
-use turnpike_proto::vehicle::v1 as pb;
+use turnpike_proto::{topic::v1::ReadArchiveRequest, vehicle::v1 as pb};
 use turnpike_testkit::Database;
 use turnpike_token::Role;
 use turnpike_topic::CommandId;
 
 use crate::{
-    caller::{Caller, MOTOR},
+    caller::{Caller, MOTOR, archive_of},
     script::{OnExecute, VINS},
     world::World,
 };
@@ -138,8 +138,9 @@ async fn responses_and_events(database: Database) {
     let topic = world.topic(id).await;
     for (place, record) in topic.iter().enumerate() {
         let after = record.offset.to_string();
-        let request = pb::ListEventsRequest { command_id: id.to_string(), after, limit: 3 };
-        let got: Vec<_> = caller.events(request).await.expect("a list").into_iter().map(|event| event.offset).collect();
+        let request = ReadArchiveRequest { after, limit: 3, ..archive_of(id) };
+        let page = caller.archive(request).await.expect("a page");
+        let got: Vec<_> = page.events.into_iter().map(|event| event.offset).collect();
         let rest: Vec<_> = topic[place + 1..].iter().take(3).map(|record| record.offset.to_string()).collect();
         assert_eq!(got, rest);
     }

@@ -21,4 +21,5 @@ mod restarts;
 mod retention;
 mod schedules;
 mod script;
+mod topics;
 mod world;

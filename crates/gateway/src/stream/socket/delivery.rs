@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use turnpike_topic::Topic;
 
 use super::{protocol::Protocol, wire::Wire};
-use crate::stream::{connections::Handle, control_frames, ending::Close, hub::Batch, reader::Source};
+use crate::stream::{connections::Handle, control_frames, ending::Close, hub::topic_reader::Batch, reader::Reader};
 
 /// What is taken from one topic before the next topic gets its turn.
 const TURN_BYTES: usize = 32 << 10;
@@ -23,7 +23,7 @@ pub(super) struct Delivery {
 }
 
 struct Followed {
-    reader: Source,
+    reader: Reader,
     confirmation: Confirmation,
     done: bool,
 }
@@ -50,7 +50,7 @@ impl Client<'_> {
 }
 
 impl Delivery {
-    pub(super) fn add(&mut self, reader: Source, confirmation: Confirmation) {
+    pub(super) fn add(&mut self, reader: Reader, confirmation: Confirmation) {
         self.topics.push(Followed { reader, confirmation, done: false });
     }
 
