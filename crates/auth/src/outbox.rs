@@ -13,7 +13,7 @@ use sqlx::{Any, Row, Transaction, any::AnyRow};
 use tokio::{sync::Notify, time::timeout};
 use tracing::{debug, warn};
 use turnpike_bus::Bus;
-use turnpike_event::{Body, Event};
+use turnpike_event::{AccountEvent, Body, Event};
 use turnpike_kit::{Clock, OnExit, Process};
 use turnpike_store::Store;
 use turnpike_topic::{Topic, UserId};
@@ -32,7 +32,7 @@ pub async fn put(tx: &mut Transaction<'_, Any>, body: Body, now: Timestamp) -> R
 
 /// The event of an account that was switched on or off. It gets its number when it is published.
 pub fn account_changed(user_id: UserId, active: bool) -> Body {
-    Body::AccountChanged { user_id, active, change: 0 }
+    Body::Account(AccountEvent::Changed { user_id, active, change: 0 })
 }
 
 /// Wakes the publisher of this instance.
@@ -54,7 +54,7 @@ const SOON: Duration = Duration::from_millis(50);
 const STUCK: Duration = Duration::from_secs(10);
 /// An instance whose turn was neither renewed nor ended for this long has died, and another one takes the turn.
 const SILENT: Duration = Duration::from_secs(10);
-/// A turn is renewed before it is older than this. One publish takes at most [`turnpike_bus::BOUND`].
+/// A turn is renewed before it is older than this. One publish takes at most [`turnpike_bus::TIMEOUT`].
 const RENEW: Duration = Duration::from_secs(3);
 /// Rows that are read at once.
 const PAGE: usize = 100;
@@ -150,7 +150,7 @@ impl Publisher {
     async fn publish(&self, row: &AnyRow) -> anyhow::Result<()> {
         let id: i64 = row.try_get("id")?;
         let mut event = Event::from_bytes(row.try_get::<Vec<u8>, _>("event")?.into());
-        if let Body::AccountChanged { change, .. } = &mut event.body {
+        if let Body::Account(AccountEvent::Changed { change, .. }) = &mut event.body {
             *change = id.unsigned_abs();
         }
         self.bus.publish(&Topic::Sessions, &event.to_bytes()).await?;

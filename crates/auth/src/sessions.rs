@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use tonic::Status;
-use turnpike_event::{Body, EndReason};
+use turnpike_event::{AccountEvent, Body, EndReason};
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{SessionId, UserId};
@@ -277,7 +277,12 @@ pub async fn end_one(
     let Some(row) = ended else { return Ok(()) };
     let odd = |column: &str| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not an id".into() };
     let user_id = row.try_get::<String, _>("user_id")?.parse().map_err(|_| odd("user_id"))?;
-    outbox::put(tx, Body::SessionEnded { session_id: session_id(&row, "id")?, user_id, reason }, now).await
+    outbox::put(
+        tx,
+        Body::Account(AccountEvent::SessionEnded { session_id: session_id(&row, "id")?, user_id, reason }),
+        now,
+    )
+    .await
 }
 
 /// A session's id in a row.

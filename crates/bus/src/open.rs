@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turnpike_kit::{ConfigError, Environment, OnExit, Process, Refused};
+use turnpike_kit::{ConfigError, Environment, OnExit, Process, Refused, variables};
 
 use crate::{Bus, DownReason, Limits, Status};
 
@@ -18,21 +18,20 @@ pub struct BusConfig {
 impl BusConfig {
     /// Reads the variables.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
-        let retention = env.parse("TURNPIKE_TOPIC_RETENTION_SECONDS", 86_400, "seconds from 60 to 31536000", |s| {
+        let retention = env.parse(&variables::TOPIC_RETENTION_SECONDS, "seconds from 60 to 31536000", |s| {
             (60..=31_536_000).contains(s)
         })?;
         let ended_retention =
-            env.parse("TURNPIKE_TOPIC_ENDED_RETENTION_SECONDS", 3_600, "seconds from 1 to 31536000", |s| {
+            env.parse(&variables::TOPIC_ENDED_RETENTION_SECONDS, "seconds from 1 to 31536000", |s| {
                 (1..=31_536_000).contains(s)
             })?;
-        let max_memory = env.parse("TURNPIKE_TOPIC_MEMORY_BYTES", 256 << 20, "bytes, at least 16777216", |bytes| {
+        let max_memory = env.parse(&variables::TOPIC_MEMORY_BYTES, "bytes, at least 16777216", |bytes| {
             (16 << 20..=1 << 50).contains(bytes)
         })?;
-        let max_events = env.parse("TURNPIKE_TOPIC_MAX_EVENTS", 10_000, "a number from 16 to 1000000", |n| {
-            (16..=1_000_000).contains(n)
-        })?;
+        let max_events =
+            env.parse(&variables::TOPIC_MAX_EVENTS, "a number from 16 to 1000000", |n| (16..=1_000_000).contains(n))?;
         Ok(Self {
-            redis_url: env.get("TURNPIKE_REDIS_URL")?.map(str::to_owned),
+            redis_url: env.get(&variables::REDIS_URL).map(str::to_owned),
             limits: Limits {
                 retention: Duration::from_secs(retention),
                 ended_retention: Duration::from_secs(ended_retention),
@@ -62,7 +61,7 @@ pub fn open_shared(process: &Process, config: &BusConfig) -> Result<Bus, OpenErr
     ))?;
     process.outbound.permit(url)?;
     // The URL may hold a password: the error names the variable, not the value.
-    let invalid = |_| process.env.invalid("TURNPIKE_REDIS_URL", "a URL such as redis://:password@127.0.0.1:6379/0");
+    let invalid = |_| process.env.invalid(&variables::REDIS_URL, "a URL such as redis://:password@127.0.0.1:6379/0");
     let bus = Bus::redis(url, config.limits.clone()).map_err(invalid)?;
     report(process, &bus);
     Ok(bus)

@@ -1,10 +1,26 @@
 //! A record as bytes: a `turnpike.event.v1.Record`. A stream entry, a Pub/Sub message and the memory backend hold the same bytes.
 
+use std::hash::{DefaultHasher, Hasher};
+
 use bytes::Bytes;
 use prost::Message;
 use turnpike_topic::Offset;
 
-use crate::Record;
+/// A record whose event is encoded.
+pub type Record = turnpike_topic::Record<Bytes>;
+
+/// Distinguishes a record from another one at the same offset: a Redis that lost its newest events gives their offsets to other
+/// events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint(u64);
+
+impl Fingerprint {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        Self(hasher.finish())
+    }
+}
 
 /// Bytes that are not a record: another program writes under the names of this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

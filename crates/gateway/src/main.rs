@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use turnpike_gateway::{Config, Deps, Service};
 use turnpike_identity::Revocations;
-use turnpike_kit::{listen, ops};
+use turnpike_kit::{listen, ops, variables};
 use turnpike_rpc::Transport;
 
 fn main() -> ExitCode {
     turnpike_kit::run_service("turnpike-gateway", async |process| {
         let config = Config::new(&process.env)?;
-        let listener = listen::bind("TURNPIKE_HTTP", config.http).await?;
-        let private = listen::bind_private("TURNPIKE_HTTP", config.http).await?;
+        let listener = listen::bind(&variables::HTTP, config.http).await?;
+        let private = listen::bind_private(&variables::HTTP, config.http).await?;
         ops::serve(process, private);
         let bus = turnpike_bus::open_shared(process, &config.bus)?;
         let auth = Transport::connect(&config.auth_url, &process.outbound)?;

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use tokio::sync::broadcast;
 use tracing::debug;
 use turnpike_bus::{Bus, Delivery, From};
-use turnpike_event::{Body, EndReason, Event};
+use turnpike_event::{AccountEvent, Body, EndReason, Event};
 use turnpike_kit::{OnExit, Process};
 use turnpike_proto::{auth::v1 as pb, timestamp};
 use turnpike_rpc::Transport;
@@ -118,11 +118,11 @@ impl Revocations {
         let at = event.at;
         let mut ended = self.0.ended.write();
         let news = match event.body {
-            Body::SessionEnded { session_id, reason, .. } => {
+            Body::Account(AccountEvent::SessionEnded { session_id, reason, .. }) => {
                 ended.sessions.insert(session_id, at);
                 Revoked::Session(session_id, reason)
             }
-            Body::AccountChanged { user_id, active, change } => {
+            Body::Account(AccountEvent::Changed { user_id, active, change }) => {
                 if ended.is_late(user_id, change, at) {
                     return;
                 }

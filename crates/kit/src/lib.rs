@@ -7,11 +7,11 @@ mod health;
 mod home;
 pub mod listen;
 mod log;
-pub mod names;
 pub mod ops;
 mod outbound;
 mod process;
 mod tasks;
+pub mod variables;
 
 pub use clock::{Clock, ClockControl};
 pub use env::{ConfigError, Environment};
@@ -20,3 +20,4 @@ pub use home::config_home;
 pub use outbound::{Outbound, Refused};
 pub use process::{Process, executable, run, run_service};
 pub use tasks::{OnExit, Tasks};
+pub use variables::Variable;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use turnpike_bus::BusConfig;
-use turnpike_kit::{ConfigError, Environment, listen};
+use turnpike_kit::{ConfigError, Environment, listen, variables};
 
 /// The configuration of the mock.
 #[derive(Clone, Debug)]
@@ -24,10 +24,10 @@ impl Config {
     /// Reads it.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
-            grpc: listen::address(env, "TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", "127.0.0.1:50054")?,
-            seed: env.parse("TURNPIKE_MOCK_SEED", 1, "a whole number", |_| true)?,
-            vehicles: env.parse("TURNPIKE_MOCK_VEHICLES", 3, "a number from 0 to 10000", |n| *n <= 10_000)?,
-            delay_ms: env.parse("TURNPIKE_MOCK_DELAY_MS", 400, "milliseconds from 0 to 60000", |ms| *ms <= 60_000)?,
+            grpc: listen::address(env, &variables::MOCK_VEHICLE_CONNECTOR_GRPC)?,
+            seed: env.parse(&variables::MOCK_SEED, "a whole number", |_| true)?,
+            vehicles: env.parse(&variables::MOCK_VEHICLES, "a number from 0 to 10000", |n| *n <= 10_000)?,
+            delay_ms: env.parse(&variables::MOCK_DELAY_MS, "milliseconds from 0 to 60000", |ms| *ms <= 60_000)?,
             bus: BusConfig::new(env)?,
         })
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
-use turnpike_event::{Body, CommandState, Event};
+use turnpike_event::{Body, CommandEvent, CommandState, Event};
 use turnpike_kit::Clock;
 use turnpike_topic::{CommandId, Topic};
 
@@ -69,7 +69,8 @@ impl Execution {
     }
 
     async fn play(&self) -> Result<(), Over> {
-        self.say(Body::CommandStatus { command_id: self.id, state: CommandState::InProgress }, false).await?;
+        self.say(Body::Command(CommandEvent::Status { command_id: self.id, state: CommandState::InProgress }), false)
+            .await?;
         let end = self.answer().await?;
         let state = match &end {
             End::Completed => CommandState::Completed,
@@ -82,10 +83,14 @@ impl Execution {
             }
         };
         if let End::Failed { code, message } | End::Unknown { code, message } = end {
-            let body = Body::CommandError { command_id: self.id, error_code: code.to_owned(), error_message: message };
+            let body = Body::Command(CommandEvent::Error {
+                command_id: self.id,
+                error_code: code.to_owned(),
+                error_message: message,
+            });
             self.say(body, false).await?;
         }
-        self.say(Body::CommandStatus { command_id: self.id, state }, true).await
+        self.say(Body::Command(CommandEvent::Status { command_id: self.id, state }), true).await
     }
 
     /// Publishes the pieces as they come.
@@ -123,7 +128,12 @@ impl Execution {
                     Meaning::Malformed => return Ok(self.broken(MALFORMED, "The vehicle's answer cannot be read")),
                 };
                 sequence_number += 1;
-                let body = Body::CommandResponse { command_id: self.id, sequence_number, is_final: last, response };
+                let body = Body::Command(CommandEvent::Response {
+                    command_id: self.id,
+                    sequence_number,
+                    is_final: last,
+                    response,
+                });
                 self.say(body, false).await?;
                 if last {
                     return Ok(End::Completed);

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use turnpike_kit::{listen, ops};
+use turnpike_kit::{listen, ops, variables};
 use turnpike_mock_vehicle_connector::{Config, Service};
 
 fn main() -> ExitCode {
     turnpike_kit::run_service("turnpike-mock-vehicle-connector", async |process| {
         let config = Config::new(&process.env)?;
-        let listener = listen::bind("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", config.grpc).await?;
-        let private = listen::bind_private("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", config.grpc).await?;
+        let listener = listen::bind(&variables::MOCK_VEHICLE_CONNECTOR_GRPC, config.grpc).await?;
+        let private = listen::bind_private(&variables::MOCK_VEHICLE_CONNECTOR_GRPC, config.grpc).await?;
         ops::serve(process, private);
         let bus = turnpike_bus::open_shared(process, &config.bus)?;
         turnpike_rpc::serve(process, listener, Service::new(&config, process, bus).routes());

@@ -11,7 +11,7 @@ use tonic::service::Routes;
 use tracing::warn;
 use turnpike_auth::FirstAdmin;
 use turnpike_identity::{Revocations, Verifier};
-use turnpike_kit::{Process, listen, ops};
+use turnpike_kit::{Process, listen, ops, variables};
 use turnpike_rpc::Transport;
 
 use crate::one_time::{self, OneTime};
@@ -35,20 +35,20 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
     let vehicles_config = turnpike_vehicles::Config::new(env)?;
     let gateway_config = turnpike_gateway::Config::new(env)?;
 
-    let public = listen::bind("TURNPIKE_HTTP", gateway_config.http).await?;
+    let public = listen::bind(&variables::HTTP, gateway_config.http).await?;
     let address = public.local_addr()?;
-    ops::serve(process, listen::bind_private("TURNPIKE_HTTP", gateway_config.http).await?);
+    ops::serve(process, listen::bind_private(&variables::HTTP, gateway_config.http).await?);
 
     let data_dir = auth_config.data_dir.clone();
     let bus = turnpike_bus::open(process, &gateway_config.bus)?;
     let mut listeners = Vec::new();
-    for (name, address) in [
-        ("TURNPIKE_AUTH_GRPC", auth_config.grpc),
-        ("TURNPIKE_VEHICLES_GRPC", vehicles_config.grpc),
-        ("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", mock_config.grpc),
+    for (variable, address) in [
+        (&variables::AUTH_GRPC, auth_config.grpc),
+        (&variables::VEHICLES_GRPC, vehicles_config.grpc),
+        (&variables::MOCK_VEHICLE_CONNECTOR_GRPC, mock_config.grpc),
     ] {
-        listeners.push(match env.get(name)? {
-            Some(_) => Some(listen::bind(name, address).await?),
+        listeners.push(match env.get(variable) {
+            Some(_) => Some(listen::bind(variable, address).await?),
             None => None,
         });
     }
@@ -114,7 +114,7 @@ fn connectors(
     mock: Routes,
 ) -> anyhow::Result<Vec<(String, Transport)>> {
     let mut connectors = Vec::new();
-    if process.env.get("TURNPIKE_CONNECTORS")?.is_some() {
+    if process.env.get(&variables::CONNECTORS).is_some() {
         for (name, url) in &config.connectors {
             connectors.push((name.clone(), Transport::connect(url, &process.outbound)?));
         }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
-use turnpike_event::{Body, CommandState, Event};
+use turnpike_event::{Body, CommandEvent, CommandState, Event};
 use turnpike_kit::Clock;
 use turnpike_topic::{CommandId, Topic};
 
@@ -32,7 +32,8 @@ impl Announcer {
 
     /// Opens the topic. Its first event is `pending`, and only the conductor writes it.
     pub(crate) async fn open(self, now: Timestamp) {
-        let first = event(Body::CommandStatus { command_id: self.id, state: CommandState::Pending }, now);
+        let first =
+            event(Body::Command(CommandEvent::Status { command_id: self.id, state: CommandState::Pending }), now);
         let mut retry = Retry::default();
         loop {
             // An earlier conductor may have opened it and died before it could record that.
@@ -50,11 +51,12 @@ impl Announcer {
     /// Closes the topic with a declared end. The first final event wins: if there is another, nothing is published.
     pub(crate) async fn end(self, Declared { state, error, at }: Declared) {
         let command_id = self.id;
-        let error =
-            error.map(|(error_code, error_message)| Body::CommandError { command_id, error_code, error_message });
-        let status = Body::CommandStatus { command_id, state: state.shown() };
+        let error = error.map(|(error_code, error_message)| {
+            Body::Command(CommandEvent::Error { command_id, error_code, error_message })
+        });
+        let status = Body::Command(CommandEvent::Status { command_id, state: state.shown() });
         for body in error.into_iter().chain([status]) {
-            let is_final = matches!(body, Body::CommandStatus { .. });
+            let is_final = matches!(body, Body::Command(CommandEvent::Status { .. }));
             let event = event(body, at);
             let mut retry = Retry::default();
             loop {

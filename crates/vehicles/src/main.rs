@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 
 use turnpike_identity::{Revocations, Verifier};
-use turnpike_kit::{listen, ops};
+use turnpike_kit::{listen, ops, variables};
 use turnpike_rpc::Transport;
 use turnpike_vehicles::{Config, Deps, Service};
 
 fn main() -> ExitCode {
     turnpike_kit::run_service("turnpike-vehicles", async |process| {
         let config = Config::new(&process.env)?;
-        let listener = listen::bind("TURNPIKE_VEHICLES_GRPC", config.grpc).await?;
-        let private = listen::bind_private("TURNPIKE_VEHICLES_GRPC", config.grpc).await?;
+        let listener = listen::bind(&variables::VEHICLES_GRPC, config.grpc).await?;
+        let private = listen::bind_private(&variables::VEHICLES_GRPC, config.grpc).await?;
         ops::serve(process, private);
         let bus = turnpike_bus::open_shared(process, &config.bus)?;
         let auth = Transport::connect(&config.auth_url, &process.outbound)?;

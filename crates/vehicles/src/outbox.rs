@@ -11,7 +11,7 @@ use sqlx::Row;
 use tokio::{sync::Notify, time::timeout};
 use tracing::{debug, warn};
 use turnpike_bus::{Bus, PublishError};
-use turnpike_event::{Body, ConnectionStatus, Event};
+use turnpike_event::{Body, ConnectionStatus, Event, VehicleEvent};
 use turnpike_kit::{Clock, OnExit, Process};
 use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{Topic, VehicleId};
@@ -110,7 +110,7 @@ impl Outbox {
 
     async fn publish(&self, change: &Change) -> Result<(), Error> {
         let vehicle_id: VehicleId = change.id.parse()?;
-        let body = Body::VehicleChanged { vehicle_id, connection_status: change.status };
+        let body = Body::Vehicle(VehicleEvent::Changed { vehicle_id, connection_status: change.status });
         let event = Event { at: change.at, body };
         match self.bus.publish(&Topic::Vehicle(vehicle_id), &event.to_bytes()).await {
             // Nobody closes a vehicle's topic; if somebody has, its followers are gone.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::{AnyConnection, Row, any::AnyRow};
-use turnpike_event::{Body, Record};
+use turnpike_event::{Body, CommandEvent, Record};
 use turnpike_store::{Store, Write, micros, parts, rows};
 use turnpike_topic::{CommandId, Offset, UserId};
 
@@ -38,7 +38,7 @@ pub async fn append(store: &Store, open: &Open, records: &[Moving<'_>]) -> Resul
     let Some((last, _)) = records.last() else { return Ok(true) };
     let (mut error, mut moved) = (None, None);
     for (record, takes) in records {
-        if let Body::CommandError { error_code, error_message, .. } = &record.event.body {
+        if let Body::Command(CommandEvent::Error { error_code, error_message, .. }) = &record.event.body {
             // The event itself is stored as bytes and keeps its text.
             error = Some((clean(error_code, MAX_CODE), clean(error_message, MAX_MESSAGE)));
         }
@@ -77,7 +77,7 @@ impl NewEvent {
     fn of(record: &Record) -> Self {
         let (epoch, n) = parts_of(record.offset);
         let sequence_number = match &record.event.body {
-            Body::CommandResponse { sequence_number, .. } => Some(i64::from(*sequence_number)),
+            Body::Command(CommandEvent::Response { sequence_number, .. }) => Some(i64::from(*sequence_number)),
             _ => None,
         };
         Self { epoch, n, is_final: record.is_final, sequence_number, event: record.event.to_bytes().to_vec() }

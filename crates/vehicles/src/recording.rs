@@ -1,7 +1,7 @@
 //! Recording the events of a command's topic, and what happens when one cannot be recorded.
 
 use tracing::error;
-use turnpike_event::{Body, Record};
+use turnpike_event::{Body, CommandEvent, Record};
 
 use crate::{
     announce::Declared,
@@ -67,7 +67,7 @@ impl Conducting {
     /// Where an event takes the command from a state.
     fn moved_by(&self, record: &Record, state: State) -> Option<State> {
         let said = match &record.event.body {
-            Body::CommandStatus { state, .. } => Some(*state),
+            Body::Command(CommandEvent::Status { state, .. }) => Some(*state),
             _ => None,
         };
         match said.and_then(|said| state.after(said)) {

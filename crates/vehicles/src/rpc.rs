@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
-use turnpike_event::{Body, CommandState, ConnectionStatus, Event};
+use turnpike_event::{Body, CommandEvent, CommandState, ConnectionStatus, Event};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{Caller, caller};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_server::VehicleService};
@@ -338,7 +338,7 @@ fn to_pb_command(command: Command) -> pb::Command {
 }
 
 fn to_pb_response(event: Event) -> Option<pb::Response> {
-    let Body::CommandResponse { sequence_number, is_final, response, .. } = event.body else {
+    let Body::Command(CommandEvent::Response { sequence_number, is_final, response, .. }) = event.body else {
         return None;
     };
     Some(pb::Response {

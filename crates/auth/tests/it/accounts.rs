@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::task::JoinSet;
 use tonic::Code;
-use turnpike_event::{Body, EndReason};
+use turnpike_event::{AccountEvent, Body, EndReason};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::Database;
@@ -305,7 +305,7 @@ async fn a_role_that_is_none_is_refused(database: Database) {
 
 fn account_changed(body: &Body) -> Option<(UserId, bool)> {
     match body {
-        Body::AccountChanged { user_id, active, change: 1.. } => Some((*user_id, *active)),
+        Body::Account(AccountEvent::Changed { user_id, active, change: 1.. }) => Some((*user_id, *active)),
         _ => None,
     }
 }

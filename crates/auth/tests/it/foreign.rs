@@ -9,7 +9,7 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
-use turnpike_kit::listen;
+use turnpike_kit::{listen, variables};
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
 use turnpike_testkit::{Database, eventually};
 
@@ -18,7 +18,7 @@ use crate::house::{House, PASSWORD};
 const SERVICE: &str = "turnpike.auth.v1.AuthService";
 
 pub(crate) async fn socket(house: &House) -> Channel {
-    let listener = listen::bind("TURNPIKE_AUTH_GRPC", ([127, 0, 0, 1], 0).into()).await.expect("a port");
+    let listener = listen::bind(&variables::AUTH_GRPC, ([127, 0, 0, 1], 0).into()).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     turnpike_rpc::serve(&house.process, listener, house.service.routes());
     Channel::from_shared(format!("http://{address}")).expect("a URL").connect().await.expect("a connection")

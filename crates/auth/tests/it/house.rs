@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tonic::{Code, Status};
 use turnpike_auth::{Config, Service};
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
-use turnpike_event::{Body, EndReason, Event};
+use turnpike_event::{AccountEvent, Body, EndReason, Event};
 use turnpike_fault::Fault;
 use turnpike_identity::AccessToken;
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
@@ -332,7 +332,7 @@ impl Ear {
     /// Listens until the end of this session is told; gives the reason.
     pub(crate) async fn hear_end(&mut self, session: SessionId) -> EndReason {
         loop {
-            if let Body::SessionEnded { session_id, reason, .. } = self.hear().await
+            if let Body::Account(AccountEvent::SessionEnded { session_id, reason, .. }) = self.hear().await
                 && session_id == session
             {
                 return reason;

@@ -1,7 +1,7 @@
 //! What ended is told, also when the bus was away meanwhile.
 
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, EndReason};
+use turnpike_event::{AccountEvent, Body, EndReason};
 use turnpike_identity::Revocations;
 use turnpike_kit::{Clock, Environment, Process};
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
@@ -94,14 +94,14 @@ async fn an_account_is_what_was_said_last_however_slow_one_instance_is(database:
     client.update_user(admin.access.request(on)).await.expect("switched on");
     let mut heard = Vec::new();
     while heard.last() != Some(&true) {
-        if let Body::AccountChanged { active, .. } = ear.hear().await {
+        if let Body::Account(AccountEvent::Changed { active, .. }) = ear.hear().await {
             heard.push(active);
         }
     }
     assert_eq!(heard, [false, true], "in the order of the changes");
 
     slow.release();
-    while !matches!(ear.hear().await, Body::AccountChanged { active: false, .. }) {}
+    while !matches!(ear.hear().await, Body::Account(AccountEvent::Changed { active: false, .. })) {}
     other.log_out().await; // what follows the late request
     eventually("the gateway to have read so far", 10, || async {
         gateway.check(&claims(other.user_id(), marker)).is_err().then_some(())

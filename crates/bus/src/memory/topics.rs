@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use bytes::Bytes;
 use turnpike_topic::Topic;
 
-use crate::TopicState;
+use crate::history::TopicState;
 
 #[derive(Default)]
 pub(super) struct Topics {
@@ -19,7 +19,7 @@ pub(super) struct Topics {
     bytes: u64,
 }
 
-/// One topic. Its events are kept as bytes, so that they come out as they would from Redis.
+/// One topic.
 pub(super) struct Log {
     pub(super) state: TopicState,
     pub(super) records: VecDeque<Bytes>,
@@ -29,18 +29,18 @@ pub(super) struct Log {
     due: Due,
 }
 
-/// What became of a topic that was due.
+/// The result of looking at a topic that was due.
 pub(super) enum Swept {
     Removed(Topic),
     Kept,
 }
 
-/// When to look whether a topic has expired, in milliseconds since 1970; then a number that makes it unique.
+/// The time at which a topic may have expired, in milliseconds since 1970; then a number that makes the key unique.
 type Due = (u64, u64);
 
-/// What a record costs besides its bytes.
+/// Memory of a record besides its bytes.
 const RECORD_OVERHEAD: u64 = 64;
-/// What a topic costs besides its records.
+/// Memory of a topic besides its records.
 const TOPIC_OVERHEAD: u64 = 256;
 
 impl Topics {
@@ -52,7 +52,7 @@ impl Topics {
         self.newest_epoch
     }
 
-    /// Whether another event fits, in a topic of its own if need be.
+    /// Whether another event fits, also as the first event of its topic.
     pub(super) const fn has_room_for(&self, event: &Bytes, limit: u64) -> bool {
         self.bytes + event.len() as u64 + RECORD_OVERHEAD + TOPIC_OVERHEAD <= limit
     }
@@ -124,7 +124,7 @@ impl Topics {
         Some(Swept::Kept)
     }
 
-    /// Removes the topic that was closed first: its owner has recorded its events.
+    /// Removes the topic that was closed first: its owner has archived its events.
     pub(super) fn remove_oldest_ended(&mut self) -> Option<Topic> {
         let (_, topic) = self.ended.first_key_value()?;
         let topic = *topic;

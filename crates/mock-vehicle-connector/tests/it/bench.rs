@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tonic::Status;
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
-use turnpike_event::{Body, Event, Record};
+use turnpike_event::{Body, CommandEvent, Event, Record};
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
 use turnpike_mock_vehicle_connector::{Config, Service};
 use turnpike_proto::vehicle::v1::{
@@ -152,11 +152,11 @@ pub fn told(records: &[Record]) -> Vec<String> {
 fn words(event: &Event, closes: bool) -> String {
     let end = if closes { "." } else { "" };
     match &event.body {
-        Body::CommandStatus { state, .. } => format!("{}{end}", state.as_str()),
-        Body::CommandResponse { sequence_number, is_final, .. } => {
+        Body::Command(CommandEvent::Status { state, .. }) => format!("{}{end}", state.as_str()),
+        Body::Command(CommandEvent::Response { sequence_number, is_final, .. }) => {
             format!("response {sequence_number}{}", if *is_final { " final" } else { "" })
         }
-        Body::CommandError { error_code, .. } => format!("error {error_code}"),
+        Body::Command(CommandEvent::Error { error_code, .. }) => format!("error {error_code}"),
         other => panic!("not of a command: {other:?}"),
     }
 }
@@ -164,7 +164,7 @@ fn words(event: &Event, closes: bool) -> String {
 /// What was said of an error.
 pub fn message(records: &[Record]) -> String {
     let error = records.iter().find_map(|record| match &record.event.body {
-        Body::CommandError { error_message, .. } => Some(error_message.clone()),
+        Body::Command(CommandEvent::Error { error_message, .. }) => Some(error_message.clone()),
         _ => None,
     });
     error.expect("an error")

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use tonic::Code;
-use turnpike_event::{Body, CommandState, Event};
+use turnpike_event::{Body, CommandEvent, CommandState, Event};
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_topic::{CommandId, Topic};
 use uuid::Uuid;
@@ -86,7 +86,7 @@ async fn a_command_that_somebody_else_ended_is_left_alone() {
     let bench = Bench::of(1, 400);
     let id = bench.execute(1, "RoutineControl", ISOLATION_TEST).await.expect("accepted");
     bench.so_far(id, 1).await;
-    let body = Body::CommandStatus { command_id: id, state: CommandState::Unknown };
+    let body = Body::Command(CommandEvent::Status { command_id: id, state: CommandState::Unknown });
     let end = Event { at: bench.clock.now(), body };
     bench.bus.close(&Topic::Response(id), &end.to_bytes()).await.expect("the first end");
     // Its next word is refused; it does not wait for the deadline.

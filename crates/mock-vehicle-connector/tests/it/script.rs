@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use turnpike_bus::Delivery;
-use turnpike_event::{Body, Record};
+use turnpike_event::{Body, CommandEvent, Record};
 use turnpike_proto::vehicle::v1 as pb;
 
 use crate::bench::Bench;
@@ -73,7 +73,9 @@ async fn quiet() {
 /// What a response says.
 pub fn answer(record: &Record) -> Value {
     match &record.event.body {
-        Body::CommandResponse { response, .. } => serde_json::from_str(response.as_str()).expect("an object"),
+        Body::Command(CommandEvent::Response { response, .. }) => {
+            serde_json::from_str(response.as_str()).expect("an object")
+        }
         other => panic!("no response: {other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! The life of a command that somebody sends and a vehicle answers.
 
 use turnpike_bus::{Delivery, From};
-use turnpike_event::{Body, CommandState};
+use turnpike_event::{Body, CommandEvent, CommandState};
 use turnpike_kit::{Environment, Process};
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_rpc::Transport;
@@ -110,7 +110,7 @@ async fn nonsense_changes_nothing_and_every_final_event_is_an_end(database: Data
     world.script.has(id).await;
     world.say(id, CommandState::InProgress).await.expect("open");
     world.bus.publish(&topic(id), &garbage().to_bytes()).await.expect("open");
-    let open_end = world.event(Body::CommandStatus { command_id: id, state: CommandState::Failed });
+    let open_end = world.event(Body::Command(CommandEvent::Status { command_id: id, state: CommandState::Failed }));
     world.bus.publish(&topic(id), &open_end.to_bytes()).await.expect("open");
     world.answer(id, 1).await.expect("open");
     world.answer(id, 1).await.expect("open");
@@ -124,8 +124,8 @@ async fn nonsense_changes_nothing_and_every_final_event_is_an_end(database: Data
 
     // A topic closed by what is no end.
     for last in [
-        world.event(Body::CommandStatus { command_id: id, state: CommandState::InProgress }),
-        world.event(Body::CommandStatus { command_id: id, state: CommandState::Pending }),
+        world.event(Body::Command(CommandEvent::Status { command_id: id, state: CommandState::InProgress })),
+        world.event(Body::Command(CommandEvent::Status { command_id: id, state: CommandState::Pending })),
         garbage(),
     ] {
         let id = caller.send("ECUReset", MOTOR).await;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, CommandState, Json};
+use turnpike_event::{Body, CommandEvent, CommandState, Json};
 use turnpike_testkit::{Database, RedisServer, eventually};
 use turnpike_token::Role;
 use turnpike_topic::{CommandId, Topic};
@@ -226,13 +226,17 @@ async fn any_text_of_a_connector_can_be_recorded(database: Database) {
         world.script.has(id).await;
         let json = serde_json::json!({ text: text, "deep": [{ text: [text] }] }).to_string();
         let bodies = [
-            Body::CommandResponse {
+            Body::Command(CommandEvent::Response {
                 command_id: id,
                 sequence_number: 1,
                 is_final: false,
                 response: Json::parse(json.clone()).expect("an object"),
-            },
-            Body::CommandError { command_id: id, error_code: text.to_owned(), error_message: text.to_owned() },
+            }),
+            Body::Command(CommandEvent::Error {
+                command_id: id,
+                error_code: text.to_owned(),
+                error_message: text.to_owned(),
+            }),
         ];
         for body in bodies {
             world.bus.publish(&Topic::Response(id), &world.event(body).to_bytes()).await.expect("open");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, Event};
+use turnpike_event::{Body, Event, VehicleEvent};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_testkit::{Database, RedisServer, eventually, within};
@@ -39,7 +39,7 @@ async fn told(world: &World, vehicle: &pb::Vehicle) -> Vec<&'static str> {
     let id: VehicleId = vehicle.id.parse().expect("an id");
     let records = world.bus.read(&Topic::Vehicle(id), None, 1000).await.expect("a bus").records;
     let word = |body: &Body| match body {
-        Body::VehicleChanged { vehicle_id, connection_status } => {
+        Body::Vehicle(VehicleEvent::Changed { vehicle_id, connection_status }) => {
             assert_eq!(*vehicle_id, id);
             connection_status.as_str()
         }

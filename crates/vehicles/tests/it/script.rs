@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
 use turnpike_bus::Bus;
-use turnpike_event::{Body, CommandState, Event, Json};
+use turnpike_event::{Body, CommandEvent, CommandState, Event, Json};
 use turnpike_kit::Clock;
 use turnpike_proto::vehicle::v1::{
     self as pb,
@@ -204,9 +204,9 @@ impl Script {
         let topic = Topic::Response(command_id);
         let event = |body| Event { at: self.0.clock.now(), body };
         let response = Json::parse(r#"{"status":"complete"}"#.to_owned()).expect("an object");
-        let begun = Body::CommandStatus { command_id, state: CommandState::InProgress };
-        let answer = Body::CommandResponse { command_id, sequence_number: 1, is_final: true, response };
-        let done = Body::CommandStatus { command_id, state: CommandState::Completed };
+        let begun = Body::Command(CommandEvent::Status { command_id, state: CommandState::InProgress });
+        let answer = Body::Command(CommandEvent::Response { command_id, sequence_number: 1, is_final: true, response });
+        let done = Body::Command(CommandEvent::Status { command_id, state: CommandState::Completed });
         // Whoever ended it meanwhile has ended it.
         let _ = self.0.bus.publish(&topic, &event(begun).to_bytes()).await;
         let _ = self.0.bus.publish(&topic, &event(answer).to_bytes()).await;
@@ -255,7 +255,7 @@ impl VehicleConnector for Script {
             OnCancel::Refuse => return Err(Status::failed_precondition("it goes on")),
             OnCancel::Ignore => {}
             OnCancel::Stop => {
-                let body = Body::CommandStatus { command_id, state: CommandState::Cancelled };
+                let body = Body::Command(CommandEvent::Status { command_id, state: CommandState::Cancelled });
                 let event = Event { at: self.0.clock.now(), body };
                 let _ = self.0.bus.close(&Topic::Response(command_id), &event.to_bytes()).await;
             }

@@ -11,7 +11,7 @@ use tokio::{
     runtime::Runtime,
 };
 use turnpike_bus::{Bus, Limits, PublishError};
-use turnpike_event::{Body, CommandState, Event, Json, Record};
+use turnpike_event::{Body, CommandEvent, CommandState, Event, Json, Record};
 use turnpike_identity::{AccessToken, Verifier};
 use turnpike_kit::{Clock, ClockControl, Environment, Outbound, Process};
 use turnpike_rpc::Transport;
@@ -147,7 +147,7 @@ impl World {
 
     /// As a connector: a status, the final one if it is an end.
     pub async fn say(&self, id: CommandId, state: CommandState) -> Result<Offset, PublishError> {
-        let event = self.event(Body::CommandStatus { command_id: id, state });
+        let event = self.event(Body::Command(CommandEvent::Status { command_id: id, state }));
         match state.is_end() {
             true => self.bus.close(&Topic::Response(id), &event.to_bytes()).await,
             false => self.bus.publish(&Topic::Response(id), &event.to_bytes()).await,
@@ -157,7 +157,7 @@ impl World {
     /// As a connector: a piece of an answer.
     pub async fn answer(&self, id: CommandId, sequence_number: u32) -> Result<Offset, PublishError> {
         let response = Json::parse(format!(r#"{{"piece":{sequence_number}}}"#)).expect("an object");
-        let body = Body::CommandResponse { command_id: id, sequence_number, is_final: false, response };
+        let body = Body::Command(CommandEvent::Response { command_id: id, sequence_number, is_final: false, response });
         self.bus.publish(&Topic::Response(id), &self.event(body).to_bytes()).await
     }
 
@@ -272,9 +272,9 @@ async fn order(redis: &RedisServer, command: &str) {
 pub fn told(records: &[Record]) -> Vec<String> {
     let words = |record: &Record| {
         let word = match &record.event.body {
-            Body::CommandStatus { state, .. } => state.as_str().to_owned(),
-            Body::CommandResponse { sequence_number, .. } => format!("response {sequence_number}"),
-            Body::CommandError { error_code, .. } => format!("error {error_code}"),
+            Body::Command(CommandEvent::Status { state, .. }) => state.as_str().to_owned(),
+            Body::Command(CommandEvent::Response { sequence_number, .. }) => format!("response {sequence_number}"),
+            Body::Command(CommandEvent::Error { error_code, .. }) => format!("error {error_code}"),
             other => other.name().to_owned(),
         };
         if record.is_final { word + "." } else { word }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use proptest::{prelude::*, sample::Index};
 use tokio::{runtime::Runtime, sync::Notify, time::timeout};
 use turnpike_bus::{Limits, ResetReason};
-use turnpike_event::{Body, Event, Json};
+use turnpike_event::{Body, CommandEvent, Event, Json};
 use turnpike_topic::{CommandId, Offset, Topic};
 use uuid::Uuid;
 
@@ -149,12 +149,12 @@ impl World {
             return;
         }
         self.number += 1;
-        let body = Body::CommandResponse {
+        let body = Body::Command(CommandEvent::Response {
             command_id: CommandId::from(Uuid::nil()),
             sequence_number: self.number,
             is_final: close,
             response: Json::parse(format!(r#"{{"padding":"{}"}}"#, "x".repeat(bytes))).expect("JSON"),
-        };
+        });
         let event = Event { at: Timestamp::UNIX_EPOCH, body };
         let published = match close {
             true => self.bus.close(&self.topic, &event.to_bytes()).await,

@@ -1,4 +1,4 @@
-//! The connection for messages: it is subscribed to the channels of exactly the topics that somebody follows.
+//! The connection for messages: it is subscribed to the channels of exactly the followed topics.
 
 use std::sync::Arc;
 
@@ -10,21 +10,26 @@ use super::{
     connection::{Connection, Connector},
     health::Health,
 };
-use crate::feeds::{Changes, Feeds};
+use crate::followed::{Changes, FollowedTopics};
 
-/// How many topics are subscribed to with one command.
+/// Channels per SUBSCRIBE or UNSUBSCRIBE.
 const BATCH: usize = 512;
 
-/// For the answer to one such command.
-const DEADLINE: Duration = Duration::from_secs(1);
+/// For the answer to one command.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Keeps the subscriptions as the feeds want them, over one connection after another.
-pub(super) async fn keep(mut connector: Connector, feeds: Arc<Feeds>, health: Arc<Health>, stop: CancellationToken) {
+/// Keeps the connection subscribed to the channels of the followed topics, and replaces it when it breaks.
+pub(super) async fn keep(
+    mut connector: Connector,
+    followed: Arc<FollowedTopics>,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) {
     let keep_up = async move {
         loop {
             let connection = connector.open().await;
-            feeds.unconfirm_all();
-            serve(&connection, &feeds, &health).await;
+            followed.unconfirm_all();
+            serve(&connection, &followed, &health).await;
             connection.lost.cancel();
             health.set_messages(false);
         }
@@ -32,24 +37,24 @@ pub(super) async fn keep(mut connector: Connector, feeds: Arc<Feeds>, health: Ar
     stop.run_until_cancelled_owned(keep_up).await;
 }
 
-/// Returns when the connection does not work any more.
-async fn serve(connection: &Connection, feeds: &Feeds, health: &Health) {
+/// Returns when the connection is broken.
+async fn serve(connection: &Connection, followed: &FollowedTopics, health: &Health) {
     loop {
-        while let Some(changes) = feeds.take_changes(BATCH) {
-            if timeout(DEADLINE, apply(connection, feeds, &changes)).await != Ok(true) {
+        while let Some(changes) = followed.take_changes(BATCH) {
+            if timeout(SUBSCRIBE_TIMEOUT, apply(connection, followed, &changes)).await != Ok(true) {
                 return;
             }
         }
         health.set_messages(true);
         tokio::select! {
             () = connection.end() => return,
-            () = feeds.changed() => {}
+            () = followed.changed() => {}
         }
     }
 }
 
 /// Whether it worked.
-async fn apply(connection: &Connection, feeds: &Feeds, changes: &Changes) -> bool {
+async fn apply(connection: &Connection, followed: &FollowedTopics, changes: &Changes) -> bool {
     let mut commands = connection.commands.clone();
     if !changes.unsubscribe.is_empty() && commands.unsubscribe(channels(&changes.unsubscribe)).await.is_err() {
         return false;
@@ -58,7 +63,7 @@ async fn apply(connection: &Connection, feeds: &Feeds, changes: &Changes) -> boo
         if commands.subscribe(channels(&changes.subscribe)).await.is_err() {
             return false;
         }
-        feeds.confirm(&changes.subscribe);
+        followed.confirm(&changes.subscribe);
     }
     true
 }
