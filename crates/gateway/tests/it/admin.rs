@@ -76,7 +76,7 @@ async fn deleting_an_account_or_its_sessions_has_no_content() {
 #[tokio::test]
 async fn the_health_of_services_shows_an_unreachable_one() {
     let gateway = Gateway::start().await;
-    gateway.vehicles_wire.cut();
+    gateway.vehicles_proxy.disconnect();
     let answer = gateway.caller(Role::Admin).get("/api/admin/services").await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.json[0], json!({ "name": "gateway", "status": "serving", "topics": 0 }));

@@ -39,8 +39,8 @@ fn header(answer: &Answer, name: &str) -> String {
 async fn a_login_returns_tokens_and_sets_the_cookie() {
     let gateway = Gateway::start().await;
     gateway.auth.respond::<pb::LoginRequest, _>(logged_in());
-    let stranger = gateway.stranger();
-    let answer = stranger.post("/api/auth/login", json!({ "email": "ada@example.com", "password": "secret" })).await;
+    let anonymous = gateway.anonymous();
+    let answer = anonymous.post("/api/auth/login", json!({ "email": "ada@example.com", "password": "secret" })).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.json["message"], "Login successful");
     assert_eq!(answer.json["token_type"], "Bearer");
@@ -57,10 +57,10 @@ async fn a_login_returns_tokens_and_sets_the_cookie() {
 async fn a_login_from_a_page_of_another_origin_sets_no_cookie() {
     let gateway = Gateway::start().await;
     gateway.auth.respond::<pb::LoginRequest, _>(logged_in());
-    let stranger = gateway.stranger();
-    let request = stranger.request("POST".parse().expect("a method"), "/api/auth/login");
+    let anonymous = gateway.anonymous();
+    let request = anonymous.request("POST".parse().expect("a method"), "/api/auth/login");
     let body = json!({ "username": "ada", "password": "secret" });
-    let answer = stranger.send(request.header("origin", "https://evil.example").json(&body)).await;
+    let answer = anonymous.send(request.header("origin", "https://evil.example").json(&body)).await;
     assert_eq!((answer.status, header(&answer, "set-cookie")), (200, String::new()));
 }
 
@@ -69,7 +69,7 @@ async fn a_failed_login_is_a_problem() {
     let gateway = Gateway::start().await;
     let fault = Fault::new(Kind::Unauthenticated, "Invalid credentials").code_is("INVALID_CREDENTIALS");
     gateway.auth.fail::<pb::LoginRequest, pb::LoginResponse>(fault);
-    let answer = gateway.stranger().post("/api/auth/login", json!({ "username": "ada", "password": "wrong" })).await;
+    let answer = gateway.anonymous().post("/api/auth/login", json!({ "username": "ada", "password": "wrong" })).await;
     assert_eq!(answer.status, 401);
     assert_eq!(header(&answer, "content-type"), "application/problem+json");
     assert_eq!(header(&answer, "www-authenticate"), "Bearer");
@@ -88,7 +88,7 @@ async fn a_login_names_exactly_one_of_email_and_username() {
         (json!({ "username": "a", "password": "secret", "remember": true }), "remember"),
         (json!({ "username": "a" }), "password"),
     ] {
-        let answer = gateway.stranger().post("/api/auth/login", body).await;
+        let answer = gateway.anonymous().post("/api/auth/login", body).await;
         assert_eq!((answer.status, &answer.json["code"]), (422, &json!("VALIDATION")), "{}", answer.text);
         assert_eq!(answer.json["errors"][0]["field"], field, "{}", answer.text);
     }
@@ -100,7 +100,7 @@ async fn a_rate_limited_login_says_when_to_try_again() {
     let gateway = Gateway::start().await;
     let fault = Fault::new(Kind::RateLimited, "Too many attempts").retry_after(std::time::Duration::from_secs(17));
     gateway.auth.fail::<pb::LoginRequest, pb::LoginResponse>(fault);
-    let answer = gateway.stranger().post("/api/auth/login", json!({ "username": "ada", "password": "wrong" })).await;
+    let answer = gateway.anonymous().post("/api/auth/login", json!({ "username": "ada", "password": "wrong" })).await;
     assert_eq!((answer.status, header(&answer, "retry-after").as_str()), (429, "17"));
     assert_eq!(answer.json["retry_after"], 17);
 }
@@ -109,11 +109,11 @@ async fn a_rate_limited_login_says_when_to_try_again() {
 async fn a_one_time_code_is_refused_behind_a_proxy() {
     let gateway = Gateway::start().await;
     gateway.auth.respond::<pb::RedeemOneTimeCodeRequest, _>(logged_in());
-    let stranger = gateway.stranger();
+    let anonymous = gateway.anonymous();
     let request =
-        || stranger.request("POST".parse().expect("a method"), "/api/auth/one-time").json(&json!({ "code": "c" }));
-    assert_eq!(stranger.send(request()).await.status, 200);
-    assert_eq!(stranger.send(request().header("x-forwarded-for", "127.0.0.1")).await.status, 403);
+        || anonymous.request("POST".parse().expect("a method"), "/api/auth/one-time").json(&json!({ "code": "c" }));
+    assert_eq!(anonymous.send(request()).await.status, 200);
+    assert_eq!(anonymous.send(request().header("x-forwarded-for", "127.0.0.1")).await.status, 403);
     assert_eq!(gateway.auth.received::<pb::RedeemOneTimeCodeRequest>().len(), 1);
 }
 
@@ -150,7 +150,7 @@ async fn a_replayed_change_of_password_is_marked() {
 #[tokio::test]
 async fn a_logout_succeeds_without_a_credential_and_clears_the_cookie() {
     let gateway = Gateway::start().await;
-    let answer = gateway.stranger().post("/api/auth/logout", json!({})).await;
+    let answer = gateway.anonymous().post("/api/auth/logout", json!({})).await;
     assert_eq!((answer.status, &answer.json["message"]), (200, &json!("Logout successful")));
     let cookie = "session_token=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0";
     assert_eq!(header(&answer, "set-cookie"), cookie);
@@ -176,7 +176,7 @@ async fn a_ticket_is_created() {
 #[tokio::test]
 async fn the_public_keys_may_be_cached() {
     let gateway = Gateway::start().await;
-    let answer = gateway.stranger().get("/.well-known/jwks.json").await;
+    let answer = gateway.anonymous().get("/.well-known/jwks.json").await;
     assert_eq!((answer.status, header(&answer, "content-type").as_str()), (200, "application/jwk-set+json"));
     assert_eq!(header(&answer, "cache-control"), "public, max-age=300");
     assert_eq!(answer.json["keys"][0]["crv"], "Ed25519");

@@ -25,12 +25,12 @@ async fn with_cookie() -> (Gateway, UserId) {
 }
 
 async fn send(gateway: &Gateway, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let stranger = gateway.stranger();
-    let mut request = stranger.request(method.parse().expect("a method"), path);
+    let anonymous = gateway.anonymous();
+    let mut request = anonymous.request(method.parse().expect("a method"), path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    stranger.send(request).await
+    anonymous.send(request).await
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use turnpike_proto::{
     event::v1::{Event, event::Body},
 };
 use turnpike_rpc::Transport;
-use turnpike_testkit::{Person, Watch, Wire, eventually};
+use turnpike_testkit::{Person, Proxy, Socket, eventually};
 use turnpike_token::{Claims, KeySet, Role, SigningKey};
 use turnpike_topic::{Offset, SessionId, Topic, UserId};
 use uuid::Uuid;
@@ -28,10 +28,10 @@ pub struct Gateway {
     pub process: Process,
     /// The auth service, and the connection to it.
     pub auth: Script,
-    pub auth_wire: Wire,
+    pub auth_proxy: Proxy,
     /// The vehicles service, and the connection to it.
     pub vehicles: Script,
-    pub vehicles_wire: Wire,
+    pub vehicles_proxy: Proxy,
     key: SigningKey,
 }
 
@@ -47,36 +47,36 @@ impl Gateway {
         let jwks_json = KeySet::new([key.public()]).to_jwks();
         auth.respond::<pb::GetJwksRequest, _>(pb::GetJwksResponse { jwks_json });
         auth.respond::<pb::ListRevocationsRequest, _>(pb::ListRevocationsResponse { revocations: Vec::new() });
-        let auth_wire = Wire::to(&services::serve(&auth).await).await;
-        let vehicles_wire = Wire::to(&services::serve(&vehicles).await).await;
+        let auth_proxy = Proxy::to(&services::serve(&auth).await).await;
+        let vehicles_proxy = Proxy::to(&services::serve(&vehicles).await).await;
 
         let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let process =
             Process::new(Environment::new(variables).expect("variables"), Clock::system()).expect("a process");
         let bus = Bus::memory(Limits::default());
-        let connect = |wire: &Wire| Transport::connect(wire.url(), &process.outbound).expect("an address");
-        let (to_auth, to_vehicles) = (connect(&auth_wire), connect(&vehicles_wire));
+        let connect = |proxy: &Proxy| Transport::connect(proxy.url(), &process.outbound).expect("an address");
+        let (to_auth, to_vehicles) = (connect(&auth_proxy), connect(&vehicles_proxy));
         let revocations = Revocations::watch(&process, &bus, to_auth.clone());
         let config = Config::new(&process.env).expect("a configuration");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let deps = Deps { bus: bus.clone(), auth: to_auth, vehicles: to_vehicles, revocations };
         Service::new(config, &process, deps).serve(&process, listener).expect("a gateway");
-        let gateway = Self { base, bus, process, auth, auth_wire, vehicles, vehicles_wire, key };
+        let gateway = Self { base, bus, process, auth, auth_proxy, vehicles, vehicles_proxy, key };
         eventually("the gateway to be ready", 10, async || gateway.process.health.missing().is_empty().then_some(()))
             .await;
         gateway
     }
 
     /// A caller without credentials.
-    pub fn stranger(&self) -> Person {
-        Person::stranger(&self.base)
+    pub fn anonymous(&self) -> Person {
+        Person::anonymous(&self.base)
     }
 
     /// A new user of this role, in a session of its own.
     pub fn caller(&self, role: Role) -> Person {
         let user_id = UserId::from(Uuid::now_v7());
-        let mut person = self.stranger().with_token(&self.token(user_id, SessionId::from(Uuid::now_v7()), role));
+        let mut person = self.anonymous().with_token(&self.token(user_id, SessionId::from(Uuid::now_v7()), role));
         person.user = json!({ "id": user_id });
         person
     }
@@ -104,8 +104,8 @@ impl Gateway {
     }
 
     /// Opens a WebSocket without a credential but the one in `path` and `headers`; an error is the HTTP status.
-    pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Result<Watch, u16> {
-        Watch::open_with(&self.base, path, headers).await
+    pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Result<Socket, u16> {
+        Socket::open_with(&self.base, path, headers).await
     }
 
     /// Publishes an event; a final one closes its topic.

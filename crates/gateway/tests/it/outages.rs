@@ -13,12 +13,12 @@ async fn an_unreachable_vehicles_service_is_a_503_until_it_is_back() {
     gateway.vehicles.respond::<vehicle::ListVehiclesRequest, _>(vehicle::ListVehiclesResponse::default());
     let caller = gateway.caller(Role::User);
     assert_eq!(caller.get("/api/vehicles").await.status, 200);
-    gateway.vehicles_wire.cut();
+    gateway.vehicles_proxy.disconnect();
     // A call whose connection breaks under it may end as a timeout.
     let unavailable = async || Some(caller.get("/api/vehicles").await).filter(|answer| answer.status == 503);
     let answer = eventually("a 503", 20, unavailable).await;
     assert_eq!(answer.json["code"], json!("UPSTREAM_UNAVAILABLE"), "{}", answer.text);
-    gateway.vehicles_wire.mend();
+    gateway.vehicles_proxy.restore();
     let back = async || (caller.get("/api/vehicles").await.status == 200).then_some(());
     eventually("vehicles again", 20, back).await;
 }
@@ -30,13 +30,13 @@ async fn requests_that_need_no_auth_service_survive_its_outage() {
     gateway.auth.respond::<auth::GetMeRequest, _>(auth::User::default());
     let caller = gateway.caller(Role::User);
     assert_eq!(caller.get("/api/auth/me").await.status, 200);
-    gateway.auth_wire.cut();
+    gateway.auth_proxy.disconnect();
     let unavailable = async || (caller.get("/api/auth/me").await.status == 503).then_some(());
     eventually("a 503", 20, unavailable).await;
     assert_eq!(caller.get("/api/vehicles").await.status, 200);
-    let stranger = gateway.caller(Role::User);
-    assert_eq!(stranger.get("/api/vehicles").await.status, 200, "the keys are known");
-    gateway.auth_wire.mend();
+    let anonymous = gateway.caller(Role::User);
+    assert_eq!(anonymous.get("/api/vehicles").await.status, 200, "the keys are known");
+    gateway.auth_proxy.restore();
     let back = async || (caller.get("/api/auth/me").await.status == 200).then_some(());
     eventually("auth again", 20, back).await;
 }

@@ -20,7 +20,7 @@ fn closed(code: u16, reason: &str) -> Result<serde_json::Value, Closed> {
 }
 
 #[tokio::test]
-async fn a_multiplexed_socket_says_hello_and_answers_requests() {
+async fn a_multiplexed_socket_starts_with_hello_and_answers_requests() {
     let gateway = Gateway::with(&[("TURNPIKE_LIMIT_FRAME_BYTES", "1000")]).await;
     let mut socket = gateway.caller(Role::User).socket().await;
     let hello = socket.frame().await;
@@ -46,17 +46,17 @@ async fn a_multiplexed_socket_says_hello_and_answers_requests() {
             json!({ "event": "error", "code": "MESSAGE_TOO_LARGE", "detail": "A frame has at most 1000 bytes" }),
         ),
     ] {
-        socket.say_text(request).await;
+        socket.send_text(request).await;
         assert_eq!(socket.frame().await, answer, "{request}");
     }
-    assert_eq!(socket.leave().await.code, 1000);
+    assert_eq!(socket.close().await.code, 1000);
 }
 
 #[tokio::test]
 async fn a_handshake_without_a_credential_is_a_401() {
     let gateway = Gateway::start().await;
     assert_eq!(gateway.open("/ws", &[]).await.err(), Some(401));
-    let answer = gateway.stranger().get("/ws").await;
+    let answer = gateway.anonymous().get("/ws").await;
     assert_eq!(answer.status, 401, "the credential is checked first: {}", answer.text);
     let answer = gateway.caller(Role::User).get("/ws").await;
     assert_eq!((answer.status, &answer.json["code"]), (400, &json!("NOT_A_WEBSOCKET")));
@@ -134,12 +134,12 @@ async fn a_socket_is_renewed_by_a_token_of_the_same_user() {
     let gateway = Gateway::start().await;
     let (user, session) = (UserId::from(Uuid::now_v7()), SessionId::from(Uuid::now_v7()));
     let token = gateway.token(user, session, Role::User);
-    let mut socket = gateway.stranger().with_token(&token).socket().await;
+    let mut socket = gateway.anonymous().with_token(&token).socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
-    socket.say(json!({ "action": "auth", "id": 1, "token": gateway.token(user, session, Role::User) })).await;
+    socket.send(json!({ "action": "auth", "id": 1, "token": gateway.token(user, session, Role::User) })).await;
     let renewed = socket.frame().await;
     assert_eq!((&renewed["event"], &renewed["id"]), (&json!("authenticated"), &json!(1)));
-    socket.say(json!({ "action": "auth", "id": 2, "token": gateway.caller(Role::User).token })).await;
+    socket.send(json!({ "action": "auth", "id": 2, "token": gateway.caller(Role::User).token })).await;
     let refused = socket.frame().await;
     assert_eq!(
         (&refused["event"], &refused["code"], &refused["id"]),
@@ -153,7 +153,7 @@ async fn a_socket_ends_when_its_token_expires() {
     let lifetime = std::time::Duration::from_secs(2);
     let token = gateway.token_for(UserId::from(Uuid::now_v7()), SessionId::from(Uuid::now_v7()), Role::User, lifetime);
     let started = Clock::system().now();
-    let mut socket = gateway.stranger().with_token(&token).socket().await;
+    let mut socket = gateway.anonymous().with_token(&token).socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
     assert_eq!(socket.next().await, closed(4401, "Token expired"));
     assert!(Clock::system().now() > started);
@@ -163,9 +163,9 @@ async fn a_socket_ends_when_its_token_expires() {
 async fn a_socket_ends_with_its_session() {
     let gateway = Gateway::start().await;
     let (user, session) = (UserId::from(Uuid::now_v7()), SessionId::from(Uuid::now_v7()));
-    let mut socket = gateway.stranger().with_token(&gateway.token(user, session, Role::User)).socket().await;
+    let mut socket = gateway.anonymous().with_token(&gateway.token(user, session, Role::User)).socket().await;
     let other_session = gateway.token(user, SessionId::from(Uuid::now_v7()), Role::User);
-    let mut other = gateway.stranger().with_token(&other_session).socket().await;
+    let mut other = gateway.anonymous().with_token(&other_session).socket().await;
     for socket in [&mut socket, &mut other] {
         assert_eq!(socket.frame().await["event"], "hello");
     }
@@ -173,7 +173,7 @@ async fn a_socket_ends_with_its_session() {
     let ended = Body::SessionEnded(SessionEnded { session_id, user_id, reason });
     gateway.publish(Topic::Sessions, ended, false).await;
     assert_eq!(socket.next().await, closed(4401, "Session ended"));
-    other.say(json!({ "action": "ping" })).await;
+    other.send(json!({ "action": "ping" })).await;
     assert_eq!(other.frame().await["event"], "pong");
 }
 

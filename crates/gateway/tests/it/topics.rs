@@ -86,12 +86,12 @@ async fn a_response_socket_has_the_events_of_an_open_command_and_closes_after_th
     gateway.publish(topic, response(id, 1, true), false).await;
     let frame = socket.frame().await;
     assert_eq!((&frame["event"], &frame["response"]), (&json!("response"), &json!({ "n": 1 })));
-    socket.say(json!({ "action": "subscribe", "id": 1, "topic": topic.to_string() })).await;
+    socket.send(json!({ "action": "subscribe", "id": 1, "topic": topic.to_string() })).await;
     let refused =
         json!({ "event": "error", "id": 1, "code": "UNKNOWN_MESSAGE_TYPE", "detail": "This socket has its one topic" });
     assert_eq!(socket.frame().await, refused);
     gateway.publish(topic, status(id, State::Completed), true).await;
-    let (frames, closed) = socket.to_the_end().await;
+    let (frames, closed) = socket.until_closed().await;
     assert_eq!(names(&frames), ["status:completed"]);
     assert_eq!(closed, Closed { code: 1000, reason: String::new() });
     assert_eq!(gateway.vehicles.authorization::<pb::AuthorizeRequest>(), format!("Bearer {}", caller.token));
@@ -104,16 +104,16 @@ async fn a_multiplexed_socket_confirms_a_subscription_and_reports_the_end_of_its
     let mut socket = gateway.caller(Role::User).socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
     let subscribe = json!({ "action": "subscribe", "id": 1, "topic": topic.to_string() });
-    socket.say(subscribe.clone()).await;
+    socket.send(subscribe.clone()).await;
     let frames = [socket.frame().await, socket.frame().await, socket.frame().await];
     assert_eq!(names(&frames), ["subscribed", "status:pending", "caught_up"]);
     assert_eq!((&frames[0]["id"], &frames[0]["head"]), (&json!(1), &frames[1]["offset"]));
-    socket.say(subscribe).await;
+    socket.send(subscribe).await;
     assert_eq!(socket.frame().await["code"], "ALREADY_SUBSCRIBED");
     gateway.publish(topic, status(id, State::Failed), true).await;
     let frames = [socket.frame().await, socket.frame().await];
     assert_eq!(names(&frames), ["status:failed", "closed"]);
-    socket.say(json!({ "action": "ping" })).await;
+    socket.send(json!({ "action": "ping" })).await;
     assert_eq!(socket.frame().await["event"], "pong", "the socket stays open");
 }
 
@@ -122,12 +122,12 @@ async fn a_late_reader_gets_the_archive() {
     let gateway = Gateway::start().await;
     let id = ended_command(&gateway);
     let caller = gateway.caller(Role::User);
-    let (frames, closed) = caller.watch(&id.to_string()).await.to_the_end().await;
+    let (frames, closed) = caller.watch(&id.to_string()).await.until_closed().await;
     assert_eq!(names(&frames), ["status:pending", "response", "status:completed"]);
     assert_eq!(closed.code, 1000);
-    let (frames, closed) = caller.watch_since(&id.to_string(), "7-2").await.to_the_end().await;
+    let (frames, closed) = caller.watch_since(&id.to_string(), "7-2").await.until_closed().await;
     assert_eq!((names(&frames), closed.code), (vec!["status:completed".to_owned()], 1000));
-    let (frames, closed) = caller.watch_since(&id.to_string(), "6-2").await.to_the_end().await;
+    let (frames, closed) = caller.watch_since(&id.to_string(), "6-2").await.until_closed().await;
     assert_eq!(names(&frames), ["reset", "status:pending", "response", "status:completed"], "an unknown offset");
     assert_eq!(closed.code, 1000);
 }
@@ -193,7 +193,7 @@ async fn a_topic_that_the_owner_does_not_grant_is_not_found() {
         let topic = format!("{kind}:{id}");
         let answer = caller.get(&format!("/api/topics/{topic}/events")).await;
         assert_eq!((answer.status, &answer.json["code"]), (404, &json!("NOT_FOUND")), "{topic}");
-        socket.say(json!({ "action": "subscribe", "topic": topic })).await;
+        socket.send(json!({ "action": "subscribe", "topic": topic })).await;
         let error = socket.frame().await;
         assert_eq!((&error["code"], &error["topic"]), (&json!("NOT_FOUND"), &json!(topic)));
     }
@@ -213,7 +213,7 @@ async fn an_account_topic_is_authorized_by_auth() {
     let caller = gateway.caller(Role::User);
     let mut socket = caller.socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
-    socket.say(json!({ "action": "subscribe", "topic": format!("user:{}", caller.id()) })).await;
+    socket.send(json!({ "action": "subscribe", "topic": format!("user:{}", caller.id()) })).await;
     let frames = [socket.frame().await, socket.frame().await];
     assert_eq!(names(&frames), ["subscribed", "caught_up"]);
     assert_eq!(frames[0]["head"], Value::Null);
@@ -226,7 +226,7 @@ async fn an_unreachable_owner_is_unavailable_and_opens_topics_again_when_it_is_b
     let caller = gateway.caller(Role::User);
     let mut socket = caller.watch(&id.to_string()).await;
     assert_eq!(socket.frame().await["status"], "pending");
-    gateway.vehicles_wire.cut();
+    gateway.vehicles_proxy.disconnect();
     let path = format!("/api/topics/{topic}/events");
     let unavailable = async || (caller.get(&path).await.status == 503).then_some(());
     eventually("a 503", 20, unavailable).await;
@@ -234,7 +234,7 @@ async fn an_unreachable_owner_is_unavailable_and_opens_topics_again_when_it_is_b
     assert_eq!(closed, Err(Closed { code: 1013, reason: "Try again shortly".to_owned() }));
     gateway.publish(topic, response(id, 1, true), false).await;
     assert_eq!(socket.frame().await["event"], "response", "an open socket needs no owner");
-    gateway.vehicles_wire.mend();
+    gateway.vehicles_proxy.restore();
     let opened = async || Box::pin(caller.watch(&id.to_string())).await.next().await.ok();
     assert_eq!(eventually("the topic again", 20, opened).await["status"], "pending");
 }
