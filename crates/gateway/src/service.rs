@@ -51,7 +51,7 @@ pub struct Service {
 
 impl Service {
     /// Builds the shared state and starts the tasks that watch sessions and the bus.
-    pub fn new(config: Config, process: &Process, deps: Deps) -> Self {
+    pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         let verifier = Verifier::remote(deps.auth.clone(), deps.revocations.clone());
         let identity = Identity::new(verifier, deps.auth.clone(), process.clock.clone(), &config.allowed_origins);
         let total = slots_for(descriptors::limit());
@@ -85,7 +85,7 @@ impl Service {
             vehicles: Vehicles(deps.vehicles.clone()),
             services: Services([("auth", deps.auth), ("vehicles", deps.vehicles)].into()),
         });
-        Self { router: router(app, process.health.clone()), slots }
+        Ok(Self { router: router(app, process.health.clone()), slots })
     }
 
     /// Serves until the process stops; requests that have begun are answered.

@@ -61,7 +61,8 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let deps = Deps { bus: bus.clone(), auth: to_auth, vehicles: to_vehicles, revocations };
-        Service::new(config, &process, deps).serve(&process, listener).expect("a gateway");
+        let service = Service::bind(config, &process, deps).await.expect("a gateway");
+        service.serve(&process, listener).expect("a gateway");
         let gateway = Self { base, bus, process, auth, auth_proxy, vehicles, vehicles_proxy, key };
         eventually("the gateway to be ready", 10, async || gateway.process.health.missing().is_empty().then_some(()))
             .await;
