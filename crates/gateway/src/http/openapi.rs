@@ -18,7 +18,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::idempotency::KEY_PATTERN;
-use crate::access::caller::COOKIE;
+use crate::access::credentials::COOKIE;
 
 #[derive(OpenApi)]
 #[openapi(

@@ -11,8 +11,8 @@ use super::sign_in::{LoggedIn, logged_in};
 use crate::{
     access::{
         body::{Body, SMALL},
-        caller::Identity,
         client::Client,
+        origin::AllowedOrigins,
     },
     app::Auth,
     http::{Answer, problem::ProblemBody},
@@ -37,7 +37,7 @@ pub(crate) struct OneTime {
         (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub(crate) async fn one_time(
     State(auth): State<Auth>,
-    State(identity): State<Identity>,
+    State(origins): State<AllowedOrigins>,
     client: Client,
     headers: HeaderMap,
     Body(body, _): Body<OneTime, SMALL>,
@@ -56,5 +56,5 @@ pub(crate) async fn one_time(
         user_agent: client.user_agent.clone(),
     };
     let answer = auth.client().redeem_one_time_code(request).await?.into_inner();
-    logged_in(&identity, &client, &headers, answer)
+    logged_in(&origins, &client, &headers, answer)
 }

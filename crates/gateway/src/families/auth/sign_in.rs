@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::AccessToken;
 use turnpike_proto::auth::v1 as pb;
-use turnpike_rpc::bearer;
 use utoipa::ToSchema;
 
 use super::{account::Message, user::User};
 use crate::{
     access::{
         body::{Body, SMALL},
-        caller::{COOKIE, Identity, session_cookie},
         client::Client,
+        credentials::{COOKIE, bearer, session_cookie},
+        origin::AllowedOrigins,
     },
     app::Auth,
     http::{Answer, problem::ProblemBody},
@@ -99,7 +99,7 @@ impl From<pb::TokenPair> for Tokens {
         (status = 429, body = ProblemBody)))]
 pub(crate) async fn login(
     State(auth): State<Auth>,
-    State(identity): State<Identity>,
+    State(origins): State<AllowedOrigins>,
     client: Client,
     request_headers: HeaderMap,
     Body(login, _): Body<Login, SMALL>,
@@ -124,12 +124,12 @@ pub(crate) async fn login(
         user_agent: client.user_agent.clone(),
     };
     let answer = auth.client().login(request).await?.into_inner();
-    logged_in(&identity, &client, &request_headers, answer)
+    logged_in(&origins, &client, &request_headers, answer)
 }
 
 /// The response to a sign-in that succeeded.
 pub(crate) fn logged_in(
-    identity: &Identity,
+    origins: &AllowedOrigins,
     client: &Client,
     request_headers: &HeaderMap,
     answer: pb::LoginResponse,
@@ -138,7 +138,7 @@ pub(crate) fn logged_in(
         return Err(Fault::internal().into());
     };
     // Another site's page may not sign a visitor in as somebody else: without the cookie, its answer is for who can read it.
-    let headers = match identity.is_foreign(request_headers) {
+    let headers = match origins.is_foreign(request_headers) {
         true => HeaderMap::new(),
         false => set_cookie(&answer.session_token, COOKIE_SECONDS, client.secure),
     };
@@ -191,15 +191,15 @@ pub(super) fn no_store() -> HeaderMap {
     responses((status = 200, body = Message)))]
 pub(crate) async fn logout(
     State(auth): State<Auth>,
-    State(identity): State<Identity>,
+    State(origins): State<AllowedOrigins>,
     client: Client,
     headers: HeaderMap,
 ) -> Answer<(HeaderMap, Json<Message>)> {
     // Another site's page may not put anybody out.
-    if identity.is_foreign(&headers) && bearer(&headers).is_none() {
+    if origins.is_foreign(&headers) && bearer(&headers).is_none() {
         return Ok((HeaderMap::new(), Json(Message { message: "Logout successful" })));
     }
-    let cookie = session_cookie(&headers).unwrap_or_default().to_owned();
+    let cookie = session_cookie(&headers).unwrap_or_default();
     let token = bearer(&headers);
     if token.is_some() || !cookie.is_empty() {
         let message = pb::LogoutRequest { refresh_token: String::new(), session_token: cookie };
