@@ -18,7 +18,7 @@ use crate::{
     http::{Answer, problem::ProblemBody},
 };
 
-/// A code that the one process has left for its own operating system user.
+/// A code that the one-process program stored for its operating system user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OneTime {
@@ -28,7 +28,7 @@ pub(crate) struct OneTime {
 
 /// Sign in with a one-time code.
 ///
-/// The process that runs every service leaves a code in its data directory at each start. It works once, for 24 hours, and only
+/// The program that runs every service in one process writes a code to its data directory at each start. It works once, for 24 hours, and only
 /// over a connection from this machine without a proxy in between. An unknown, used or expired code gets the response of a wrong
 /// password. Also sets the session cookie.
 #[utoipa::path(post, path = "/api/auth/one-time", tag = "auth", request_body = OneTime, security(()),

@@ -1,4 +1,4 @@
-//! `/api/auth`: signing in, staying in, getting out.
+//! Sign-in, refresh and sign-out.
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, HeaderValue, header};
@@ -93,7 +93,7 @@ impl From<pb::TokenPair> for Tokens {
 
 /// Sign in.
 ///
-/// Also sets the session cookie. An unknown, wrong, inactive or locked account is answered alike.
+/// Also sets the session cookie. An unknown account, a wrong password, an inactive account and a locked account get the same response.
 #[utoipa::path(post, path = "/api/auth/login", tag = "auth", request_body = LoginBody, security(()),
     responses((status = 200, body = LoggedIn), (status = 401, body = ProblemBody), (status = 422, body = ProblemBody),
         (status = 429, body = ProblemBody)))]
@@ -137,7 +137,7 @@ pub(crate) fn logged_in(
     let (Some(tokens), Some(user)) = (answer.tokens, answer.user) else {
         return Err(Fault::internal().into());
     };
-    // Another site's page may not sign a visitor in as somebody else: without the cookie, its answer is for who can read it.
+    // A page of another site must not sign its visitor in to another account, so it gets no cookie.
     let headers = match origins.is_foreign(request_headers) {
         true => HeaderMap::new(),
         false => set_cookie(&answer.session_token, COOKIE_SECONDS, client.secure),
@@ -145,10 +145,10 @@ pub(crate) fn logged_in(
     Ok((headers, Json(LoggedIn { message: "Login successful", tokens: tokens.into(), user: user.into() })))
 }
 
-/// How long a browser keeps the cookie: as long as auth keeps the session.
+/// How long a browser keeps the cookie: the life of a session.
 const COOKIE_SECONDS: u32 = 24 * 3600;
 
-/// `session_token`, which scripts can't read and other sites can't send.
+/// `session_token`: scripts cannot read it, and pages of other sites cannot send it.
 fn set_cookie(value: &str, seconds: u32, secure: bool) -> HeaderMap {
     let secure = if secure { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={value}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}");
@@ -169,7 +169,7 @@ pub(crate) struct Refresh {
 
 /// A new pair of tokens.
 ///
-/// The old refresh token is used up; presenting it again within 30 s gives the same pair, later it ends the session.
+/// The old refresh token becomes invalid. Sending it again within 30 s returns the same pair; later it ends the session.
 #[utoipa::path(post, path = "/api/auth/refresh", tag = "auth", request_body = Refresh, security(()),
     responses((status = 200, body = Tokens), (status = 401, body = ProblemBody)))]
 pub(crate) async fn refresh(
@@ -186,7 +186,7 @@ pub(super) fn no_store() -> HeaderMap {
 
 /// Sign out.
 ///
-/// Always succeeds. Ends the session of the access token or the cookie, and closes its sockets.
+/// Always succeeds. Ends the session of the access token or the cookie and closes its sockets.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "auth", security((), ("bearer" = []), ("cookie" = [])),
     responses((status = 200, body = Message)))]
 pub(crate) async fn logout(
@@ -195,7 +195,7 @@ pub(crate) async fn logout(
     client: Client,
     headers: HeaderMap,
 ) -> Answer<(HeaderMap, Json<Message>)> {
-    // Another site's page may not put anybody out.
+    // A page of another site must not sign its visitor out.
     if origins.is_foreign(&headers) && bearer(&headers).is_none() {
         return Ok((HeaderMap::new(), Json(Message { message: "Logout successful" })));
     }
