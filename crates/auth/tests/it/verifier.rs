@@ -4,17 +4,17 @@ use turnpike_event::EndReason;
 use turnpike_identity::{Refusal, Revocations, Verifier};
 use turnpike_kit::{Environment, Outbound, Process};
 use turnpike_rpc::Transport;
-use turnpike_testkit::{Database, Wire, eventually};
+use turnpike_testkit::{Database, Proxy, eventually};
 
 use crate::house::{House, In};
 
 turnpike_testkit::on_both!(no_token_is_accepted_before_the_ended_sessions_are_known);
 
-/// A process that was just started: the keys can be had, and the ended sessions only over a wire of its own.
+/// A process that was just started: the keys can be had, and the ended sessions only over a proxy of its own.
 struct Started {
     house: House,
     process: Process,
-    wire: Wire,
+    proxy: Proxy,
     verifier: Verifier,
 }
 
@@ -23,15 +23,15 @@ impl Started {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         turnpike_rpc::serve(&house.process, listener, house.service.routes());
-        let wire = Wire::to(&format!("http://{address}")).await;
-        wire.cut();
+        let proxy = Proxy::to(&format!("http://{address}")).await;
+        proxy.disconnect();
         let auth = Transport::direct(house.service.routes());
-        let late = Transport::connect(wire.url(), &Outbound::default()).expect("a URL");
+        let late = Transport::connect(proxy.url(), &Outbound::default()).expect("a URL");
         let none: [(&str, &str); 0] = [];
         let process = Process::new(Environment::new(none).expect("nothing"), house.clock.clone()).expect("a process");
         let revocations = Revocations::watch(&process, house.bus(), late);
         let verifier = Verifier::remote(auth, revocations);
-        Self { house, process, wire, verifier }
+        Self { house, process, proxy, verifier }
     }
 
     async fn verify(&self, who: &In) -> Result<(), Refusal> {
@@ -55,13 +55,13 @@ async fn no_token_is_accepted_before_the_ended_sessions_are_known(database: Data
     })
     .await;
 
-    started.wire.mend();
+    started.proxy.restore();
     started.process.health.ready().await;
     assert_eq!(started.verify(&ended).await, Err(Refusal::SessionEnded));
     assert_eq!(started.verify(&open).await, Ok(()));
 
     // Later the list stays in use while auth cannot be reached, and the topic keeps it current.
-    started.wire.cut();
+    started.proxy.disconnect();
     let mut ear = started.house.listen().await;
     later.log_out().await;
     assert_eq!(ear.hear_end(later_id).await, EndReason::Logout);
