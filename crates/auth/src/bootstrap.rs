@@ -8,8 +8,9 @@ use turnpike_store::Store;
 use turnpike_token::Role;
 
 use crate::{
-    Config, dice,
+    Config,
     password::{self, Hasher},
+    random,
     users::{self, New, UserError},
 };
 
@@ -42,7 +43,7 @@ pub async fn first_admin(
             anyhow::anyhow!("TURNPIKE_ADMIN_PASSWORD {why}")
         })?;
     }
-    let password = config.admin_password.clone().unwrap_or_else(|| SecretString::from(dice::token()));
+    let password = config.admin_password.clone().unwrap_or_else(|| SecretString::from(random::token()));
     let password_hash = hasher.hash(password.clone()).await.context("the first admin's password")?;
     let new = New {
         email: email.clone(),

@@ -5,16 +5,15 @@ use std::{sync::LazyLock, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{Any, Row, Transaction};
+use sqlx::Row;
 use turnpike_fault::Fault;
 use turnpike_store::{Store, micros};
 use turnpike_token::Role;
-use turnpike_topic::UserId;
 
 use crate::{
-    bootstrap, dice,
+    bootstrap,
     limits::Logins,
-    login,
+    login, one_time_codes, random,
     sessions::{self, Active, SessionError},
     users::{self, UserError},
 };
@@ -23,7 +22,7 @@ use crate::{
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// The account name under which attempts are counted. It is random, so that attempts under a known name cannot use up this limit.
-static COUNTED_AS: LazyLock<String> = LazyLock::new(dice::token);
+static COUNTED_AS: LazyLock<String> = LazyLock::new(random::token);
 
 /// A code that was issued. It is known only here: the database has its hash.
 pub struct OneTimeCode {
@@ -45,25 +44,16 @@ pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>,
         Err(UserError::Database(error)) => return Err(error),
         Ok(_) | Err(_) => return Ok(None),
     };
-    withdraw(&mut tx, user.id).await?;
-    let (code, expires_at) = (SecretString::from(dice::token()), now + LIFE);
+    one_time_codes::withdraw(&mut tx, user.id).await?;
+    let (code, expires_at) = (SecretString::from(random::token()), now + LIFE);
     sqlx::query("INSERT INTO one_time_codes (hash, user_id, expires_at) VALUES ($1, $2, $3)")
-        .bind(dice::hash(code.expose_secret()))
+        .bind(random::hash(code.expose_secret()))
         .bind(user.id.to_string())
         .bind(micros(expires_at))
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
     Ok(Some(OneTimeCode { code, username: user.username, expires_at }))
-}
-
-/// Makes a user's unused codes worthless, within the transaction that ends the user's sessions.
-pub async fn withdraw(tx: &mut Transaction<'_, Any>, user: UserId) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM one_time_codes WHERE user_id = $1")
-        .bind(user.to_string())
-        .execute(&mut **tx)
-        .await
-        .map(|_| ())
 }
 
 /// Exchanges a code for a session: of many that present it at once, one gets it. Every failure (unknown, used, expired, account
@@ -103,7 +93,7 @@ async fn exchange(
     user_agent: &str,
     now: Timestamp,
 ) -> Result<(Active, String), SessionError> {
-    let hash = dice::hash(code.expose_secret());
+    let hash = random::hash(code.expose_secret());
     let known = sqlx::query("SELECT user_id FROM one_time_codes WHERE hash = $1 AND expires_at > $2")
         .bind(&hash)
         .bind(micros(now))

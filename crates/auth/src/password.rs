@@ -18,7 +18,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use tracing::error;
 use turnpike_fault::{Fault, Kind};
 
-use crate::dice;
+use crate::random;
 
 /// Longer ones are work for us and no safer.
 const MAX_BYTES: usize = 256;
@@ -63,7 +63,7 @@ impl Hasher {
     pub async fn new() -> anyhow::Result<Self> {
         let (memory, place) = (Arc::<Memory>::default(), Arc::new(Semaphore::new(AT_ONCE)));
         let theirs = memory.clone();
-        let hash = move || theirs.lend(|blocks| hash(&SecretString::from(dice::token()), blocks));
+        let hash = move || theirs.lend(|blocks| hash(&SecretString::from(random::token()), blocks));
         let dummy = tokio::task::spawn_blocking(hash).await?.context("passwords cannot be hashed")?;
         Ok(Self(Arc::new(Inner { memory, places: place, waiting: AtomicUsize::new(0), dummy })))
     }

@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha2::Sha256;
 
-use crate::dice;
+use crate::random;
 
 /// Keys are derived from it, each for its purpose (HKDF, RFC 5869); it is used for nothing else.
 pub struct ServerSecret(Hkdf<Sha256>);
@@ -41,13 +41,13 @@ impl ServerSecret {
         }
         // Two processes that start together: one creates the file, whole, and both read it.
         if !path.exists() {
-            let draft = path.with_extension(dice::token());
+            let draft = path.with_extension(random::token());
             let written = fs::OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
                 .open(&draft)
-                .and_then(|mut file| file.write_all(dice::token().as_bytes()).and_then(|()| file.sync_all()))
+                .and_then(|mut file| file.write_all(random::token().as_bytes()).and_then(|()| file.sync_all()))
                 .and_then(|()| match fs::hard_link(&draft, path) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                     linked => linked,

@@ -11,7 +11,7 @@ use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{SessionId, UserId};
 
 use crate::{
-    dice, one_time, outbox,
+    one_time_codes, outbox, random,
     users::{self, User},
 };
 
@@ -122,7 +122,7 @@ pub async fn insert(
     user_agent: &str,
     now: Timestamp,
 ) -> Result<(Active, String), sqlx::Error> {
-    let (id, cookie) = (SessionId::new(now), dice::token());
+    let (id, cookie) = (SessionId::new(now), random::token());
     sqlx::query(
         "INSERT INTO sessions (id, user_id, cookie_hash, cookie_expires_at, refresh_counter, refreshed_at, created_at,
              last_seen_at, expires_at, ip, user_agent)
@@ -130,7 +130,7 @@ pub async fn insert(
     )
     .bind(id.to_string())
     .bind(user.id.to_string())
-    .bind(dice::hash(&cookie))
+    .bind(random::hash(&cookie))
     .bind(micros(now + COOKIE))
     .bind(micros(now))
     .bind(micros(now + IDLE))
@@ -155,7 +155,7 @@ pub async fn insert(
 
 /// The session of a cookie.
 pub async fn of_cookie(store: &Store, cookie: &str, now: Timestamp) -> Result<Active, SessionError> {
-    active(store, "s.cookie_hash = $1 AND s.cookie_expires_at > $2", &dice::hash(cookie), now).await
+    active(store, "s.cookie_hash = $1 AND s.cookie_expires_at > $2", &random::hash(cookie), now).await
 }
 
 /// The session of an access token's `sid`: the token says that it was, this says that it is.
@@ -256,7 +256,7 @@ pub async fn end_all(
     for row in rows {
         end_one(tx, &row.try_get::<String, _>("id")?, reason, now).await?;
     }
-    one_time::withdraw(tx, user).await
+    one_time_codes::withdraw(tx, user).await
 }
 
 /// The end is written, and the word of it laid out, in the same transaction.

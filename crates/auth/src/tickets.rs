@@ -13,7 +13,7 @@ use turnpike_store::{
 use turnpike_topic::UserId;
 
 use crate::{
-    dice,
+    random,
     sessions::{self, Active, SessionError},
 };
 
@@ -48,7 +48,7 @@ impl From<TicketError> for Fault {
 
 /// A ticket of a session.
 pub async fn issue(store: &Store, session: &Active, now: Timestamp) -> Result<String, TicketError> {
-    let ticket = dice::token();
+    let ticket = random::token();
     let mut tx = store.begin().await?;
     let user = session.user.id;
     // Locks the user's counter: parallel requests come one after another, and each sees the tickets of those before it.
@@ -63,7 +63,7 @@ pub async fn issue(store: &Store, session: &Active, now: Timestamp) -> Result<St
         return Err(TicketError::TooMany(after)); // the rollback takes the counted request back
     }
     sqlx::query("INSERT INTO tickets (hash, session_id, expires_at) VALUES ($1, $2, $3)")
-        .bind(dice::hash(&ticket))
+        .bind(random::hash(&ticket))
         .bind(session.id.to_string())
         .bind(micros(now + LIFE))
         .execute(&mut *tx)
@@ -92,7 +92,7 @@ async fn open(
 /// Uses a ticket up: of many that present it at once, one gets its session.
 pub async fn redeem(store: &Store, ticket: &str, now: Timestamp) -> Result<Active, SessionError> {
     let used = sqlx::query("DELETE FROM tickets WHERE hash = $1 AND expires_at > $2 RETURNING session_id")
-        .bind(dice::hash(ticket))
+        .bind(random::hash(ticket))
         .bind(micros(now))
         .fetch_optional(store.pool())
         .await?

@@ -45,7 +45,7 @@ pub struct Service {
 
 impl Service {
     /// Puts the parts together and starts to watch what they need watched.
-    pub fn new(config: Config, process: &Process, deps: Deps) -> Self {
+    pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         let verifier = Verifier::remote(deps.auth.clone(), deps.revocations.clone());
         let total = room(descriptors::limit());
         let places = Places::new(total, config.limits.connections_per_address, config.trusted_proxies.clone());
@@ -66,7 +66,7 @@ impl Service {
             vehicles: deps.vehicles,
             config,
         }));
-        Self { router: router(app), places }
+        Ok(Self { router: router(app), places })
     }
 
     /// Serves until the process stops; requests that have begun are answered.

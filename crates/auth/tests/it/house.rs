@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tonic::{Code, Status};
-use turnpike_auth::{Config, Service};
+use turnpike_auth::{Config, Deps, Service};
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
 use turnpike_event::{AccountEvent, Body, EndReason, Event};
 use turnpike_fault::Fault;
@@ -66,7 +66,7 @@ async fn begin(plan: &Plan, url: &str, data: PathBuf, clock: Clock) -> anyhow::R
     let data = data.display().to_string();
     let own = [("TURNPIKE_AUTH_DATABASE_URL", url.to_owned()), ("TURNPIKE_DATA_DIR", data)];
     let process = Process::new(Environment::new(plan.variables.iter().cloned().chain(own))?, clock)?;
-    let service = Service::bind(Config::new(&process.env)?, &process, &plan.bus).await?;
+    let service = Service::bind(Config::new(&process.env)?, &process, Deps { bus: plan.bus.clone() }).await?;
     Ok((process, service))
 }
 

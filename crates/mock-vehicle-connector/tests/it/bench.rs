@@ -7,7 +7,7 @@ use tonic::Status;
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
 use turnpike_event::{Body, CommandEvent, Event, Record};
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
-use turnpike_mock_vehicle_connector::{Config, Service};
+use turnpike_mock_vehicle_connector::{Config, Deps, Service};
 use turnpike_proto::vehicle::v1::{
     self as pb, mock_vehicle_control_client::MockVehicleControlClient, vehicle_connector_client::VehicleConnectorClient,
 };
@@ -32,11 +32,11 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Bench {
     /// Answers come without a delay.
-    pub fn new() -> Self {
-        Self::of(1, 0)
+    pub async fn new() -> Self {
+        Self::of(1, 0).await
     }
 
-    pub fn of(seed: u64, delay_ms: u32) -> Self {
+    pub async fn of(seed: u64, delay_ms: u32) -> Self {
         let (clock, hand) = Clock::pushed(Timestamp::from_second(1_763_700_000).expect("in range"));
         let pairs = [("TURNPIKE_MOCK_SEED", seed.to_string()), ("TURNPIKE_MOCK_DELAY_MS", delay_ms.to_string())];
         let env = Environment::new(pairs).expect("known names");
@@ -44,7 +44,7 @@ impl Bench {
         let process = Process::new(env, clock.clone()).expect("a process");
         let shown = clock.clone();
         let bus = Bus::memory_at(Limits::default(), move || shown.now());
-        let service = Service::new(&config, &process, bus.clone());
+        let service = Service::bind(config, &process, Deps { bus: bus.clone() }).await.expect("it starts");
         let transport = Transport::direct(service.routes());
         Self {
             connector: VehicleConnectorClient::new(transport.clone()),

@@ -15,7 +15,7 @@ const ISOLATION_TEST: &str = r#"{"ecuAddress":"0x11","routineId":"0x0203","actio
 
 #[tokio::test]
 async fn a_read_stops() {
-    let bench = Bench::of(1, 400);
+    let bench = Bench::of(1, 400).await;
     let id = bench.execute(1, "ReadDTC", MOTOR).await.expect("accepted");
     bench.so_far(id, 1).await;
     bench.cancel(id).await.expect("it can be stopped");
@@ -25,7 +25,7 @@ async fn a_read_stops() {
 
 #[tokio::test]
 async fn one_that_hears_nothing_stops_too() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.set(pb::Faults { silent: true, ..pb::Faults::default() }).await;
     let id = bench.execute(1, "RoutineControl", ISOLATION_TEST).await.expect("accepted");
     bench.so_far(id, 1).await;
@@ -35,7 +35,7 @@ async fn one_that_hears_nothing_stops_too() {
 
 #[tokio::test]
 async fn a_reset_refuses_and_goes_on() {
-    let bench = Bench::of(1, 400);
+    let bench = Bench::of(1, 400).await;
     let id = bench.execute(1, "ECUReset", MOTOR).await.expect("accepted");
     bench.so_far(id, 1).await;
     let refused = bench.cancel(id).await.expect_err("a restart cannot be stopped");
@@ -46,7 +46,7 @@ async fn a_reset_refuses_and_goes_on() {
 
 #[tokio::test]
 async fn nothing_running_is_not_found() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let id = bench.execute(1, "ClearDTC", MOTOR).await.expect("accepted");
     bench.to_the_end(id).await;
     bench.at_rest().await;
@@ -58,7 +58,7 @@ async fn nothing_running_is_not_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_times_the_same_id_runs_once() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let id = CommandId::from(Uuid::from_u128(1));
     let calls: Vec<_> = (0..20)
         .map(|_| {
@@ -83,7 +83,7 @@ async fn twenty_times_the_same_id_runs_once() {
 
 #[tokio::test]
 async fn a_command_that_somebody_else_ended_is_left_alone() {
-    let bench = Bench::of(1, 400);
+    let bench = Bench::of(1, 400).await;
     let id = bench.execute(1, "RoutineControl", ISOLATION_TEST).await.expect("accepted");
     bench.so_far(id, 1).await;
     let body = Body::Command(CommandEvent::Status { command_id: id, state: CommandState::Unknown });

@@ -16,7 +16,7 @@ const ALL_FIVE: [&str; 7] =
 
 #[tokio::test]
 async fn nothing_goes_wrong() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     assert_eq!(bench.outcome(1, "RoutineControl", ISOLATION_TEST).await, ALL_FIVE);
     let one = ["in_progress", "response 1 final", "completed."];
     assert_eq!(bench.outcome(2, "ReadDataByID", r#"{"ecuAddress":"0x10","dataId":"0xF190"}"#).await, one);
@@ -26,7 +26,7 @@ async fn nothing_goes_wrong() {
 
 #[tokio::test]
 async fn a_negative_response() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.set(pb::Faults { nrc: 0x22, nrc_probability: 1.0, ..pb::Faults::default() }).await;
     let id = bench.execute(1, "ECUReset", MOTOR).await.expect("accepted");
     let records = bench.to_the_end(id).await;
@@ -36,7 +36,7 @@ async fn a_negative_response() {
 
 #[tokio::test]
 async fn response_pending() {
-    let bench = Bench::of(1, 100);
+    let bench = Bench::of(1, 100).await;
     bench.set(pb::Faults { response_pending: 3, latency: latency(1000), ..pb::Faults::default() }).await;
     let id = bench.execute(1, "ClearDTC", MOTOR).await.expect("accepted");
     for _ in 0..3 {
@@ -51,7 +51,7 @@ async fn response_pending() {
 
 #[tokio::test]
 async fn silence() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.set(pb::Faults { silent: true, ..pb::Faults::default() }).await;
     for (n, name, params) in [(1, "ReadDTC", MOTOR), (2, "RoutineControl", ISOLATION_TEST)] {
         let id = bench.execute(n, name, params).await.expect("accepted");
@@ -64,14 +64,14 @@ async fn silence() {
 
 #[tokio::test]
 async fn duplicate_frames() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.set(pb::Faults { duplicate_probability: 1.0, ..pb::Faults::default() }).await;
     assert_eq!(bench.outcome(1, "RoutineControl", ISOLATION_TEST).await, ALL_FIVE);
 }
 
 #[tokio::test]
 async fn frames_out_of_order() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.set(pb::Faults { reorder_probability: 1.0, ..pb::Faults::default() }).await;
     let id = bench.execute(1, "RoutineControl", ISOLATION_TEST).await.expect("accepted");
     let records = bench.to_the_end(id).await;
@@ -82,7 +82,7 @@ async fn frames_out_of_order() {
 
 #[tokio::test]
 async fn a_malformed_frame() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.set(pb::Faults { malformed_probability: 1.0, ..pb::Faults::default() }).await;
     let broken = |end| ["in_progress".to_owned(), "error MALFORMED_RESPONSE".to_owned(), format!("{end}.")];
     assert_eq!(bench.outcome(1, "ReadDTC", MOTOR).await, broken("failed"));
@@ -93,7 +93,7 @@ async fn a_malformed_frame() {
 
 #[tokio::test]
 async fn only_asking_a_routine_is_no_risk() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.outcome(1, "RoutineControl", ISOLATION_TEST).await;
     bench.set(pb::Faults { malformed_probability: 1.0, ..pb::Faults::default() }).await;
     assert_eq!(bench.outcome(2, "RoutineControl", RESULTS).await.last().map(String::as_str), Some("failed."));
@@ -101,7 +101,7 @@ async fn only_asking_a_routine_is_no_risk() {
 
 #[tokio::test]
 async fn the_last_frame_lost() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.set(pb::Faults { lose_final: true, ..pb::Faults::default() }).await;
     let id = bench.execute(1, "RoutineControl", ISOLATION_TEST).await.expect("accepted");
     assert_eq!(bench.so_far(id, 5).await, ALL_FIVE[..5]);
@@ -112,7 +112,7 @@ async fn the_last_frame_lost() {
 
 #[tokio::test]
 async fn the_connection_lost() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.set(pb::Faults { disconnect_at: 3, ..pb::Faults::default() }).await;
     let outcome = bench.outcome(1, "RoutineControl", ISOLATION_TEST).await;
     assert_eq!(outcome, ["in_progress", "response 1", "response 2", "error VEHICLE_DISCONNECTED", "unknown."]);
@@ -130,7 +130,7 @@ async fn the_connection_lost() {
 
 #[tokio::test]
 async fn a_control_unit_restarting() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.outcome(1, "ECUReset", MOTOR).await;
     let deaf = bench.execute(2, "ReadDTC", MOTOR).await.expect("accepted");
     assert_eq!(bench.so_far(deaf, 1).await, ["in_progress"]);
@@ -146,7 +146,7 @@ async fn a_control_unit_restarting() {
 
 #[tokio::test]
 async fn no_such_control_unit() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let refused = bench.execute(1, "ReadDTC", r#"{"ecuAddress":"0x77"}"#).await.expect_err("it is not there");
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("0x10 motor"), "it says which are there: {}", refused.message());
@@ -155,7 +155,7 @@ async fn no_such_control_unit() {
 
 #[tokio::test]
 async fn a_moving_vehicle_is_not_reset() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.drive(Some(50.0), None).await;
     let id = bench.execute(1, "ECUReset", MOTOR).await.expect("accepted");
     let records = bench.to_the_end(id).await;

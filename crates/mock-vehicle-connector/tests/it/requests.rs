@@ -17,7 +17,7 @@ fn every_method_has_a_row() {
 
 #[tokio::test]
 async fn a_bad_command_names_its_field() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let good = bench.request(CommandId::from(Uuid::from_u128(1)), "ReadDTC", r#"{"ecuAddress":"0x10"}"#);
     let cases = [
         ("command_id", pb::ExecuteRequest { command_id: "7".into(), ..good.clone() }, Code::InvalidArgument),
@@ -36,7 +36,7 @@ async fn a_bad_command_names_its_field() {
 
 #[tokio::test]
 async fn bad_levers_name_their_field() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let none = pb::Faults::default();
     let cases = [
         ("nrc", pb::Faults { nrc: 256, ..none }),

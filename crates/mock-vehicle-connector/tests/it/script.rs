@@ -29,7 +29,7 @@ async fn the_same_seed_and_script_give_the_same_bytes() {
 
 /// Plays the script with delays and faults; the clock moves only when nothing else can.
 async fn play(seed: u64) -> Vec<turnpike_bus::Record> {
-    let bench = Bench::of(seed, 400);
+    let bench = Bench::of(seed, 400).await;
     let faults = pb::Faults {
         duplicate_probability: 0.3,
         reorder_probability: 0.3,

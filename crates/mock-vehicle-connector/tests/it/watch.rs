@@ -29,7 +29,7 @@ fn is_connected(message: &pb::WatchVehiclesResponse, vin: &str) -> bool {
 
 #[tokio::test]
 async fn first_the_fleet_then_each_change() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let mut stream = bench.watch().await;
     let first = stream.message().await.expect("alive").expect("a snapshot");
     assert!(first.snapshot);
@@ -51,7 +51,7 @@ async fn first_the_fleet_then_each_change() {
 async fn each_start_is_another_life() {
     let mut lives = Vec::new();
     for _ in 0..2 {
-        let message = Bench::new().watch().await.message().await.expect("alive").expect("a snapshot");
+        let message = Bench::new().await.watch().await.message().await.expect("alive").expect("a snapshot");
         lives.push(message.instance_id);
     }
     assert_ne!(lives[0], lives[1]);

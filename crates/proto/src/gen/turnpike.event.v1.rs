@@ -111,7 +111,7 @@ pub mod command_status {
         }
     }
 }
-/// One piece of a vehicle's answer. Topic `response:{command_id}`.
+/// One part of a vehicle's answer. Topic `response:{command_id}`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandResponse {
     #[prost(string, tag = "1")]
@@ -127,12 +127,12 @@ pub struct CommandResponse {
     #[prost(string, tag = "4")]
     pub response_json: ::prost::alloc::string::String,
 }
-/// Why a command could not be done; a final CommandStatus follows. Topic `response:{command_id}`.
+/// The error of a command; a final CommandStatus follows. Topic `response:{command_id}`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandError {
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
-    /// A stable upper-snake word, e.g. NEGATIVE_RESPONSE.
+    /// A stable upper-snake code, for example NEGATIVE_RESPONSE.
     #[prost(string, tag = "2")]
     pub error_code: ::prost::alloc::string::String,
     /// A sentence for people.

@@ -80,7 +80,13 @@ async fn the_mock_answers(database: Database) {
     let env = Environment::new([("TURNPIKE_MOCK_DELAY_MS", "0")]).expect("a known name");
     let config = turnpike_mock_vehicle_connector::Config::new(&env).expect("valid");
     let process = Process::new(env, world.clock.clone()).expect("a process");
-    let mock = turnpike_mock_vehicle_connector::Service::new(&config, &process, world.bus.clone());
+    let mock = turnpike_mock_vehicle_connector::Service::bind(
+        config,
+        &process,
+        turnpike_mock_vehicle_connector::Deps { bus: world.bus.clone() },
+    )
+    .await
+    .expect("it starts");
     let world = world.with_connector(Transport::direct(mock.routes()));
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);

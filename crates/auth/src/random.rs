@@ -3,6 +3,7 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rand::TryRng;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 /// 32 random bytes as text.
 pub fn token() -> String {
@@ -12,7 +13,12 @@ pub fn token() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What is kept of a token that is only ever compared.
+/// The hash of a token, for tokens that are only compared.
 pub fn hash(token: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(token))
+}
+
+/// The id of an access token.
+pub fn token_id() -> Uuid {
+    Uuid::now_v7()
 }
