@@ -24,13 +24,12 @@ const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// The account name under which attempts are counted. It is random, so that attempts under a known name cannot use up this limit.
 static COUNTED_AS: LazyLock<String> = LazyLock::new(random::token);
 
-/// A code that was issued. It is known only here: the database has its hash.
+/// An issued code. It is known only here: the database has its hash.
 pub struct OneTimeCode {
     /// 32 random bytes as text.
     pub code: SecretString,
     /// The username of the account that it signs in.
     pub username: String,
-    /// It is refused from then on.
     pub expires_at: Timestamp,
 }
 
@@ -56,7 +55,7 @@ pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>,
     Ok(Some(OneTimeCode { code, username: user.username, expires_at }))
 }
 
-/// Exchanges a code for a session: of many that present it at once, one gets it. Every failure (unknown, used, expired, account
+/// Exchanges a code for a session: if several requests present it at once, one gets the session. Every failure (unknown, used, expired, account
 /// inactive) returns the same response as a wrong password. Attempts count against the same limits as passwords.
 pub async fn redeem(
     store: &Store,
@@ -75,7 +74,7 @@ pub async fn redeem(
             Ok(begun)
         }
         Err(SessionError::Database(error)) => {
-            count("not judged");
+            count("not checked");
             admitted.not_checked().await;
             Err(turnpike_store::fault(error))
         }
@@ -100,7 +99,7 @@ async fn exchange(
         .fetch_optional(store.pool())
         .await?
         .ok_or(SessionError::Over)?;
-    // The account is locked first, as in every transaction that changes it; so two of them cannot wait for each other.
+    // The account is locked first, as in every transaction that changes it; so that two of them cannot wait for each other.
     let mut tx = store.begin().await?;
     let user = match users::locked(&mut tx, &known.try_get::<String, _>("user_id")?).await {
         Ok(user) if user.active => user,
@@ -109,7 +108,7 @@ async fn exchange(
     };
     let used = sqlx::query("DELETE FROM one_time_codes WHERE hash = $1").bind(&hash).execute(&mut *tx).await?;
     if used.rows_affected() == 0 {
-        return Err(SessionError::Over); // another caller was quicker
+        return Err(SessionError::Over); // another request has used the code
     }
     let begun = sessions::insert(&mut tx, user, ip, user_agent, now).await?;
     tx.commit().await?;

@@ -1,4 +1,4 @@
-//! Randomness for credentials, from the system's source.
+//! Random values for credentials, from the operating system.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rand::TryRng;
@@ -8,8 +8,8 @@ use uuid::Uuid;
 /// 32 random bytes as text.
 pub fn token() -> String {
     let mut bytes = [0; 32];
-    // Without the system's randomness there is no credential to give: nothing sensible can go on.
-    rand::rngs::SysRng.try_fill_bytes(&mut bytes).expect("the system has randomness");
+    // Without random values no credential can be issued, so the process cannot continue.
+    rand::rngs::SysRng.try_fill_bytes(&mut bytes).expect("the operating system has random values");
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 

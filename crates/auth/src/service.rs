@@ -83,7 +83,6 @@ impl Service {
         Ok(Self { routes, first_admin, store, clock: process.clock.clone() })
     }
 
-    /// What clients call.
     pub fn routes(&self) -> Routes {
         self.routes.clone()
     }

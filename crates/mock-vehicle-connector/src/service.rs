@@ -16,9 +16,7 @@ use crate::{
     running::Running,
 };
 
-/// What the connector uses.
 pub struct Deps {
-    /// The bus that it publishes responses on.
     pub bus: Bus,
 }
 
@@ -29,7 +27,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Makes the vehicles of the seed.
+    /// Creates the vehicles of the seed.
     pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         let (clock, tasks) = (process.clock.clone(), process.tasks.clone());
         let fleet = Fleet::new(config.seed, config.vehicles, config.delay_ms, clock.clone(), tasks.clone());
@@ -42,12 +40,10 @@ impl Service {
         Ok(Self { routes, vins })
     }
 
-    /// The vehicles there are.
     pub fn vins(&self) -> &[String] {
         &self.vins
     }
 
-    /// What clients call.
     pub fn routes(&self) -> Routes {
         self.routes.clone()
     }

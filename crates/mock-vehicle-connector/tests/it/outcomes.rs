@@ -1,21 +1,21 @@
-//! "What goes wrong, and how it ends": one test for each row of the README's table, and for what goes right.
+//! Faults: one test for each row of the table in the README, and one without faults.
 
 use std::time::Duration;
 
 use tonic::Code;
 use turnpike_proto::vehicle::v1 as pb;
 
-use crate::bench::{Bench, TIMEOUT, message, told};
+use crate::bench::{Bench, TIMEOUT, message, summaries};
 
 const MOTOR: &str = r#"{"ecuAddress":"0x10"}"#;
-/// Five pieces: four of progress, then the result. Unsafe.
+/// Five responses: four of progress, then the result. Unsafe.
 const ISOLATION_TEST: &str = r#"{"ecuAddress":"0x11","routineId":"0x0203","action":"start"}"#;
 const RESULTS: &str = r#"{"ecuAddress":"0x11","routineId":"0x0203","action":"results"}"#;
 const ALL_FIVE: [&str; 7] =
     ["in_progress", "response 1", "response 2", "response 3", "response 4", "response 5 final", "completed."];
 
 #[tokio::test]
-async fn nothing_goes_wrong() {
+async fn without_faults_commands_complete() {
     let bench = Bench::new().await;
     assert_eq!(bench.outcome(1, "RoutineControl", ISOLATION_TEST).await, ALL_FIVE);
     let one = ["in_progress", "response 1 final", "completed."];
@@ -30,7 +30,7 @@ async fn a_negative_response() {
     bench.set(pb::Faults { nrc: 0x22, nrc_probability: 1.0, ..pb::Faults::default() }).await;
     let id = bench.execute(1, "ECUReset", MOTOR).await.expect("accepted");
     let records = bench.to_the_end(id).await;
-    assert_eq!(told(&records), ["in_progress", "error NEGATIVE_RESPONSE", "failed."]);
+    assert_eq!(summaries(&records), ["in_progress", "error NEGATIVE_RESPONSE", "failed."]);
     assert!(message(&records).contains("0x22 conditionsNotCorrect"), "{}", message(&records));
 }
 
@@ -43,10 +43,10 @@ async fn response_pending() {
         bench.so_far(id, 1).await;
         bench.hand.advance(Duration::from_secs(1));
         tokio::task::yield_now().await;
-        assert_eq!(bench.so_far(id, 1).await, ["in_progress"], "it is still working on it");
+        assert_eq!(bench.so_far(id, 1).await, ["in_progress"], "it is still running");
     }
     bench.hand.advance(Duration::from_secs(1));
-    assert_eq!(told(&bench.to_the_end(id).await), ["in_progress", "response 1 final", "completed."]);
+    assert_eq!(summaries(&bench.to_the_end(id).await), ["in_progress", "response 1 final", "completed."]);
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn silence() {
         assert_eq!(bench.so_far(id, 1).await, ["in_progress"]);
         bench.hand.advance(TIMEOUT);
         bench.at_rest().await;
-        assert_eq!(bench.so_far(id, 1).await, ["in_progress"], "the end is not the connector's to declare");
+        assert_eq!(bench.so_far(id, 1).await, ["in_progress"], "the connector declares no end");
     }
 }
 
@@ -75,9 +75,9 @@ async fn frames_out_of_order() {
     bench.set(pb::Faults { reorder_probability: 1.0, ..pb::Faults::default() }).await;
     let id = bench.execute(1, "RoutineControl", ISOLATION_TEST).await.expect("accepted");
     let records = bench.to_the_end(id).await;
-    assert_eq!(told(&records), ALL_FIVE);
+    assert_eq!(summaries(&records), ALL_FIVE);
     let progress: Vec<_> = (1..6).map(|n| crate::script::answer(&records[n])["progress"].clone()).collect();
-    assert_eq!(progress, [20, 40, 60, 80, 100], "and each has its place");
+    assert_eq!(progress, [20, 40, 60, 80, 100], "in order");
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_malformed_frame() {
 }
 
 #[tokio::test]
-async fn only_asking_a_routine_is_no_risk() {
+async fn reading_results_of_a_routine_is_safe() {
     let bench = Bench::new().await;
     bench.outcome(1, "RoutineControl", ISOLATION_TEST).await;
     bench.set(pb::Faults { malformed_probability: 1.0, ..pb::Faults::default() }).await;
@@ -125,7 +125,7 @@ async fn the_connection_lost() {
     bench.hand.advance(Duration::from_millis(1));
     bench.connected(true).await;
     let outcome = bench.outcome(4, "ReadDTC", MOTOR).await;
-    assert_eq!(outcome, ["in_progress", "error VEHICLE_DISCONNECTED", "failed."], "a read changes nothing");
+    assert_eq!(outcome, ["in_progress", "error VEHICLE_DISCONNECTED", "failed."], "a read is safe");
 }
 
 #[tokio::test]
@@ -135,11 +135,11 @@ async fn a_control_unit_restarting() {
     let deaf = bench.execute(2, "ReadDTC", MOTOR).await.expect("accepted");
     assert_eq!(bench.so_far(deaf, 1).await, ["in_progress"]);
     let battery = bench.outcome(3, "ReadDTC", r#"{"ecuAddress":"0x11"}"#).await;
-    assert_eq!(battery.last().map(String::as_str), Some("completed."), "the others answer");
+    assert_eq!(battery.last().map(String::as_str), Some("completed."), "other control units answer");
     bench.hand.advance(Duration::from_secs(4));
     let outcome = bench.outcome(4, "ReadDTC", MOTOR).await;
     assert_eq!(outcome.last().map(String::as_str), Some("completed."), "it is back");
-    assert_eq!(bench.so_far(deaf, 1).await, ["in_progress"], "what was asked meanwhile is lost");
+    assert_eq!(bench.so_far(deaf, 1).await, ["in_progress"], "a request during the restart is lost");
     bench.hand.advance(TIMEOUT);
     bench.at_rest().await;
 }
@@ -147,9 +147,10 @@ async fn a_control_unit_restarting() {
 #[tokio::test]
 async fn no_such_control_unit() {
     let bench = Bench::new().await;
-    let refused = bench.execute(1, "ReadDTC", r#"{"ecuAddress":"0x77"}"#).await.expect_err("it is not there");
+    let refused =
+        bench.execute(1, "ReadDTC", r#"{"ecuAddress":"0x77"}"#).await.expect_err("there is no such control unit");
     assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("0x10 motor"), "it says which are there: {}", refused.message());
+    assert!(refused.message().contains("0x10 motor"), "the message names the control units: {}", refused.message());
     assert!(bench.executions().await.is_empty());
 }
 
@@ -159,7 +160,7 @@ async fn a_moving_vehicle_is_not_reset() {
     bench.drive(Some(50.0), None).await;
     let id = bench.execute(1, "ECUReset", MOTOR).await.expect("accepted");
     let records = bench.to_the_end(id).await;
-    assert_eq!(told(&records), ["in_progress", "error NEGATIVE_RESPONSE", "failed."]);
+    assert_eq!(summaries(&records), ["in_progress", "error NEGATIVE_RESPONSE", "failed."]);
     assert!(message(&records).contains("vehicleSpeedTooHigh"));
 }
 

@@ -1,4 +1,4 @@
-//! Requests that make no sense, and who may make them.
+//! Invalid requests, and the policy of the methods.
 
 use tonic::{Code, Status};
 use turnpike_fault::Fault;
@@ -16,7 +16,7 @@ fn every_method_has_a_row() {
 }
 
 #[tokio::test]
-async fn a_bad_command_names_its_field() {
+async fn an_invalid_command_names_its_field() {
     let bench = Bench::new().await;
     let good = bench.request(CommandId::from(Uuid::from_u128(1)), "ReadDTC", r#"{"ecuAddress":"0x10"}"#);
     let cases = [
@@ -35,7 +35,7 @@ async fn a_bad_command_names_its_field() {
 }
 
 #[tokio::test]
-async fn bad_levers_name_their_field() {
+async fn invalid_faults_name_their_field() {
     let bench = Bench::new().await;
     let none = pb::Faults::default();
     let cases = [
