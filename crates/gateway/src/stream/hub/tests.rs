@@ -304,7 +304,7 @@ impl Reader {
                     (Expected::After(last), _) => assert_eq!(Some(last), head, "caught up is at the head"),
                     (Expected::Any, Some(head)) => self.expected = Expected::After(head),
                     (Expected::First | Expected::FirstInHistory | Expected::Any, None) => {
-                        self.expected = Expected::First
+                        self.expected = Expected::First;
                     }
                     (Expected::First | Expected::FirstInHistory, Some(head)) => {
                         assert!(head.n < model.first(head.epoch), "events up to {head} are missing");
