@@ -1,11 +1,11 @@
-//! What the service is told.
+//! The configuration.
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use secrecy::SecretString;
-use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+use turnpike_bus::BusConfig;
+use turnpike_kit::{ConfigError, Environment, listen, variables};
 
-/// The configuration of this service.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `TURNPIKE_AUTH_GRPC`.
@@ -22,32 +22,29 @@ pub struct Config {
     pub admin_password: Option<SecretString>,
     /// `TURNPIKE_LIMIT_LOGINS_PER_MINUTE`; 0 is no limit.
     pub logins_per_minute: u32,
-    /// The bus.
     pub bus: BusConfig,
 }
 
 impl Config {
-    /// Reads it.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
-        let data_dir = env.get("TURNPIKE_DATA_DIR")?.unwrap_or(turnpike_kit::names::DATA_DIR);
-        let database_url = match env.get("TURNPIKE_AUTH_DATABASE_URL")? {
+        let data_dir = env.value(&variables::DATA_DIR);
+        let database_url = match env.get(&variables::AUTH_DATABASE_URL) {
             Some(url) => url.to_owned(),
             None => format!("sqlite:{data_dir}/auth.db"),
         };
-        let secret = env.get("TURNPIKE_AUTH_SECRET")?;
+        let secret = env.get(&variables::AUTH_SECRET);
         if secret.is_some_and(|secret| secret.len() < 32) {
-            return Err(env.invalid("TURNPIKE_AUTH_SECRET", "at least 32 characters of randomness"));
+            return Err(env.invalid(&variables::AUTH_SECRET, "at least 32 characters of randomness"));
         }
         Ok(Self {
-            grpc: listen::address(env, "TURNPIKE_AUTH_GRPC", "127.0.0.1:50051")?,
+            grpc: listen::address(env, &variables::AUTH_GRPC)?,
             database_url,
             data_dir: data_dir.into(),
             secret: secret.map(SecretString::from),
-            admin_email: env.get("TURNPIKE_ADMIN_EMAIL")?.unwrap_or("admin@turnpike.local").to_owned(),
-            admin_password: env.get("TURNPIKE_ADMIN_PASSWORD")?.map(SecretString::from),
+            admin_email: env.value(&variables::ADMIN_EMAIL).to_owned(),
+            admin_password: env.get(&variables::ADMIN_PASSWORD).map(SecretString::from),
             logins_per_minute: env.parse(
-                "TURNPIKE_LIMIT_LOGINS_PER_MINUTE",
-                5,
+                &variables::LIMIT_LOGINS_PER_MINUTE,
                 "a whole number, 0 for no limit",
                 |_| true,
             )?,

@@ -6,23 +6,26 @@
 //! therefore arrive twice, or late from an instance that lost its turn while its request was on the way; so the events of an
 //! account carry the row's number, and their readers pass over an event whose number is not higher than the last one.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 use turnpike_bus::Bus;
-use turnpike_event::{Body, Event};
-use turnpike_kit::{Clock, Context, Death, Process};
-use turnpike_store::Store;
+use turnpike_event::{AccountEvent, Body, Event};
+use turnpike_kit::{Clock, Process};
+use turnpike_store::{
+    Store,
+    outbox::{self, Bell, Next, Outbox},
+};
 use turnpike_topic::{Topic, UserId};
 
-use crate::dice;
+use crate::random;
 
 /// Writes an event, to be published after the transaction.
 pub async fn put(tx: &mut Transaction<'_, Any>, body: Body, now: Timestamp) -> Result<(), sqlx::Error> {
-    let event = Event { at: now, traceparent: Some(Context::current().traceparent()), body };
+    let event = Event { at: now, body };
     sqlx::query("INSERT INTO outbox (event) VALUES ($1)")
         .bind(event.to_bytes().to_vec())
         .execute(&mut **tx)
@@ -32,18 +35,7 @@ pub async fn put(tx: &mut Transaction<'_, Any>, body: Body, now: Timestamp) -> R
 
 /// The event of an account that was switched on or off. It gets its number when it is published.
 pub fn account_changed(user_id: UserId, active: bool) -> Body {
-    Body::AccountChanged { user_id, active, change: 0 }
-}
-
-/// Wakes the publisher of this instance.
-#[derive(Clone, Default)]
-pub struct Bell(Arc<Notify>);
-
-impl Bell {
-    /// Something was written.
-    pub fn ring(&self) {
-        self.0.notify_one();
-    }
+    Body::Account(AccountEvent::Changed { user_id, active, change: 0 })
 }
 
 /// How often the publisher looks without being woken: after a failure, and for what an instance that died has left.
@@ -54,48 +46,22 @@ const SOON: Duration = Duration::from_millis(50);
 const STUCK: Duration = Duration::from_secs(10);
 /// An instance whose turn was neither renewed nor ended for this long has died, and another one takes the turn.
 const SILENT: Duration = Duration::from_secs(10);
-/// A turn is renewed before it is older than this. One publish takes at most [`turnpike_bus::BOUND`].
+/// A turn is renewed before it is older than this. One publish takes at most [`turnpike_bus::TIMEOUT`].
 const RENEW: Duration = Duration::from_secs(3);
 /// Rows that are read at once.
 const PAGE: usize = 100;
 
 /// Publishes what was written, for as long as the process lives.
 pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
-    let bell = Bell::default();
-    let (rung, stopping) = (bell.clone(), process.tasks.stopping().clone());
-    let mut publisher = Publisher {
+    let publisher = Publisher {
         store: store.clone(),
         bus: bus.clone(),
         clock: process.clock.clone(),
-        name: dice::token(),
+        name: random::token(),
         other: None,
         turn_at: Timestamp::UNIX_EPOCH,
     };
-    process.tasks.spawn("outbox", Death::Fatal, async move {
-        loop {
-            let pause = match timeout(STUCK, publisher.drain()).await {
-                Ok(Ok(Drained::Some)) => continue,
-                Ok(Ok(Drained::All)) => LOOK,
-                Ok(Ok(Drained::NotOurTurn)) => SOON,
-                Ok(Err(error)) => {
-                    warn!(%error, "ended sessions could not be published yet");
-                    publisher.give_up().await;
-                    LOOK
-                }
-                Err(_) => {
-                    warn!("the database or the bus does not answer; ended sessions could not be published yet");
-                    publisher.give_up().await;
-                    LOOK
-                }
-            };
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = rung.0.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    });
-    bell
+    outbox::publish(process, "outbox", publisher)
 }
 
 struct Publisher {
@@ -119,6 +85,20 @@ enum Drained {
     Some,
     /// Another instance is publishing.
     NotOurTurn,
+}
+
+impl Outbox for Publisher {
+    async fn publish_some(&mut self) -> Next {
+        match timeout(STUCK, self.drain()).await {
+            Ok(Ok(Drained::Some)) => return Next::Now,
+            Ok(Ok(Drained::All)) => return Next::After(LOOK),
+            Ok(Ok(Drained::NotOurTurn)) => return Next::After(SOON),
+            Ok(Err(error)) => warn!(%error, "ended sessions could not be published yet"),
+            Err(_) => warn!("the database or the bus does not answer; ended sessions could not be published yet"),
+        }
+        self.give_up().await;
+        Next::After(LOOK)
+    }
 }
 
 impl Publisher {
@@ -150,10 +130,10 @@ impl Publisher {
     async fn publish(&self, row: &AnyRow) -> anyhow::Result<()> {
         let id: i64 = row.try_get("id")?;
         let mut event = Event::from_bytes(row.try_get::<Vec<u8>, _>("event")?.into());
-        if let Body::AccountChanged { change, .. } = &mut event.body {
+        if let Body::Account(AccountEvent::Changed { change, .. }) = &mut event.body {
             *change = id.unsigned_abs();
         }
-        self.bus.publish(&Topic::Sessions, &event).await?;
+        self.bus.publish(&Topic::Sessions, &event.to_bytes()).await?;
         sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(self.store.pool()).await?;
         Ok(())
     }

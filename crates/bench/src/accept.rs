@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use turnpike_testkit::{One, Person};
+use turnpike_testkit::{Person, SingleProcess};
 
 use crate::http::Connection;
 
@@ -19,7 +19,7 @@ pub(crate) async fn measure(rate: u64, callers: usize, seconds: u64, keys: bool,
     if let Some(url) = &database {
         variables.push(("TURNPIKE_VEHICLES_DATABASE_URL", url));
     }
-    let one = One::start(&variables).await;
+    let one = SingleProcess::start(&variables).await;
     let admin = one.admin().await;
     let vehicles = admin.vehicles().await;
     at_rate(&one, &admin, &vehicles, rate, 2, keys).await; // warms up
@@ -46,7 +46,14 @@ fn body(vehicles: &[Value], n: u64) -> String {
 }
 
 /// Microseconds from when each was due. A caller that is late does not leave its successors out.
-async fn at_rate(one: &One, admin: &Person, vehicles: &[Value], rate: u64, seconds: u64, keys: bool) -> Histogram<u64> {
+async fn at_rate(
+    one: &SingleProcess,
+    admin: &Person,
+    vehicles: &[Value],
+    rate: u64,
+    seconds: u64,
+    keys: bool,
+) -> Histogram<u64> {
     let began = Instant::now() + Duration::from_millis(100);
     let mut workers = JoinSet::new();
     for worker in 0..CONNECTIONS {
@@ -72,7 +79,14 @@ async fn at_rate(one: &One, admin: &Person, vehicles: &[Value], rate: u64, secon
 }
 
 /// How many were accepted.
-async fn flat_out(one: &One, admin: &Person, vehicles: &[Value], callers: usize, seconds: u64, keys: bool) -> u64 {
+async fn flat_out(
+    one: &SingleProcess,
+    admin: &Person,
+    vehicles: &[Value],
+    callers: usize,
+    seconds: u64,
+    keys: bool,
+) -> u64 {
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut workers = JoinSet::new();
     for worker in 0..callers {

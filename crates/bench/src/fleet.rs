@@ -11,13 +11,13 @@ use std::{
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use turnpike_testkit::{One, Person, eventually};
+use turnpike_testkit::{Person, SingleProcess, eventually};
 
 use crate::http::Connection;
 
 /// Prints the rate of responses while so many commands run at once, and panics if an event is lost, doubled or reordered.
 pub(crate) async fn measure(vehicles: usize, commands: usize, watchers: usize, rounds: usize) {
-    let one = One::start(&[
+    let one = SingleProcess::start(&[
         ("TURNPIKE_LOG", "warn"),
         ("TURNPIKE_MOCK_VEHICLES", &vehicles.to_string()),
         ("TURNPIKE_MOCK_DELAY_MS", "400"),
@@ -72,7 +72,7 @@ pub(crate) async fn measure(vehicles: usize, commands: usize, watchers: usize, r
 }
 
 /// The ids of all vehicles that are connected.
-async fn fleet(one: &One, admin: &Person) -> Vec<String> {
+async fn fleet(one: &SingleProcess, admin: &Person) -> Vec<String> {
     let mut connection = Connection::open(one.url(), admin).await;
     let mut fleet: Vec<String> = Vec::new();
     loop {

@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
     task::JoinSet,
 };
-use turnpike_testkit::{One, Person};
+use turnpike_testkit::{Person, SingleProcess};
 
 /// How long a kind of flood is kept up.
 const HELD: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ enum Sends {
 }
 
 pub async fn measure(connections: usize, silent: usize) {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     for (name, count, sends) in [
         ("a login body of 255 KB each", connections, Sends::Login(255_000)),
@@ -40,7 +40,7 @@ pub async fn measure(connections: usize, silent: usize) {
     }
 }
 
-async fn run(one: &One, admin: &Person, name: &str, count: usize, sends: Sends) {
+async fn run(one: &SingleProcess, admin: &Person, name: &str, count: usize, sends: Sends) {
     let before = one.process.memory();
     let address = one.url().strip_prefix("http://").expect("a URL").to_owned();
     let stop = AtomicBool::new(false);
@@ -87,11 +87,11 @@ struct Other {
     failed: u32,
 }
 
-fn measure_other(one: &One, admin: &Person, stop: &AtomicBool) -> Other {
+fn measure_other(one: &SingleProcess, admin: &Person, stop: &AtomicBool) -> Other {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut other = Other { most: 0, latency: Histogram::new(3).expect("three digits"), failed: 0 };
     runtime.block_on(async {
-        let client = Person::stranger(one.url()).with_token(&admin.token);
+        let client = Person::anonymous(one.url()).with_token(&admin.token);
         while !stop.load(Ordering::Relaxed) {
             let asked = Instant::now();
             let answer = client.request(reqwest::Method::GET, "/api/vehicles").send().await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use turnpike_testkit::{One, Person};
+use turnpike_testkit::{Person, SingleProcess};
 use turnpike_topic::CommandId;
 
 use crate::http::Connection;
@@ -22,7 +22,7 @@ const RUNNING: usize = 500;
 pub(crate) async fn measure(rows: usize, database: Option<String>) {
     let directory = TempDir::new().expect("a directory");
     let database = database.unwrap_or_else(|| format!("sqlite:{}", directory.path().join("vehicles.db").display()));
-    let one = One::start(&[
+    let one = SingleProcess::start(&[
         ("TURNPIKE_LOG", "warn,turnpike_kit=info"),
         ("TURNPIKE_MOCK_VEHICLES", "50"),
         ("TURNPIKE_MOCK_DELAY_MS", "4000"),
@@ -30,7 +30,7 @@ pub(crate) async fn measure(rows: usize, database: Option<String>) {
     ])
     .await;
     let admin = one.admin().await;
-    let user = admin.invite("operator").await;
+    let user = admin.create_user("operator").await;
     let vehicles = admin.vehicles().await;
     let started = Instant::now();
     let oldest = fill(&database, rows, user.id(), &vehicles).await;
@@ -64,7 +64,7 @@ fn shown(filter: &str) -> &str {
 }
 
 /// Milliseconds at the median and at 99 %.
-async fn list(one: &One, person: &Person, filter: &str, times: usize) -> (f64, f64) {
+async fn list(one: &SingleProcess, person: &Person, filter: &str, times: usize) -> (f64, f64) {
     let mut connection = Connection::open(one.url(), person).await;
     let mut took = Histogram::<u64>::new(3).expect("three digits");
     for _ in 0..times {
@@ -77,7 +77,7 @@ async fn list(one: &One, person: &Person, filter: &str, times: usize) -> (f64, f
 }
 
 /// Four callers list in a loop while commands run whose leases are renewed.
-async fn beside(one: &One, admin: &Person, user: &Person, vehicles: &[Value], paths: &[String]) {
+async fn beside(one: &SingleProcess, admin: &Person, user: &Person, vehicles: &[Value], paths: &[String]) {
     let mut connection = Connection::open(one.url(), admin).await;
     for n in 0..RUNNING {
         let vehicle = &vehicles[n % vehicles.len()]["id"];

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, Event, Json};
+use turnpike_event::{Body, CommandEvent, Event, Json};
 use turnpike_testkit::RedisServer;
 use turnpike_topic::{CommandId, Topic};
 
@@ -32,9 +32,10 @@ pub(crate) async fn measure(in_flight: usize, seconds: u64) {
             while started.elapsed() < end {
                 sequence_number += 1;
                 let response = response.clone();
-                let body = Body::CommandResponse { command_id, sequence_number, is_final: false, response };
-                let event = Event { at: Timestamp::now(), traceparent: None, body };
-                bus.publish(&Topic::Response(command_id), &event).await.expect("published");
+                let body =
+                    Body::Command(CommandEvent::Response { command_id, sequence_number, is_final: false, response });
+                let event = Event { at: Timestamp::now(), body };
+                bus.publish(&Topic::Response(command_id), &event.to_bytes()).await.expect("published");
                 count.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use turnpike_testkit::{One, Person, Stack, Watch};
+use turnpike_testkit::{Person, SingleProcess, Socket, Stack};
 
 use crate::http::Connection;
 
@@ -16,7 +16,7 @@ pub(crate) async fn measure(commands: usize, at_once: usize, separate: bool, kep
         let stack = Stack::start(1, &variables).await;
         all(&stack.admin(0).await, stack.url(0), commands, at_once, kept).await
     } else {
-        let one = One::start(&variables).await;
+        let one = SingleProcess::start(&variables).await;
         all(&one.admin().await, one.url(), commands, at_once, kept).await
     };
     let millis = |quantile: f64| took.value_at_quantile(quantile) as f64 / 1000.0;
@@ -73,14 +73,14 @@ async fn round_trip(admin: &Person, vehicle: &Value) -> Duration {
     let mut watch = admin.watch(&id).await;
     watch.frame_of(&["response"]).await;
     let elapsed = started.elapsed();
-    watch.to_the_end().await;
+    watch.until_closed().await;
     elapsed
 }
 
 /// One that keeps its connection and its socket.
 struct Caller {
     connection: Connection,
-    socket: Watch,
+    socket: Socket,
     body: String,
 }
 
@@ -96,7 +96,7 @@ impl Caller {
         assert_eq!(status, 201);
         let command: Value = serde_json::from_slice(answer).expect("JSON");
         let topic = format!("response:{}", command["command_id"].as_str().expect("an id"));
-        self.socket.say(json!({ "action": "subscribe", "id": 1, "topic": topic, "since": "start" })).await;
+        self.socket.send(json!({ "action": "subscribe", "id": 1, "topic": topic, "since": "start" })).await;
         self.socket.frame_of(&["response"]).await;
         let elapsed = started.elapsed();
         self.socket.frame_of(&["closed"]).await;

@@ -1,11 +1,11 @@
 //! The memory of an idle, authenticated socket with one topic.
 
 use serde_json::json;
-use turnpike_testkit::One;
+use turnpike_testkit::SingleProcess;
 
 /// Prints the growth of the process by so many sockets, divided by them.
 pub(crate) async fn measure(sockets: usize) {
-    let one = One::start(&[("TURNPIKE_LOG", "warn")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_LOG", "warn")]).await;
     let admin = one.admin().await;
     let topic = format!("vehicle:{}", admin.vehicles().await[0]["id"].as_str().expect("an id"));
     let mut open = Vec::with_capacity(sockets + 200);
@@ -30,9 +30,9 @@ pub(crate) async fn measure(sockets: usize) {
     );
 }
 
-async fn subscribed(admin: &turnpike_testkit::Person, topic: &str) -> turnpike_testkit::Watch {
+async fn subscribed(admin: &turnpike_testkit::Person, topic: &str) -> turnpike_testkit::Socket {
     let mut socket = admin.socket().await;
-    socket.say(json!({ "action": "subscribe", "id": 1, "topic": topic, "since": "live" })).await;
+    socket.send(json!({ "action": "subscribe", "id": 1, "topic": topic, "since": "live" })).await;
     socket.frame_of(&["caught_up"]).await;
     socket
 }

@@ -1,16 +1,14 @@
-//! One page of a topic's past, and whether anything is missing before it.
-
-use std::hash::{DefaultHasher, Hasher};
+//! One page of history, and whether events are missing before it.
 
 use bytes::Bytes;
-use jiff::Timestamp;
-use turnpike_event::{Body, Event, Record};
 use turnpike_topic::Offset;
 
-/// Where a topic stands.
+use crate::record::{self, Fingerprint, Record};
+
+/// The extent of a topic: its epoch, its first and its latest event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicState {
-    /// Its birth.
+    /// The time at which the epoch began, in milliseconds since 1970.
     pub epoch: u64,
     /// The number of its latest event.
     pub n: u64,
@@ -27,59 +25,46 @@ impl TopicState {
     }
 }
 
-/// Why what follows does not continue what was there before.
+/// Why a record does not continue the records before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetReason {
-    /// The topic as it was known is gone; it may have been born again.
+    /// The epoch ended; a new one may have begun.
     Epoch,
-    /// Events are no longer kept, or never were found.
+    /// Events in between are no longer kept, or are missing.
     Trimmed,
 }
 
 /// One page of history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
-    /// Where the topic stood when the page was read; `None` if there is no such topic.
+    /// The topic when the page was read; `None` if it does not exist.
     pub state: Option<TopicState>,
-    /// Numbered without holes.
+    /// Records at consecutive offsets.
     pub records: Vec<Record>,
-    /// Why the first record is not the one after the offset asked for. The page then starts with the first one there is.
+    /// Why the first record is not the one after the offset asked for. The page then begins with the first one that is kept.
     pub gap: Option<ResetReason>,
-    pub(crate) before: Option<Mark>,
-    pub(crate) last: Option<Mark>,
+    pub(crate) before: Option<Fingerprint>,
+    pub(crate) last: Option<Fingerprint>,
 }
 
-/// What tells a record from another one at the same offset: a Redis that came back without its last second gives the same
-/// numbers again, to other events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark(u64);
-
-impl Mark {
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(bytes);
-        Self(hasher.finish())
-    }
-}
-
-/// What a backend found behind an offset, all at the same moment.
+/// What a backend read after an offset, in one atomic step.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) state: Option<TopicState>,
     /// The record at the offset itself, if it is kept.
     pub(crate) before: Option<Bytes>,
-    /// Records by their numbers, from the one behind the offset, or from the first where that is not possible.
+    /// Numbers and bytes of the records after the offset, or of the first records if history does not continue there.
     pub(crate) entries: Vec<(u64, Bytes)>,
 }
 
 impl Found {
     /// `limit` is how many records were asked for.
     pub(crate) fn page(self, after: Option<Offset>, limit: usize) -> Page {
-        let (mut gap, mut next) = judge(after, self.state.as_ref());
+        let (mut gap, mut next) = continue_after(after, self.state.as_ref());
         let TopicState { epoch, n: newest, .. } =
             self.state.unwrap_or(TopicState { epoch: 0, n: 0, first: 1, closed: false });
         if self.entries.is_empty() && limit > 0 && next <= newest {
-            gap = gap.or(Some(ResetReason::Trimmed)); // what the head counted is not there
+            gap = gap.or(Some(ResetReason::Trimmed)); // the head counts events that are missing
         }
         let mut records = Vec::with_capacity(self.entries.len());
         let mut last = None;
@@ -87,22 +72,22 @@ impl Found {
             if n != next && records.is_empty() {
                 gap = gap.or(Some(ResetReason::Trimmed));
             } else if n != next {
-                break; // a hole that somebody else made: the next page starts behind it, and says so
+                break; // another program removed an entry: the next page begins after the gap and reports it
             }
             next = n + 1;
-            last = Some(Mark::of(&bytes));
-            records.push(decode(Offset { epoch, n }, bytes));
+            last = Some(Fingerprint::of(&bytes));
+            records.push(record_at(Offset { epoch, n }, bytes));
         }
-        Page { state: self.state, records, gap, before: self.before.as_deref().map(Mark::of), last }
+        Page { state: self.state, records, gap, before: self.before.as_deref().map(Fingerprint::of), last }
     }
 }
 
-/// Whether history can continue behind `after`, and the number it continues with.
-pub(crate) fn judge(after: Option<Offset>, state: Option<&TopicState>) -> (Option<ResetReason>, u64) {
+/// Whether history continues after this offset, and the number of the event that comes next.
+pub(crate) fn continue_after(after: Option<Offset>, state: Option<&TopicState>) -> (Option<ResetReason>, u64) {
     match (after, state) {
         (None, None) => (None, 1),
         (Some(_), None) => (Some(ResetReason::Epoch), 1),
-        // An offset ahead of the head comes from numbers that were lost.
+        // An offset beyond the head belongs to an event that was lost.
         (Some(after), Some(state)) if after.epoch != state.epoch || after.n > state.n => {
             (Some(ResetReason::Epoch), state.first)
         }
@@ -113,15 +98,11 @@ pub(crate) fn judge(after: Option<Offset>, state: Option<&TopicState>) -> (Optio
     }
 }
 
-/// A reader never stumbles: what is not a record of ours keeps its place as an unknown event.
-pub(crate) fn decode(offset: Offset, bytes: Bytes) -> Record {
-    match Record::from_bytes(bytes.clone()) {
+/// An entry that is not a record keeps its place: its bytes are delivered as an event, which readers do not understand and skip.
+fn record_at(offset: Offset, bytes: Bytes) -> Record {
+    match record::decode(bytes.clone()) {
         Ok(record) if record.offset == offset => record,
-        _ => Record {
-            offset,
-            is_final: false,
-            event: Event { at: Timestamp::UNIX_EPOCH, traceparent: None, body: Body::Unknown(bytes) },
-        },
+        _ => Record { offset, is_final: false, event: bytes },
     }
 }
 
@@ -136,23 +117,23 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_named_exactly() {
+    fn every_gap_has_its_reason() {
         use ResetReason::{Epoch, Trimmed};
-        assert_eq!(judge(None, None), (None, 1));
-        assert_eq!(judge(at(7, 1), None), (Some(Epoch), 1));
-        assert_eq!(judge(None, Some(&STATE)), (Some(Trimmed), 4));
-        assert_eq!(judge(at(7, 2), Some(&STATE)), (Some(Trimmed), 4));
-        assert_eq!(judge(at(7, 3), Some(&STATE)), (None, 4));
-        assert_eq!(judge(at(7, 9), Some(&STATE)), (None, 10));
-        assert_eq!(judge(at(7, 10), Some(&STATE)), (Some(Epoch), 4));
-        assert_eq!(judge(at(6, 5), Some(&STATE)), (Some(Epoch), 4));
-        assert_eq!(judge(at(8, 5), Some(&STATE)), (Some(Epoch), 4));
-        assert_eq!(judge(at(u64::MAX, u64::MAX), Some(&STATE)), (Some(Epoch), 4));
-        assert_eq!(judge(None, Some(&TopicState { first: 1, ..STATE })), (None, 1));
+        assert_eq!(continue_after(None, None), (None, 1));
+        assert_eq!(continue_after(at(7, 1), None), (Some(Epoch), 1));
+        assert_eq!(continue_after(None, Some(&STATE)), (Some(Trimmed), 4));
+        assert_eq!(continue_after(at(7, 2), Some(&STATE)), (Some(Trimmed), 4));
+        assert_eq!(continue_after(at(7, 3), Some(&STATE)), (None, 4));
+        assert_eq!(continue_after(at(7, 9), Some(&STATE)), (None, 10));
+        assert_eq!(continue_after(at(7, 10), Some(&STATE)), (Some(Epoch), 4));
+        assert_eq!(continue_after(at(6, 5), Some(&STATE)), (Some(Epoch), 4));
+        assert_eq!(continue_after(at(8, 5), Some(&STATE)), (Some(Epoch), 4));
+        assert_eq!(continue_after(at(u64::MAX, u64::MAX), Some(&STATE)), (Some(Epoch), 4));
+        assert_eq!(continue_after(None, Some(&TopicState { first: 1, ..STATE })), (None, 1));
     }
 
     #[test]
-    fn a_page_ends_at_a_hole_and_the_next_one_tells_of_it() {
+    fn a_page_ends_at_a_gap_and_the_next_page_reports_it() {
         let found = |ns: &[u64]| Found {
             state: Some(TopicState { first: 1, ..STATE }),
             entries: ns.iter().map(|n| (*n, Bytes::new())).collect(),
@@ -164,15 +145,16 @@ mod tests {
         assert_eq!((page.gap, page.records.first().map(|r| r.offset.n)), (Some(ResetReason::Trimmed), Some(6)));
         let page = found(&[]).page(at(7, 8), 10);
         assert_eq!(page.gap, Some(ResetReason::Trimmed), "a head without its record");
-        assert_eq!(found(&[]).page(at(7, 8), 0).gap, None, "nothing was asked for");
+        assert_eq!(found(&[]).page(at(7, 8), 0).gap, None, "no records were asked for");
         assert_eq!(found(&[]).page(at(7, 9), 10).gap, None);
     }
 
     #[test]
-    fn what_is_no_record_of_ours_keeps_its_place() {
+    fn an_entry_that_is_not_a_record_keeps_its_place_and_its_bytes() {
         let offset = Offset { epoch: 7, n: 5 };
-        let record = decode(offset, Bytes::from_static(b"somebody else's"));
-        assert_eq!(record.offset, offset);
-        assert_eq!(record.event.body, Body::Unknown(Bytes::from_static(b"somebody else's")));
+        let elsewhere = record::encode(Offset { n: 6, ..offset }, true, b"an event");
+        for bytes in [Bytes::from_static(b"not a record"), elsewhere] {
+            assert_eq!(record_at(offset, bytes.clone()), Record { offset, is_final: false, event: bytes });
+        }
     }
 }

@@ -1,14 +1,14 @@
-//! How much of a topic is kept, and for how long.
+//! How many events of a topic are kept, and for how long.
 
 use std::time::Duration;
 
 /// How far back a topic can be resumed. The same for every topic of a bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a topic outlives its latest event. Counted in whole milliseconds, at least one.
+    /// How long a topic is kept after its latest event. Counted in whole milliseconds, at least one.
     pub retention: Duration,
-    /// How long a closed topic outlives its final event; never longer than `retention`. Shorter, because the owner of a topic
-    /// has recorded its events by then.
+    /// How long a closed topic is kept after its final event; at most `retention`. Shorter, because the owner of the topic has
+    /// archived its events by then.
     pub ended_retention: Duration,
     /// How many of its latest events a topic keeps. At least one.
     pub max_events: u64,
@@ -39,11 +39,11 @@ impl Limits {
     }
 }
 
-/// An event of more bytes than this is refused: one must not fill everybody's memory.
+/// A larger event is refused, so that one event cannot fill the memory of all processes.
 pub(crate) const MAX_EVENT_BYTES: usize = 1 << 20;
 
-/// A page ends before it holds more than this, but never before its first record.
+/// A page has at most this many bytes, or one record if that is larger.
 pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
 
-/// A page has at most this many records, whatever is asked for.
+/// A page has at most this many records, whatever limit the caller gives.
 pub(crate) const MAX_PAGE_RECORDS: usize = 1_000;

@@ -1,7 +1,6 @@
 //! An event as the text that a client gets.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
-
 use turnpike_topic::Topic;
 
 use crate::{Body, Record};
@@ -26,34 +25,9 @@ impl Serialize for Frame<'_> {
         map.serialize_entry("offset", &Shown(offset))?;
         map.serialize_entry("at", &Shown(&event.at))?;
         match &event.body {
-            Body::CommandStatus { command_id, state } => {
-                map.serialize_entry("command_id", command_id)?;
-                map.serialize_entry("status", state.as_str())?;
-            }
-            Body::CommandResponse { command_id, sequence_number, is_final, response } => {
-                map.serialize_entry("command_id", command_id)?;
-                map.serialize_entry("response", response.raw())?;
-                map.serialize_entry("sequence_number", sequence_number)?;
-                map.serialize_entry("is_final", is_final)?;
-            }
-            Body::CommandError { command_id, error_code, error_message } => {
-                map.serialize_entry("command_id", command_id)?;
-                map.serialize_entry("error_message", error_message)?;
-                map.serialize_entry("error_code", error_code)?;
-            }
-            Body::VehicleChanged { vehicle_id, connection_status } => {
-                map.serialize_entry("vehicle_id", vehicle_id)?;
-                map.serialize_entry("connection_status", connection_status.as_str())?;
-            }
-            Body::SessionEnded { session_id, user_id, reason } => {
-                map.serialize_entry("session_id", session_id)?;
-                map.serialize_entry("user_id", user_id)?;
-                map.serialize_entry("reason", reason.as_str())?;
-            }
-            Body::AccountChanged { user_id, active, change: _ } => {
-                map.serialize_entry("user_id", user_id)?;
-                map.serialize_entry("active", active)?;
-            }
+            Body::Command(event) => event.fields(&mut map)?,
+            Body::Vehicle(event) => event.fields(&mut map)?,
+            Body::Account(event) => event.fields(&mut map)?,
             Body::Unknown(_) => {}
         }
         map.end()
@@ -71,27 +45,21 @@ impl<T: std::fmt::Display> Serialize for Shown<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::Bytes;
     use turnpike_topic::{CommandId, Offset};
 
-    use crate::{Event, Json};
+    use super::*;
+    use crate::{CommandEvent, Event, Json};
 
     #[test]
     fn a_response_has_the_shape_of_the_contract() {
         let command_id = CommandId::from(uuid::Uuid::nil());
+        let response = Json::parse(r#"{"code":"P0420"}"#.into()).expect("an object");
+        let body = Body::Command(CommandEvent::Response { command_id, sequence_number: 1, is_final: false, response });
         let record = Record {
             offset: Offset { epoch: 1_763_700_000_000, n: 3 },
             is_final: false,
-            event: Event {
-                at: "2026-11-21T10:00:00.25Z".parse().expect("RFC 3339"),
-                traceparent: None,
-                body: Body::CommandResponse {
-                    command_id,
-                    sequence_number: 1,
-                    is_final: false,
-                    response: Json::parse(r#"{"code":"P0420"}"#.into()).expect("an object"),
-                },
-            },
+            event: Event { at: "2026-11-21T10:00:00.25Z".parse().expect("RFC 3339"), body },
         };
         assert_eq!(
             frame(&Topic::Response(command_id), &record),
@@ -101,6 +69,17 @@ mod tests {
                 r#""command_id":"00000000-0000-0000-0000-000000000000","#,
                 r#""response":{"code":"P0420"},"sequence_number":1,"is_final":false}"#,
             )
+        );
+    }
+
+    #[test]
+    fn an_unknown_event_has_a_frame_without_fields() {
+        let topic = Topic::Response(CommandId::from(uuid::Uuid::nil()));
+        let event = Event::from_bytes(Bytes::from_static(b"\xff"));
+        let record = Record { offset: Offset { epoch: 7, n: 3 }, is_final: false, event };
+        assert_eq!(
+            frame(&topic, &record),
+            r#"{"event":"unknown","topic":"response:00000000-0000-0000-0000-000000000000","offset":"7-3","at":"1970-01-01T00:00:00Z"}"#
         );
     }
 }

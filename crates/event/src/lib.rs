@@ -1,9 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod account;
+mod command;
 mod event;
 mod frame;
+mod json;
+mod named_enum;
+#[cfg(test)]
+mod pinned;
+mod vehicle;
 mod wire;
 
-pub use event::{Body, CommandState, ConnectionStatus, EndReason, Event, Json, NotAnObject};
+pub use account::{AccountEvent, EndReason};
+pub use command::{CommandEvent, CommandState};
+pub use event::{Body, Event};
 pub use frame::frame;
-pub use wire::{Record, Unreadable, event_field};
+pub use json::{Json, NotAnObject};
+pub use vehicle::{ConnectionStatus, VehicleEvent};
+
+/// A record whose event is decoded.
+pub type Record = turnpike_topic::Record<Event>;

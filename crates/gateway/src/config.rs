@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
-use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+use turnpike_bus::BusConfig;
+use turnpike_kit::{ConfigError, Environment, listen, variables};
 
 use crate::access::slots::PerAddress;
 
@@ -46,21 +47,17 @@ impl Config {
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
         let whole = "a whole number, 0 for no limit";
         let heartbeat =
-            env.parse("TURNPIKE_HEARTBEAT_SECONDS", 30, "seconds from 1 to 3600", |s| (1..=3600).contains(s))?;
+            env.parse(&variables::HEARTBEAT_SECONDS, "seconds from 1 to 3600", |s| (1..=3600).contains(s))?;
         Ok(Self {
-            http: listen::address(env, "TURNPIKE_HTTP", "127.0.0.1:8080")?,
-            auth_url: env.get("TURNPIKE_AUTH_URL")?.unwrap_or("http://127.0.0.1:50051").to_owned(),
-            vehicles_url: env.get("TURNPIKE_VEHICLES_URL")?.unwrap_or("http://127.0.0.1:50053").to_owned(),
+            http: listen::address(env, &variables::HTTP)?,
+            auth_url: env.value(&variables::AUTH_URL).to_owned(),
+            vehicles_url: env.value(&variables::VEHICLES_URL).to_owned(),
             bus: BusConfig::new(env)?,
             limits: Limits {
-                sockets_per_user: env.parse("TURNPIKE_LIMIT_SOCKETS_PER_USER", 8, whole, |_| true)?,
-                messages_per_minute: env.parse("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", 60, whole, |_| true)?,
-                frame_bytes: env.parse(
-                    "TURNPIKE_LIMIT_FRAME_BYTES",
-                    65_536,
-                    "bytes up to 1048576, 0 for that",
-                    |b| *b <= MAX_FRAME,
-                )?,
+                sockets_per_user: env.parse(&variables::LIMIT_SOCKETS_PER_USER, whole, |_| true)?,
+                messages_per_minute: env.parse(&variables::LIMIT_MESSAGES_PER_MINUTE, whole, |_| true)?,
+                frame_bytes: env
+                    .parse(&variables::LIMIT_FRAME_BYTES, "bytes up to 1048576, 0 for that", |b| *b <= MAX_FRAME)?,
                 connections_per_address: connections_per_address(env)?,
             },
             heartbeat: Duration::from_secs(heartbeat),
@@ -74,33 +71,33 @@ impl Config {
 pub(crate) const MAX_FRAME: usize = 1 << 20;
 
 fn connections_per_address(env: &Environment) -> Result<PerAddress, ConfigError> {
-    const NAME: &str = "TURNPIKE_LIMIT_CONNECTIONS_PER_ADDRESS";
-    match env.get(NAME)? {
+    let variable = &variables::LIMIT_CONNECTIONS_PER_ADDRESS;
+    match env.get(variable) {
         None => Ok(PerAddress::Unset),
-        Some(_) => env.parse(NAME, 0, "a whole number, 0 for no limit", |_| true).map(PerAddress::Set),
+        Some(_) => env.parse(variable, "a whole number, 0 for no limit", |_| true).map(PerAddress::Set),
     }
 }
 
 fn proxies(env: &Environment) -> Result<Vec<IpNet>, ConfigError> {
-    const NAME: &str = "TURNPIKE_TRUSTED_PROXIES";
-    let text = env.get(NAME)?.unwrap_or_default();
+    let text = env.value(&variables::TRUSTED_PROXIES);
     let net = |part: &str| {
-        let invalid = || env.invalid(NAME, "addresses or networks such as 10.0.0.0/8, comma-separated");
+        let invalid =
+            || env.invalid(&variables::TRUSTED_PROXIES, "addresses or networks such as 10.0.0.0/8, comma-separated");
         part.parse().or_else(|_| part.parse::<std::net::IpAddr>().map(IpNet::from)).map_err(|_| invalid())
     };
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(net).collect()
 }
 
 fn origins(env: &Environment) -> Result<Vec<String>, ConfigError> {
-    const NAME: &str = "TURNPIKE_ALLOWED_ORIGINS";
-    let text = env.get(NAME)?.unwrap_or_default();
+    let text = env.value(&variables::ALLOWED_ORIGINS);
     let origin = |part: &str| {
         let uri: Option<http::Uri> = part.parse().ok();
         let good = uri.is_some_and(|uri| {
             uri.scheme().is_some() && uri.host().is_some() && uri.path() == "/" && !part.ends_with('/')
         });
-        good.then(|| part.to_ascii_lowercase())
-            .ok_or_else(|| env.invalid(NAME, "origins such as https://console.example.com, comma-separated"))
+        good.then(|| part.to_ascii_lowercase()).ok_or_else(|| {
+            env.invalid(&variables::ALLOWED_ORIGINS, "origins such as https://console.example.com, comma-separated")
+        })
     };
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(origin).collect()
 }

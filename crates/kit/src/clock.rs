@@ -17,7 +17,7 @@ enum Source {
 
 /// Pushes a clock of [`Clock::pushed`].
 #[derive(Clone)]
-pub struct ClockHand(watch::Sender<Timestamp>);
+pub struct ClockControl(watch::Sender<Timestamp>);
 
 impl Clock {
     /// The system's clock.
@@ -26,9 +26,9 @@ impl Clock {
     }
 
     /// A clock that stands still until its hand is moved.
-    pub fn pushed(start: Timestamp) -> (Self, ClockHand) {
+    pub fn pushed(start: Timestamp) -> (Self, ClockControl) {
         let (sender, receiver) = watch::channel(start);
-        (Self(Source::Pushed(receiver)), ClockHand(sender))
+        (Self(Source::Pushed(receiver)), ClockControl(sender))
     }
 
     /// The time, cut to whole microseconds: what databases and JSON keep of it is what was said.
@@ -70,7 +70,7 @@ impl Clock {
     }
 }
 
-impl ClockHand {
+impl ClockControl {
     /// Moves the clock on.
     pub fn advance(&self, by: Duration) {
         self.0.send_modify(|now| *now = now.checked_add(by).unwrap_or(Timestamp::MAX));

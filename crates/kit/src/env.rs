@@ -2,30 +2,30 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use crate::names;
+use crate::variables::{self, Default, Variable};
 
 const PREFIX: &str = "TURNPIKE_";
 
 /// Why a process can't start with what it was given: one sentence, naming the variable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Code of ours asked for somebody else's variable.
+    /// Another program's variable.
     #[error("Only TURNPIKE_* env vars are allowed, got: {0}")]
     NotOurs(String),
-    /// There is no such variable, whoever asks.
+    /// There is no such variable.
     #[error("unknown environment variable {0}; the README lists the names there are")]
     Unknown(String),
-    /// It must be there.
+    /// It must be set.
     #[error("{0} is not set, and has no default here: {1}")]
     Missing(&'static str, &'static str),
-    /// It can't be used. Never carries a secret's value.
+    /// Its value is not valid. Never carries a secret's value.
     #[error("{name}={value:?} is not valid: expected {expected}")]
     Invalid {
         /// The variable.
         name: &'static str,
-        /// What it says, or a mask.
+        /// Its value, or a mask.
         value: String,
-        /// What it should have said.
+        /// What a valid value is.
         expected: String,
     },
 }
@@ -62,63 +62,63 @@ impl Environment {
     }
 
     /// The value of a variable, if it is set.
-    pub fn get(&self, name: &'static str) -> Result<Option<&str>, ConfigError> {
-        check(name)?;
-        Ok(self.values.get(name).map(String::as_str))
+    pub fn get(&self, variable: &Variable) -> Option<&str> {
+        self.values.get(variable.name).map(String::as_str)
     }
 
-    /// The parsed value of a variable, or `default`. `expected` says what a valid value is, e.g. "a number of seconds from 1
-    /// to 3600".
+    /// The value of a variable, or its default.
+    ///
+    /// # Panics
+    ///
+    /// If the variable is not set and its default is only described.
+    pub fn value(&self, variable: &'static Variable) -> &str {
+        match variable.default {
+            Default::Value(default) => self.get(variable).unwrap_or(default),
+            Default::Described(_) => self.get(variable).unwrap_or_else(|| panic!("{} has no default", variable.name)),
+        }
+    }
+
+    /// The parsed value of a variable, or its default. `expected` says what a valid value is, e.g. "a number of seconds from
+    /// 1 to 3600".
     pub fn parse<T: FromStr>(
         &self,
-        name: &'static str,
-        default: T,
+        variable: &'static Variable,
         expected: &str,
         valid: impl Fn(&T) -> bool,
     ) -> Result<T, ConfigError> {
-        let Some(text) = self.get(name)? else {
-            return Ok(default);
-        };
-        text.parse().ok().filter(valid).ok_or_else(|| self.invalid(name, expected))
+        self.value(variable).parse().ok().filter(valid).ok_or_else(|| self.invalid(variable, expected))
     }
 
     /// A switch: 0, 1, false or true.
-    pub fn switch(&self, name: &'static str) -> Result<bool, ConfigError> {
-        match self.get(name)? {
-            None | Some("0" | "false") => Ok(false),
-            Some("1" | "true") => Ok(true),
-            Some(_) => Err(self.invalid(name, "0 or 1")),
+    pub fn switch(&self, variable: &'static Variable) -> Result<bool, ConfigError> {
+        match self.value(variable) {
+            "0" | "false" => Ok(false),
+            "1" | "true" => Ok(true),
+            _ => Err(self.invalid(variable, "0 or 1")),
         }
     }
 
     /// The error that this variable's value is not `expected`.
-    pub fn invalid(&self, name: &'static str, expected: impl fmt::Display) -> ConfigError {
-        let secret = names::find(name).is_none_or(|row| row.secret);
-        let value = self.values.get(name).map(String::as_str).unwrap_or_default();
-        let value = if secret { "***" } else { value }.to_owned();
-        ConfigError::Invalid { name, value, expected: expected.to_string() }
+    pub fn invalid(&self, variable: &Variable, expected: impl fmt::Display) -> ConfigError {
+        let value = if variable.secret { "***" } else { self.get(variable).unwrap_or_default() }.to_owned();
+        ConfigError::Invalid { name: variable.name, value, expected: expected.to_string() }
     }
 
-    /// The same environment with one variable set otherwise.
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Result<Self, ConfigError> {
-        check(name)?;
-        self.values.insert(name.to_owned(), value.into());
-        Ok(self)
-    }
-
-    /// Every name with what is in force, secrets masked: `(name, value, whether it was set)`.
-    pub fn in_force(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
-        names::NAMES.iter().map(|row| match self.values.get(row.name) {
-            Some(_) if row.secret => (row.name, "***", true),
-            Some(value) => (row.name, value.as_str(), true),
-            None => (row.name, row.default, false),
+    /// Every variable with its value in force, secrets masked: `(variable, value, whether it was set)`.
+    pub fn in_force(&self) -> impl Iterator<Item = (&'static Variable, &str, bool)> {
+        variables::ALL.iter().copied().map(|variable| match self.get(variable) {
+            Some(_) if variable.secret => (variable, "***", true),
+            Some(value) => (variable, value, true),
+            None => (variable, variable.default.text(), false),
         })
     }
 }
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.in_force().filter(|row| row.2).map(|(name, value, _)| (name, value))).finish()
+        f.debug_map()
+            .entries(self.in_force().filter(|row| row.2).map(|(variable, value, _)| (variable.name, value)))
+            .finish()
     }
 }
 
@@ -126,7 +126,7 @@ fn check(name: &str) -> Result<(), ConfigError> {
     if !name.starts_with(PREFIX) {
         return Err(ConfigError::NotOurs(name.to_owned()));
     }
-    names::find(name).map(|_| ()).ok_or_else(|| ConfigError::Unknown(name.to_owned()))
+    variables::find(name).map(|_| ()).ok_or_else(|| ConfigError::Unknown(name.to_owned()))
 }
 
 #[cfg(test)]
@@ -134,8 +134,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_ours_can_be_asked_for() {
-        let error = Environment::default().get("HOME").expect_err("not ours");
+    fn only_names_with_our_prefix_are_accepted() {
+        let error = Environment::new([("HOME", "/root")]).expect_err("another program's");
         assert_eq!(error.to_string(), "Only TURNPIKE_* env vars are allowed, got: HOME");
     }
 
@@ -149,9 +149,9 @@ mod tests {
     fn a_bad_value_is_named_and_a_secret_one_is_not_shown() {
         let env =
             Environment::new([("TURNPIKE_MOCK_SEED", "ten"), ("TURNPIKE_AUTH_SECRET", "hunter2")]).expect("known");
-        let error = env.parse("TURNPIKE_MOCK_SEED", 1_u64, "a whole number", |_| true).expect_err("not a number");
+        let error = env.parse::<u64>(&variables::MOCK_SEED, "a whole number", |_| true).expect_err("not a number");
         assert_eq!(error.to_string(), r#"TURNPIKE_MOCK_SEED="ten" is not valid: expected a whole number"#);
-        let error = env.invalid("TURNPIKE_AUTH_SECRET", "32 bytes");
+        let error = env.invalid(&variables::AUTH_SECRET, "32 bytes");
         assert!(!error.to_string().contains("hunter2"));
         assert!(!format!("{env:?}").contains("hunter2"));
     }
@@ -159,6 +159,6 @@ mod tests {
     #[test]
     fn an_empty_value_is_no_value() {
         let env = Environment::new([("TURNPIKE_OFFLINE", "")]).expect("known");
-        assert_eq!(env.get("TURNPIKE_OFFLINE"), Ok(None));
+        assert_eq!(env.get(&variables::OFFLINE), None);
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::{Death, Process};
+use crate::{OnExit, Process};
 
 /// The components that must work before traffic makes sense.
 #[derive(Clone)]
@@ -62,9 +62,21 @@ impl Health {
         let _ = self.0.subscribe().wait_for(|all| missing(all).is_empty()).await;
     }
 
-    /// Wakes at each change.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeMap<&'static str, State>> {
-        self.0.subscribe()
+    /// The changes from now on.
+    pub fn changes(&self) -> Changes {
+        Changes(self.0.subscribe())
+    }
+}
+
+/// Waits for changes of [`Health`].
+pub struct Changes(watch::Receiver<BTreeMap<&'static str, State>>);
+
+impl Changes {
+    /// Waits for the next change.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await; // no sender is left, so nothing changes any more
+        }
     }
 }
 
@@ -83,7 +95,7 @@ where
     F: Future<Output = bool> + Send + 'static,
 {
     let (component, stopping) = (process.health.component(name), process.tasks.stopping().clone());
-    process.tasks.spawn("probe", Death::Ends, async move {
+    process.tasks.spawn("probe", OnExit::Continue, async move {
         loop {
             match tokio::time::timeout(Duration::from_secs(2), ask()).await {
                 Ok(true) => component.up(),

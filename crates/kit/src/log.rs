@@ -4,23 +4,23 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{ConfigError, Environment};
+use crate::{ConfigError, Environment, variables};
 
 /// Starts logging as `TURNPIKE_LOG` (a filter such as `info` or `turnpike_bus=debug,info`) and `TURNPIKE_LOG_FORMAT` (`pretty`
 /// or `json`) say. A second call in one process changes nothing.
 pub(crate) fn init(env: &Environment) -> Result<(), ConfigError> {
     let expected = "a log filter such as info or turnpike_bus=debug,info";
-    let filter = env.parse("TURNPIKE_LOG", EnvFilter::new("info"), expected, |_| true)?;
+    let filter = env.parse::<EnvFilter>(&variables::LOG, expected, |_| true)?;
     // A bare word that is no level would be taken for a module's name, and silence all others.
     let is_odd = |word: &str| !word.contains(['=', '[', ':']) && word.trim().parse::<LevelFilter>().is_err();
-    if env.get("TURNPIKE_LOG")?.is_some_and(|text| text.split(',').any(is_odd)) {
-        return Err(env.invalid("TURNPIKE_LOG", expected));
+    if env.get(&variables::LOG).is_some_and(|text| text.split(',').any(is_odd)) {
+        return Err(env.invalid(&variables::LOG, expected));
     }
-    let json = match env.get("TURNPIKE_LOG_FORMAT")? {
+    let json = match env.get(&variables::LOG_FORMAT) {
         None => !std::io::stderr().is_terminal(),
         Some("json") => true,
         Some("pretty") => false,
-        Some(_) => return Err(env.invalid("TURNPIKE_LOG_FORMAT", "pretty or json")),
+        Some(_) => return Err(env.invalid(&variables::LOG_FORMAT, "pretty or json")),
     };
     let registry = tracing_subscriber::registry().with(filter);
     // Fails only where a subscriber is set already.

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tracing::info;
 
-use crate::{Death, Health, Process};
+use crate::{Health, OnExit, Process};
 
 /// `GET /health/live` and `GET /health/ready`, also for the gateway's public port.
 pub fn health_routes(health: Health) -> Router {
@@ -34,7 +34,7 @@ struct Ready {
 }
 
 /// Serves the private port until the process has stopped.
-pub fn serve(process: &Process, listener: TcpListener) {
+pub(crate) fn serve(process: &Process, listener: TcpListener) {
     let metrics = recorder().clone();
     let upkeep = metrics.clone();
     let router = health_routes(process.health.clone()).route("/metrics", get(async move || metrics.render()));
@@ -42,7 +42,7 @@ pub fn serve(process: &Process, listener: TcpListener) {
         info!(%address, "private HTTP: /health/live, /health/ready, /metrics");
     }
     // Not stopped softly: who watches wants to see the process stop. It is dropped at the hard stop.
-    process.tasks.spawn("private http", Death::Fatal, {
+    process.tasks.spawn("private http", OnExit::StopProcess, {
         let stopping = process.tasks.stopping().clone();
         async move {
             tokio::select! {

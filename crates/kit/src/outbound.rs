@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use http::Uri;
 
-use crate::{ConfigError, Environment};
+use crate::{ConfigError, Environment, variables};
 
 /// The refusal, naming the address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,30 +15,16 @@ pub struct Refused(String);
 #[derive(Clone, Debug, Default)]
 pub struct Outbound(Option<Arc<BTreeSet<String>>>);
 
-/// The variables that hold addresses which the deployment means to reach; several may stand in one, after commas, each
-/// perhaps after a name.
-const ADDRESSES: [&str; 10] = [
-    "TURNPIKE_REDIS_URL",
-    "TURNPIKE_AUTH_DATABASE_URL",
-    "TURNPIKE_CHAT_DATABASE_URL",
-    "TURNPIKE_VEHICLES_DATABASE_URL",
-    "TURNPIKE_AUTH_URL",
-    "TURNPIKE_CHAT_URL",
-    "TURNPIKE_VEHICLES_URL",
-    "TURNPIKE_CAPTIONS_URL",
-    "TURNPIKE_CONNECTORS",
-    "TURNPIKE_LLM_URL",
-];
-
 impl Outbound {
     /// As the environment says: everything is permitted unless `TURNPIKE_OFFLINE=1`.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
-        if !env.switch("TURNPIKE_OFFLINE")? {
+        if !env.switch(&variables::OFFLINE)? {
             return Ok(Self(None));
         }
         let mut allowed = BTreeSet::new();
-        for name in ADDRESSES {
-            for part in env.get(name)?.unwrap_or_default().split(',') {
+        for variable in variables::ALL.iter().filter(|variable| variable.destination) {
+            // Several addresses may stand in one variable, separated by commas, each perhaps after a name.
+            for part in env.get(variable).unwrap_or_default().split(',') {
                 let url = part.split_once('=').filter(|(name, _)| !name.contains(':')).map_or(part, |(_, url)| url);
                 allowed.extend(authority(url.trim()));
             }

@@ -1,13 +1,9 @@
 //! One process of ours, from its first line to its exit code.
 
-use std::{
-    future::Future,
-    process::ExitCode,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -42,7 +38,7 @@ impl Process {
 
     /// Does something after all tasks have ended: closing what they used.
     pub fn at_the_end(&self, last: impl Future<Output = ()> + Send + 'static) {
-        self.last.lock().expect("no panic while it is held").push(Box::pin(last));
+        self.last.lock().push(Box::pin(last));
     }
 
     /// Stops: readiness turns false, work finishes or is dropped after `grace`, then what was to be done last is done.
@@ -50,7 +46,7 @@ impl Process {
     pub async fn stop(&self, grace: Duration) -> bool {
         self.health.stop();
         let finished = self.tasks.finish(grace).await;
-        let last = std::mem::take(&mut *self.last.lock().expect("no panic while it is held"));
+        let last = std::mem::take(&mut *self.last.lock());
         for work in last.into_iter().rev() {
             if tokio::time::timeout(Duration::from_secs(2), work).await.is_err() {
                 warn!("a resource did not close in time");

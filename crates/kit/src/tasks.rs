@@ -1,14 +1,15 @@
-//! Tasks that have a name, somebody who waits for them, and a meaning for their death.
+//! The tasks of a process. Each has a name, is waited for at the stop, and says what its end means for the process.
 
 use std::{
     collections::BTreeMap,
     future::Future,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::{
     sync::CancellationToken,
@@ -16,13 +17,13 @@ use tokio_util::{
 };
 use tracing::{Instrument, error, warn};
 
-/// What it means when a task ends while nobody asked it to.
+/// What the process does when a task ends before the process was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death {
-    /// Its work was done. If it panics, that is logged and counted, and nothing else suffers.
-    Ends,
-    /// The process is of no use without it: stop, so that whoever runs the process starts it afresh.
-    Fatal,
+pub enum OnExit {
+    /// Continues: the task's work is done. A panic is logged and counted.
+    Continue,
+    /// Stops, so that its supervisor starts it again: it is of no use without the task.
+    StopProcess,
 }
 
 /// Every task of a process, and the two ways to stop them: softly (finish, take nothing new) and hard (now).
@@ -43,14 +44,14 @@ struct Entry {
 
 impl Entry {
     fn new(name: &'static str, running: Arc<Mutex<BTreeMap<&'static str, usize>>>) -> Self {
-        *running.lock().expect("no panic while it is held").entry(name).or_default() += 1;
+        *running.lock().entry(name).or_default() += 1;
         Self { name, running }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut running = self.running.lock().expect("no panic while it is held");
+        let mut running = self.running.lock();
         if let Some(count) = running.get_mut(self.name) {
             *count -= 1;
             if *count == 0 {
@@ -65,7 +66,7 @@ impl Tasks {
     pub fn spawn(
         &self,
         name: &'static str,
-        death: Death,
+        on_exit: OnExit,
         future: impl Future<Output = ()> + Send + 'static,
     ) -> AbortHandle {
         let (soft, hard, failed) = (self.soft.clone(), self.hard.clone(), self.failed.clone());
@@ -80,7 +81,7 @@ impl Tasks {
                 error!(task = name, "a task panicked");
                 metrics::counter!("turnpike_task_panics_total", "task" => name).increment(1);
             }
-            if death == Death::Fatal && !soft.is_cancelled() {
+            if on_exit == OnExit::StopProcess && !soft.is_cancelled() {
                 error!(task = name, "a task that this process cannot do without has ended");
                 let _ = failed.set(name); // the first one is the cause
                 soft.cancel();
@@ -110,7 +111,7 @@ impl Tasks {
         self.tracker.close();
         let finished = tokio::time::timeout(grace, self.tracker.wait()).await.is_ok();
         if !finished {
-            let left = self.running.lock().expect("no panic while it is held").clone();
+            let left = self.running.lock().clone();
             warn!(?left, "some tasks did not finish in time and are dropped");
         }
         self.hard.cancel();
@@ -142,8 +143,8 @@ mod tests {
     async fn a_fatal_death_stops_the_rest_and_is_remembered() {
         let tasks = Tasks::default();
         let stopping = tasks.stopping().clone();
-        tasks.spawn("patient", Death::Ends, async move { stopping.cancelled().await });
-        tasks.spawn("vital", Death::Fatal, async { panic!("for the test") });
+        tasks.spawn("patient", OnExit::Continue, async move { stopping.cancelled().await });
+        tasks.spawn("vital", OnExit::StopProcess, async { panic!("for the test") });
         tasks.stopping().cancelled().await;
         assert!(tasks.finish(Duration::from_secs(5)).await);
         assert_eq!(tasks.failed(), Some("vital"));
@@ -152,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_listen_is_dropped_after_the_grace() {
         let tasks = Tasks::default();
-        tasks.spawn("deaf", Death::Ends, std::future::pending());
+        tasks.spawn("deaf", OnExit::Continue, std::future::pending());
         assert!(!tasks.finish(Duration::from_millis(10)).await);
         assert!(tasks.is_empty());
         assert_eq!(tasks.failed(), None);

@@ -1,10 +1,10 @@
-//! What the connector is told.
+//! The configuration.
 
 use std::net::SocketAddr;
 
-use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+use turnpike_bus::BusConfig;
+use turnpike_kit::{ConfigError, Environment, listen, variables};
 
-/// The configuration of the mock.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC`.
@@ -13,20 +13,18 @@ pub struct Config {
     pub seed: u64,
     /// `TURNPIKE_MOCK_VEHICLES`.
     pub vehicles: u32,
-    /// `TURNPIKE_MOCK_DELAY_MS`: mean milliseconds between the pieces of an answer; 0 is none at all.
+    /// `TURNPIKE_MOCK_DELAY_MS`: mean milliseconds between the parts of an answer; 0: no delay.
     pub delay_ms: u32,
-    /// The bus.
     pub bus: BusConfig,
 }
 
 impl Config {
-    /// Reads it.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
-            grpc: listen::address(env, "TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", "127.0.0.1:50054")?,
-            seed: env.parse("TURNPIKE_MOCK_SEED", 1, "a whole number", |_| true)?,
-            vehicles: env.parse("TURNPIKE_MOCK_VEHICLES", 3, "a number from 0 to 10000", |n| *n <= 10_000)?,
-            delay_ms: env.parse("TURNPIKE_MOCK_DELAY_MS", 400, "milliseconds from 0 to 60000", |ms| *ms <= 60_000)?,
+            grpc: listen::address(env, &variables::MOCK_VEHICLE_CONNECTOR_GRPC)?,
+            seed: env.parse(&variables::MOCK_SEED, "a whole number", |_| true)?,
+            vehicles: env.parse(&variables::MOCK_VEHICLES, "a number from 0 to 10000", |n| *n <= 10_000)?,
+            delay_ms: env.parse(&variables::MOCK_DELAY_MS, "milliseconds from 0 to 60000", |ms| *ms <= 60_000)?,
             bus: BusConfig::new(env)?,
         })
     }

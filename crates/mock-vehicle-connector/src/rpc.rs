@@ -1,18 +1,21 @@
-//! The generated traits: parse, call, project.
+//! The generated traits: parse, call, convert.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info_span};
 use turnpike_bus::Bus;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Access, Clock, Context, Death, Policy, Tasks};
-use turnpike_proto::vehicle::v1::{
-    self as pb, mock_vehicle_control_server::MockVehicleControl, vehicle_connector_server::VehicleConnector,
+use turnpike_kit::{Clock, OnExit, Tasks};
+use turnpike_proto::{
+    timestamp,
+    vehicle::v1::{
+        self as pb, mock_vehicle_control_server::MockVehicleControl, vehicle_connector_server::VehicleConnector,
+    },
 };
+use turnpike_rpc::{Access, Context, Policy};
 use turnpike_topic::CommandId;
 
 use crate::{
@@ -23,7 +26,7 @@ use crate::{
     running::{Entry, Running, Stop},
 };
 
-/// Who may call what: whoever reaches the port, which is private.
+/// Every method can be called without a credential: the port is private.
 pub const POLICY: Policy = &[
     ("/turnpike.vehicle.v1.VehicleConnector/Execute", Access::Anyone),
     ("/turnpike.vehicle.v1.VehicleConnector/Cancel", Access::Anyone),
@@ -62,7 +65,7 @@ impl VehicleConnector for Rpc {
         let id: CommandId = request.command_id.parse().map_err(|_| invalid("command_id", "must be a UUID"))?;
         let command =
             command::parse(&request.name, &request.params_json).map_err(|wrong| invalid("params_json", &wrong))?;
-        let deadline = request.deadline.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok());
+        let deadline = request.deadline.and_then(timestamp::from_protobuf);
         let deadline = deadline.ok_or_else(|| invalid("deadline", "must be a time"))?;
         let accepted = Ok(Response::new(pb::ExecuteResponse { instance_id: self.instance_id.clone() }));
         let kind = command.kind;
@@ -92,7 +95,7 @@ impl VehicleConnector for Rpc {
             let _place = place;
             execution.run().await;
         };
-        self.tasks.spawn("execution", Death::Ends, Context::current().scope(work.instrument(span)));
+        self.tasks.spawn("execution", OnExit::Continue, Context::current().scope(work.instrument(span)));
         accepted
     }
 
@@ -114,10 +117,10 @@ impl VehicleConnector for Rpc {
     ) -> Result<Response<Self::WatchVehiclesStream>, Status> {
         let (sender, receiver) = mpsc::channel(4);
         let (rpc, mut changes) = (self.clone(), self.fleet.changes());
-        self.tasks.spawn("watch", Death::Ends, async move {
+        self.tasks.spawn("watch", OnExit::Continue, async move {
             loop {
                 changes.mark_unchanged();
-                // The whole fleet each time: it is as small as it is, and nothing can be missed.
+                // Each message has the whole fleet, which is small, so that no change can be missed.
                 let message = pb::WatchVehiclesResponse {
                     instance_id: rpc.instance_id.clone(),
                     vehicles: rpc.fleet.seen().into_iter().map(to_pb_vehicle).collect(),
@@ -134,7 +137,7 @@ impl VehicleConnector for Rpc {
                     changed = changes.changed() => if changed.is_err() { return },
                     () = sender.closed() => return,
                     () = rpc.tasks.stopping().cancelled() => return,
-                    // "still here": last seen moves on
+                    // repeated, so that `last_seen_at` advances
                     () = tokio::time::sleep(Duration::from_secs(10)) => {}
                 }
             }

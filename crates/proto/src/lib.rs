@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod timestamp;
+
 /// `turnpike.event.v1`: what can happen on a topic.
 pub mod event {
     /// Version 1.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::debug;
-use turnpike_kit::{Death, Process};
+use turnpike_kit::{OnExit, Process};
 
 use crate::{Backend, Store};
 
@@ -15,10 +15,10 @@ impl Store {
     /// Starts the task that commits what [`Store::write`] is asked for and, for a file, the task that copies its log.
     pub fn serve(&self, process: &Process) {
         let stopping = process.tasks.stopping().clone();
-        process.tasks.spawn("database writer", Death::Fatal, self.clone().serve_writes(stopping.clone()));
+        process.tasks.spawn("database writer", OnExit::StopProcess, self.clone().serve_writes(stopping.clone()));
         if self.backend() == Backend::Sqlite {
             let store = self.clone();
-            process.tasks.spawn("database checkpoint", Death::Fatal, async move {
+            process.tasks.spawn("database checkpoint", OnExit::StopProcess, async move {
                 tokio::select! {
                     () = stopping.cancelled() => {}
                     () = store.checkpoint() => {}

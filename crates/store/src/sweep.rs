@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::{info, warn};
-use turnpike_kit::{Death, Process};
+use turnpike_kit::{OnExit, Process};
 
 /// Between two steps of a sweep, so that writers come in between.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -21,7 +21,7 @@ pub fn sweep<F>(
     F: Future<Output = Result<u64, sqlx::Error>> + Send + 'static,
 {
     let (clock, stopping) = (process.clock.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("sweep", Death::Fatal, async move {
+    process.tasks.spawn("sweep", OnExit::StopProcess, async move {
         let mut removed = 0;
         loop {
             let pause = async {

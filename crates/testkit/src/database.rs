@@ -6,37 +6,39 @@ use uuid::Uuid;
 
 use crate::postgres_url;
 
-/// A database that nobody else uses; it goes when it is dropped.
+/// Removed when it is dropped.
 pub struct Database {
     url: String,
     kind: Kind,
 }
 
 enum Kind {
-    Sqlite(#[expect(dead_code, reason = "held for its end")] TempDir),
+    Sqlite(#[expect(dead_code, reason = "its drop removes the directory")] TempDir),
     Postgres { name: String, server: String },
 }
 
 impl Database {
-    /// A SQLite file.
     pub fn sqlite() -> Self {
-        let directory = TempDir::new().expect("a directory");
+        let directory = TempDir::new().expect("a temporary directory is created");
         Self { url: format!("sqlite:{}", directory.path().join("test.db").display()), kind: Kind::Sqlite(directory) }
     }
 
-    /// A database on the Postgres of the tests.
+    /// A new database on the Postgres server of the tests.
     pub async fn postgres() -> Self {
         let server = postgres_url();
         let name = format!("t_{}", Uuid::now_v7().simple());
-        let mut connection = PgConnection::connect(&server).await.expect("the Postgres of the tests");
-        connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a new database");
+        let mut connection =
+            PgConnection::connect(&server).await.expect("the Postgres of the tests accepts a connection");
+        connection
+            .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .await
+            .expect("the database is created");
         let (base, query) = server.split_once('?').map_or((server.as_str(), ""), |(base, query)| (base, query));
-        let (base, _) = base.rsplit_once('/').expect("a URL with a database");
+        let (base, _) = base.rsplit_once('/').expect("the URL of Postgres names a database");
         let query = if query.is_empty() { String::new() } else { format!("?{query}") };
         Self { url: format!("{base}/{name}{query}"), kind: Kind::Postgres { name, server } }
     }
 
-    /// Where it is.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -46,8 +48,8 @@ impl Drop for Database {
     fn drop(&mut self) {
         let Kind::Postgres { name, server } = &self.kind else { return };
         let (name, server) = (name.clone(), server.clone());
-        // A drop can't wait, and the test's runtime may be ending: a thread with a runtime of its own, joined.
-        let dropping = std::thread::spawn(move || {
+        // `drop` is not async and the test's runtime may be shutting down, so a thread with its own runtime does this.
+        let thread = std::thread::spawn(move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
             runtime.block_on(async {
                 if let Ok(mut connection) = PgConnection::connect(&server).await {
@@ -56,11 +58,12 @@ impl Drop for Database {
                 }
             });
         });
-        let _ = dropping.join();
+        let _ = thread.join();
     }
 }
 
-/// Each test twice, on SQLite and on Postgres: `on_both!(a, b)` for `async fn a(database: Database)`. For crates that have tokio.
+/// Runs each test on SQLite and on Postgres: `on_both!(a, b)` for `async fn a(database: Database)`. The calling crate must depend
+/// on tokio.
 #[macro_export]
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {

@@ -1,24 +1,28 @@
 #![doc = include_str!("../README.md")]
-#![expect(clippy::disallowed_methods, reason = "tests ask the environment where their servers are, and spawn freely")]
+#![allow(missing_docs, reason = "only tests of this workspace use this crate")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read the addresses of their servers from the environment, and spawn tasks without a tracker"
+)]
 
 mod database;
 mod host;
 mod person;
 mod plans;
 mod process;
+mod proxy;
 mod servers;
+mod socket;
 mod stack;
 mod wait;
-mod watch;
-mod wire;
 
 pub use database::Database;
 pub use host::Host;
 pub use person::{Answer, Person};
 pub use plans::Statements;
-pub use process::{Running, binary};
+pub use process::{ServiceProcess, binary};
+pub use proxy::Proxy;
 pub use servers::{RedisServer, postgres_url, redis_url};
-pub use stack::{ADMIN_PASSWORD, One, Stack};
+pub use socket::{Closed, Socket};
+pub use stack::{ADMIN_PASSWORD, SingleProcess, Stack};
 pub use wait::{eventually, within};
-pub use watch::{Closed, Watch};
-pub use wire::Wire;

@@ -1,4 +1,4 @@
-//! How a database would execute the statements that a test has made: from an index, or by looking at every row.
+//! Query plans of the statements that a test has executed: whether each uses an index or scans a whole table.
 
 use std::{
     collections::BTreeSet,
@@ -15,35 +15,35 @@ use tracing::{
 
 use crate::Database;
 
-/// Every statement that was executed in this process since [`Statements::capture`]; those of tests that run beside are among them.
+/// The statements executed in this process since [`Statements::capture`], including those of tests that run at the same time.
 pub struct Statements(());
 
 static CAPTURED: OnceLock<Mutex<BTreeSet<String>>> = OnceLock::new();
 
 impl Statements {
-    /// Begins to collect statements.
     pub fn capture() -> Self {
         CAPTURED.get_or_init(|| {
-            // Fails only if a test has a subscriber of its own for the whole process; then no statement is found.
+            // Fails only if a test has installed another global subscriber. Then no statement is collected, and
+            // `assert_indexed` fails.
             let _ = tracing::subscriber::set_global_default(Collector);
             Mutex::default()
         });
         Self(())
     }
 
-    /// Panics if one of the statements that mention this text was never executed, or if one that was executed would look at
-    /// every row of a table. `bounded` names parts of statements that may, because they stop at a limit or read a small table.
+    /// Panics if no executed statement contains one of the texts in `wanted`, or if an executed statement scans a whole table.
+    /// A statement that contains a text in `bounded` may scan: it has a limit, or its table is small.
     pub async fn assert_indexed(&self, database: &Database, wanted: &[&str], bounded: &[&str]) {
-        let statements = CAPTURED.get().expect("capturing").lock().expect("no panic").clone();
+        let statements = CAPTURED.get().expect("capture was called").lock().expect("no panic").clone();
         for part in wanted {
             assert!(statements.iter().any(|sql| sql.contains(part)), "no statement with {part:?}: {statements:#?}");
         }
         let mut problems = String::new();
-        for sql in statements.iter().filter(|sql| is_ours(sql)) {
+        for sql in statements.iter().filter(|sql| is_product_statement(sql)) {
             let plan = explain(database, sql).await;
             let scans = plan.iter().filter(|line| {
-                // `part` is what lists of several states are composed of.
-                let rows = is_list_of_rows(line) || line.starts_with("SCAN part");
+                // `part` is the alias of the subqueries that a list over several states combines.
+                let rows = is_row_literal(line) || line.starts_with("SCAN part");
                 line.starts_with("SCAN ") && !rows || line.contains("Seq Scan on")
             });
             let scans: Vec<_> = scans.collect();
@@ -55,14 +55,14 @@ impl Statements {
     }
 }
 
-/// Rows that came with the statement.
-fn is_list_of_rows(line: &str) -> bool {
+/// Whether the scan reads rows that are part of the statement (`VALUES`), not a table.
+fn is_row_literal(line: &str) -> bool {
     let of = line.trim_start_matches("SCAN ");
     of.contains("CONSTANT ROW") || of.contains("VALUES CLAUSE") || ["held", "seen", "appended"].contains(&of)
 }
 
-/// Tests count rows; the product does not.
-fn is_ours(sql: &str) -> bool {
+/// Whether the product executes this statement. Only tests count rows.
+fn is_product_statement(sql: &str) -> bool {
     let first = sql.split_whitespace().next().unwrap_or_default();
     ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].contains(&first)
         && sql != "SELECT 1"
@@ -70,27 +70,28 @@ fn is_ours(sql: &str) -> bool {
 }
 
 async fn explain(database: &Database, sql: &str) -> Vec<String> {
-    let mut connection = AnyConnection::connect(database.url()).await.expect("the database");
+    let mut connection = AnyConnection::connect(database.url()).await.expect("the database accepts a connection");
     let (rows, column) = if database.url().starts_with("sqlite:") {
         let sql = format!("EXPLAIN QUERY PLAN {sql}");
         (sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await, "detail")
     } else {
-        // The plan for any values, where an index is used if there is one that can be.
+        // The generic plan, which depends on no parameter values. With sequential scans off, an index is used if one fits.
         let parameters = (1..).take_while(|n| sql.contains(&format!("${n}"))).count();
         let nulls = vec!["NULL"; parameters].join(", ");
         let arguments = if parameters == 0 { String::new() } else { format!("({nulls})") };
-        let before = format!("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; PREPARE it AS {sql}");
-        if let Err(error) = sqlx::raw_sql(sqlx::AssertSqlSafe(before)).execute(&mut connection).await {
+        let prepare =
+            format!("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; PREPARE explained AS {sql}");
+        if let Err(error) = sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut connection).await {
             panic!("{error}: {sql}");
         }
-        let explain = format!("EXPLAIN EXECUTE it{arguments}");
+        let explain = format!("EXPLAIN EXECUTE explained{arguments}");
         (sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut connection).await, "QUERY PLAN")
     };
     let rows = rows.unwrap_or_else(|error| panic!("{error}: {sql}"));
-    rows.iter().map(|row| row.try_get(column).expect("a line of a plan")).collect()
+    rows.iter().map(|row| row.try_get(column).expect("a row of the plan has text")).collect()
 }
 
-/// Takes the statements from what sqlx logs.
+/// Collects statements from the log events of sqlx.
 struct Collector;
 
 impl Subscriber for Collector {

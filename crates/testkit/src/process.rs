@@ -1,4 +1,4 @@
-//! One process of ours.
+//! One process of the product.
 
 use std::{
     collections::BTreeMap,
@@ -9,16 +9,16 @@ use std::{
 
 use crate::eventually;
 
-/// The path of a binary of this workspace, built like the running one: `./scripts/test` and `./scripts/bench` see to it.
+/// The path of a binary of this workspace, in the profile of the running program. `./scripts/test` and `./scripts/bench` build it.
 pub fn binary(name: &str) -> PathBuf {
-    // A test is target/<profile>/deps/<test>, a program target/<profile>/<program>.
-    let running = std::env::current_exe().expect("a running program");
-    let near = running.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
-    near.unwrap_or_else(|| panic!("{name} is not built: run ./scripts/test or ./scripts/bench"))
+    // A test is at target/<profile>/deps/<test>, a binary at target/<profile>/<binary>.
+    let running = std::env::current_exe().expect("the path of the running program is known");
+    let found = running.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not built: run ./scripts/test or ./scripts/bench"))
 }
 
-/// A process, killed when this is dropped.
-pub struct Running {
+/// A process of the product. Dropping it kills the process.
+pub struct ServiceProcess {
     name: String,
     program: PathBuf,
     variables: BTreeMap<String, String>,
@@ -28,8 +28,8 @@ pub struct Running {
     child: Option<Child>,
 }
 
-impl Running {
-    /// Prepares a process with these variables and no other of ours, in a directory for its files and its log.
+impl ServiceProcess {
+    /// Prepares a process. It gets these `TURNPIKE_*` variables and no others; its files and its log go into the directory.
     pub fn new(name: &str, program: &str, variables: BTreeMap<String, String>, directory: &Path) -> Self {
         let log = directory.join(format!("{name}.log"));
         Self {
@@ -43,14 +43,13 @@ impl Running {
         }
     }
 
-    /// Limits the files that the process may have open, from its next start on.
+    /// Limits the number of open files. Takes effect at the next start.
     pub fn limit_open_files(&mut self, limit: u32) {
         self.open_files = Some(limit);
     }
 
-    /// Starts it.
     pub fn start(&mut self) {
-        let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
+        let log = File::options().create(true).append(true).open(&self.log).expect("the log file is writable");
         let mut command = match self.open_files {
             None => Command::new(&self.program),
             Some(limit) => {
@@ -67,62 +66,63 @@ impl Running {
             .envs(&self.variables)
             .current_dir(&self.directory)
             .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log file"))
+            .stdout(log.try_clone().expect("the log file is writable"))
             .stderr(log)
             .spawn()
-            .expect("a binary of ours");
+            .expect("the binary starts");
         self.child = Some(child);
     }
 
-    /// Ends it at once: SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().expect("a process of ours");
-            child.wait().expect("a process of ours");
+            child.kill().expect("the process can be killed");
+            child.wait().expect("the process can be waited for");
         }
     }
 
-    /// Asks it to stop, SIGTERM, and waits until it has.
+    /// Sends SIGTERM and waits until the process has exited.
     pub async fn stop(&mut self) -> ExitStatus {
-        let child = self.child.as_mut().expect("a running process");
+        let child = self.child.as_mut().expect("the process runs");
         let id = child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill is on the PATH").success());
         let status = eventually(&format!("{} to stop", self.name), 30, || {
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("a process of ours"));
-            async move { ended }
+            let status = self.child.as_mut().and_then(|child| child.try_wait().expect("the process can be waited for"));
+            async move { status }
         })
         .await;
         self.child = None;
         status
     }
 
-    /// The exit status, if it has ended by itself.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut().and_then(|child| child.try_wait().expect("a process of ours"))
+    /// The exit status, if the process has exited without being stopped.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().expect("the process can be waited for"))
     }
 
-    /// What it has said so far.
+    /// The standard output and error so far, of all starts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The memory that it occupies, in bytes.
+    /// The resident memory in bytes.
     pub fn memory(&self) -> u64 {
-        let id = self.child.as_ref().expect("a running process").id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a running process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        let id = self.child.as_ref().expect("the process runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("/proc names the resident memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("VmRSS is a number") * 1024
     }
 }
 
-impl Drop for Running {
-    #[expect(clippy::print_stderr, reason = "what a failed test is understood by")]
+impl Drop for ServiceProcess {
+    #[expect(clippy::print_stderr, reason = "shows the log of a failed test")]
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
             let log = self.log();
             let last: Vec<_> = log.lines().rev().take(40).collect();
-            eprintln!("--- the last lines of {} ---", self.name);
+            eprintln!("--- last lines of the log of {} ---", self.name);
             last.into_iter().rev().for_each(|line| eprintln!("{line}"));
         }
     }

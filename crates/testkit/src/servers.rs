@@ -1,4 +1,4 @@
-//! The servers that tests use.
+//! The Redis and Postgres servers that tests use.
 
 use std::{
     net::SocketAddr,
@@ -18,20 +18,20 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with ./scripts/test"))
 }
 
-/// The Redis that all tests share; whoever uses it keeps to keys of its own.
+/// The Redis that all tests share. Each test uses its own keys.
 pub fn redis_url() -> String {
     variable("TURNPIKE_TEST_REDIS_URL")
 }
 
-/// A Postgres on which databases may be made.
+/// A Postgres on which a test may create databases.
 pub fn postgres_url() -> String {
     variable("TURNPIKE_TEST_POSTGRES_URL")
 }
 
-/// Its port on its host.
+/// The index of the Redis port on its host.
 const REDIS: u16 = 0;
 
-/// A Redis process of one's own, to do to it what one does not do to others.
+/// A private Redis process that a test may pause, limit or kill.
 pub struct RedisServer {
     directory: TempDir,
     host: Host,
@@ -40,40 +40,40 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// One whose restart begins with nothing, or, with `keeps_data`, where it ended.
+    /// Starts a Redis. With `keeps_data` it has an append-only file and its data survives a restart; otherwise a restart loses
+    /// everything.
     pub async fn start(keeps_data: bool) -> Self {
         let mut redis = Self::reserve(keeps_data);
         redis.restart().await;
         redis
     }
 
-    /// One that is not there yet.
+    /// Reserves an address for a Redis that is not running yet.
     pub fn reserve(keeps_data: bool) -> Self {
-        let directory = TempDir::new().expect("a directory");
+        let directory = TempDir::new().expect("a temporary directory is created");
         Self { directory, host: Host::claim(), process: None, keeps_data }
     }
 
-    /// The process keeps its connections and does nothing.
+    /// Stops the process with SIGSTOP: connections stay open and nothing is read or written.
     pub fn pause(&self) {
         self.signal("-STOP");
     }
 
-    /// It goes on.
+    /// Continues a paused process.
     pub fn resume(&self) {
         self.signal("-CONT");
     }
 
     fn signal(&self, signal: &str) {
-        let id = self.process.as_ref().expect("a running process").id().to_string();
+        let id = self.process.as_ref().expect("Redis runs").id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().expect("kill is on the PATH").success());
     }
 
-    /// Where it is.
     pub fn url(&self) -> String {
         format!("redis://{}", self.host.address(REDIS))
     }
 
-    /// Starts the process again on the same address, and waits until it answers.
+    /// Kills the process, starts it on the same address and waits until it answers.
     pub async fn restart(&mut self) {
         self.kill();
         let append_only = if self.keeps_data { "yes" } else { "no" };
@@ -88,33 +88,34 @@ impl RedisServer {
             .spawn()
             .expect("redis-server is on the PATH");
         self.process = Some(process);
-        eventually("a Redis that answers", 20, || async move { answers(address).await.then_some(()) }).await;
+        eventually("Redis to answer", 20, || async move { answers(address).await.then_some(()) }).await;
     }
 
-    /// Sets `maxmemory`; 0 is no limit. A Redis with less than it uses answers, and refuses writes.
+    /// Sets `maxmemory` in bytes; 0 means no limit. A Redis that uses more answers reads and refuses writes.
     pub async fn limit_memory(&self, bytes: u64) {
-        let mut stream = TcpStream::connect(self.host.address(REDIS)).await.expect("a running process");
-        stream.write_all(format!("CONFIG SET maxmemory {bytes}\r\n").as_bytes()).await.expect("sent");
+        let mut stream = TcpStream::connect(self.host.address(REDIS)).await.expect("Redis runs");
+        stream.write_all(format!("CONFIG SET maxmemory {bytes}\r\n").as_bytes()).await.expect("the command is sent");
         let mut answer = [0; 5];
-        stream.read_exact(&mut answer).await.expect("an answer");
+        stream.read_exact(&mut answer).await.expect("Redis answers");
         assert_eq!(&answer, b"+OK\r\n");
     }
 
-    /// Bytes of the append-only file. A published event is in the file when its publish returns.
-    pub fn written(&self) -> u64 {
-        std::fs::metadata(self.append_only_file()).expect("an append-only file").len()
+    /// The length of the append-only file in bytes. A published event is in the file when the publish returns.
+    pub fn append_only_length(&self) -> u64 {
+        std::fs::metadata(self.append_only_file()).expect("the append-only file exists").len()
     }
 
-    /// Kills the process, cuts the append-only file back to an earlier length, and starts the process again: everything
-    /// that was written after that moment is lost, as after a power cut.
-    pub async fn restart_as_of(&mut self, written: u64) {
+    /// Kills the process, truncates the append-only file to an earlier length and starts the process again. Writes after that
+    /// length are lost, as after a power failure.
+    pub async fn restart_truncated(&mut self, length: u64) {
         self.kill();
-        let file = std::fs::OpenOptions::new().write(true).open(self.append_only_file()).expect("an append-only file");
-        file.set_len(written).expect("a file that can be cut");
+        let file =
+            std::fs::OpenOptions::new().write(true).open(self.append_only_file()).expect("the append-only file exists");
+        file.set_len(length).expect("the file is truncated");
         self.restart().await;
     }
 
-    /// Redis 7 keeps several files in a directory; the one with the newest commands is named `….incr.aof`.
+    /// Redis 7 has several files in a directory; the newest commands are in the last `….incr.aof`. Redis 6 has a single file.
     fn append_only_file(&self) -> PathBuf {
         let directory = self.directory.path();
         let files = std::fs::read_dir(directory.join("appendonlydir")).into_iter().flatten();
@@ -125,11 +126,11 @@ impl RedisServer {
         newest.unwrap_or_else(|| directory.join("appendonly.aof"))
     }
 
-    /// Ends the process at once, as a power cut would.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            process.kill().expect("a process of ours");
-            process.wait().expect("a process of ours");
+            process.kill().expect("Redis can be killed");
+            process.wait().expect("Redis can be waited for");
         }
     }
 }
@@ -141,12 +142,12 @@ impl Drop for RedisServer {
 }
 
 async fn answers(address: SocketAddr) -> bool {
-    let asked = async {
+    let ping = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(b"PING\r\n").await?;
         let mut answer = [0; 5];
         stream.read_exact(&mut answer).await?;
         Ok::<_, std::io::Error>(&answer == b"+PONG")
     };
-    asked.await.unwrap_or(false)
+    ping.await.unwrap_or(false)
 }

@@ -1,4 +1,4 @@
-//! The product, running: as separate processes, or as one.
+//! The running product: as separate processes, or as one process.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,20 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 use turnpike_proto::vehicle::v1::mock_vehicle_control_client::MockVehicleControlClient;
 
-use crate::{Host, Person, RedisServer, Running, eventually};
+use crate::{Host, Person, RedisServer, ServiceProcess, eventually};
 
-/// Of the first admin.
+/// The password of the first admin and of every account that tests create.
 pub const ADMIN_PASSWORD: &str = "a long enough pass phrase";
 
-/// Every service as a process of its own, with a Redis of its own, on an address of its own.
+/// Every service as a separate process, with a private Redis, on a private loopback address.
 pub struct Stack {
-    /// The Redis between them.
     pub redis: RedisServer,
-    /// `turnpike-auth`.
-    pub auth: Running,
-    /// `turnpike-vehicles`.
-    pub vehicles: Running,
-    /// `turnpike-mock-vehicle-connector`.
-    pub mock: Running,
-    /// `turnpike-gateway`, as many as were asked for.
-    pub gateways: Vec<Running>,
+    pub auth: ServiceProcess,
+    pub vehicles: ServiceProcess,
+    pub mock: ServiceProcess,
+    pub gateways: Vec<ServiceProcess>,
     urls: Vec<String>,
-    ready: Vec<String>,
+    private_urls: Vec<String>,
     mock_url: String,
     fleet: usize,
     _host: Host,
@@ -32,21 +27,21 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts all of it with these variables besides the addresses, and waits until it is ready. Limits are off unless set.
+    /// Starts every process with these variables and waits until all are ready. Limits are off unless a variable sets them.
     pub async fn start(gateways: usize, variables: &[(&str, &str)]) -> Self {
         Self::start_on(RedisServer::start(false).await, gateways, variables).await
     }
 
-    /// As [`Stack::start`], on a Redis that runs already.
+    /// Like [`Stack::start`], with a Redis that runs already.
     pub async fn start_on(redis: RedisServer, gateways: usize, variables: &[(&str, &str)]) -> Self {
-        let directory = TempDir::new().expect("a directory");
+        let directory = TempDir::new().expect("a temporary directory is created");
         let mut shared: BTreeMap<String, String> = BTreeMap::new();
         let mut set = |name: &str, value: String| shared.insert(name.to_owned(), value);
         let host = Host::claim();
-        let mut private = Vec::new();
+        let mut private_urls = Vec::new();
         let mut address = || {
-            let address = host.address(private.len() as u16);
-            private.push(format!("http://{}:{}", address.ip(), address.port() + 1000));
+            let address = host.address(private_urls.len() as u16);
+            private_urls.push(format!("http://{}:{}", address.ip(), address.port() + 1000));
             address.to_string()
         };
         let (auth, vehicles, mock) = (address(), address(), address());
@@ -66,8 +61,9 @@ impl Stack {
         let start = |name: &str, program: &str, more: &[(&str, String)]| {
             let own = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
             let folder = directory.path().join(name);
-            std::fs::create_dir_all(&folder).expect("a directory");
-            let mut running = Running::new(name, program, shared.clone().into_iter().chain(own).collect(), &folder);
+            std::fs::create_dir_all(&folder).expect("a temporary directory is created");
+            let mut running =
+                ServiceProcess::new(name, program, shared.clone().into_iter().chain(own).collect(), &folder);
             running.start();
             running
         };
@@ -91,19 +87,19 @@ impl Stack {
             mock,
             gateways: running,
             urls,
-            ready: private,
+            private_urls,
             mock_url,
             fleet,
             _host: host,
             _directory: directory,
         };
-        stack.ready().await;
+        stack.wait_until_ready().await;
         stack
     }
 
-    /// Waits until every process says that it is ready, and the fleet is known.
-    pub async fn ready(&self) {
-        for url in &self.ready {
+    /// Waits until every process reports that it is ready and every simulated vehicle is connected.
+    pub async fn wait_until_ready(&self) {
+        for url in &self.private_urls {
             wait_ready(url).await;
         }
         let admin = self.admin(0).await;
@@ -114,37 +110,37 @@ impl Stack {
         .await;
     }
 
-    /// The public address of a gateway.
+    /// The public URL of a gateway.
     pub fn url(&self, gateway: usize) -> &str {
         &self.urls[gateway]
     }
 
-    /// The first admin, signed in at a gateway.
+    /// Signs the first admin in at a gateway.
     pub async fn admin(&self, gateway: usize) -> Person {
         Person::sign_in(self.url(gateway), "admin", ADMIN_PASSWORD).await
     }
 
-    /// The levers of the mock.
+    /// The control API of the simulated vehicles.
     pub fn mock_control(&self) -> MockVehicleControlClient<Channel> {
-        let endpoint = Endpoint::from_shared(self.mock_url.clone()).expect("a URL");
+        let endpoint = Endpoint::from_shared(self.mock_url.clone()).expect("the URL is valid");
         MockVehicleControlClient::new(endpoint.connect_lazy())
     }
 }
 
-/// Everything in one process: `turnpike`.
-pub struct One {
-    /// The process.
-    pub process: Running,
+/// Every service in one process: the `turnpike` binary.
+pub struct SingleProcess {
+    pub process: ServiceProcess,
     url: String,
     mock_url: String,
     _host: Host,
     _directory: TempDir,
 }
 
-impl One {
-    /// Starts it with these variables and waits until it says that it is ready.
+impl SingleProcess {
+    /// Starts the process with these variables and waits until it prints that it is ready. Limits are off unless a variable sets
+    /// them.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
-        let directory = TempDir::new().expect("a directory");
+        let directory = TempDir::new().expect("a temporary directory is created");
         let host = Host::claim();
         let mock = host.address(0).to_string();
         let mut shared: BTreeMap<String, String> =
@@ -152,37 +148,37 @@ impl One {
         shared.insert("TURNPIKE_HTTP".to_owned(), "127.0.0.1:0".to_owned());
         shared.insert("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC".to_owned(), mock.clone());
         shared.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut process = Running::new("turnpike", "turnpike", shared, directory.path());
+        let mut process = ServiceProcess::new("turnpike", "turnpike", shared, directory.path());
         process.start();
-        let url = eventually("the one process to be ready", 30, || {
-            assert!(process.ended().is_none(), "it ended:\n{}", process.log());
+        let url = eventually("turnpike to be ready", 30, || {
+            assert!(process.exit_status().is_none(), "turnpike has exited:\n{}", process.log());
             let log = process.log();
-            let said = log.split("Turnpike is ready: ").nth(1).and_then(|rest| rest.split_whitespace().next());
-            let said = said.map(str::to_owned);
-            async move { said }
+            let url = log.split("Turnpike is ready: ").nth(1).and_then(|rest| rest.split_whitespace().next());
+            let url = url.map(str::to_owned);
+            async move { url }
         })
         .await;
         Self { process, url, mock_url: format!("http://{mock}"), _host: host, _directory: directory }
     }
 
-    /// Its public address.
+    /// The public URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The first admin, signed in.
+    /// Signs the first admin in.
     pub async fn admin(&self) -> Person {
         Person::sign_in(self.url(), "admin", ADMIN_PASSWORD).await
     }
 
-    /// The levers of the mock.
+    /// The control API of the simulated vehicles.
     pub fn mock_control(&self) -> MockVehicleControlClient<Channel> {
-        let endpoint = Endpoint::from_shared(self.mock_url.clone()).expect("a URL");
+        let endpoint = Endpoint::from_shared(self.mock_url.clone()).expect("the URL is valid");
         MockVehicleControlClient::new(endpoint.connect_lazy())
     }
 }
 
-/// A known password, a quick vehicle, and no limits, which have tests of their own.
+/// A known password, vehicles without delay, and no limits. Tests of a limit set it.
 fn defaults() -> [(&'static str, &'static str); 7] {
     [
         ("TURNPIKE_ADMIN_PASSWORD", ADMIN_PASSWORD),
@@ -195,8 +191,8 @@ fn defaults() -> [(&'static str, &'static str); 7] {
     ]
 }
 
-async fn wait_ready(private: &str) {
-    let url = format!("{private}/health/ready");
+async fn wait_ready(private_url: &str) {
+    let url = format!("{private_url}/health/ready");
     eventually(&url, 30, || async {
         let answer = reqwest::get(&url).await.ok()?;
         answer.status().is_success().then_some(())

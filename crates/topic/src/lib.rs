@@ -2,8 +2,10 @@
 
 mod id;
 mod offset;
+mod record;
 mod topic;
 
 pub use id::{CaptionsSessionId, CommandId, ConversationId, InvalidId, RoomId, SessionId, UserId, VehicleId};
 pub use offset::{InvalidOffset, Offset};
+pub use record::Record;
 pub use topic::{InvalidTopic, Topic};

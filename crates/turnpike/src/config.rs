@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use turnpike_kit::{BusConfig, ConfigError, Environment, Outbound};
+use turnpike_bus::BusConfig;
+use turnpike_kit::{
+    ConfigError, Environment, Outbound, Variable,
+    variables::{self, Binary},
+};
 
 /// Prints every name with what is in force; a bad value is reported as at a start.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command that prints")]
@@ -25,34 +29,36 @@ pub(crate) fn show() -> ExitCode {
 /// as that, and not with a default that is in force elsewhere.
 fn lines(env: &Environment) -> Result<Vec<String>, ConfigError> {
     check(env)?;
-    let line = |(name, value, set): (&str, &str, bool)| match (remark(env, name, set), set) {
-        (Some(remark), true) => format!("{name}={value}  ({remark})"),
-        (Some(remark), false) => format!("{name}=  ({remark})"),
-        (None, true) => format!("{name}={value}"),
-        (None, false) => format!("{name}={value}  (default)"),
+    let line = |(variable, value, set): (&'static Variable, &str, bool)| {
+        let name = variable.name;
+        match (remark(env, variable, set), set) {
+            (Some(remark), true) => format!("{name}={value}  ({remark})"),
+            (Some(remark), false) => format!("{name}=  ({remark})"),
+            (None, true) => format!("{name}={value}"),
+            (None, false) => format!("{name}={value}  (default)"),
+        }
     };
     Ok(env.in_force().map(line).collect())
 }
 
 /// What the one process makes of a variable other than taking its value or default.
-fn remark(env: &Environment, name: &str, set: bool) -> Option<&'static str> {
-    match name {
-        "TURNPIKE_CONNECTORS" if !set => Some("default: the mock inside this process"),
-        // The mock inside gives way to a configured connector of its name.
-        "TURNPIKE_CONNECTORS" if !names_the_mock(env) => Some("and the mock inside this process"),
-        "TURNPIKE_AUTH_GRPC" | "TURNPIKE_VEHICLES_GRPC" | "TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC" if !set => {
-            Some("default: does not listen")
+fn remark(env: &Environment, variable: &Variable, set: bool) -> Option<&'static str> {
+    let is = |other: &Variable| variable.name == other.name;
+    let listens = [&variables::AUTH_GRPC, &variables::VEHICLES_GRPC, &variables::MOCK_VEHICLE_CONNECTOR_GRPC];
+    if is(&variables::CONNECTORS) {
+        match set {
+            false => Some("default: the mock inside this process"),
+            // The mock inside gives way to a configured connector of its name.
+            true => (!names_the_mock(env)).then_some("and the mock inside this process"),
         }
-        "TURNPIKE_AUTH_URL" | "TURNPIKE_VEHICLES_URL" => Some("not used: the service is inside this process"),
-        "TURNPIKE_CHAT_DATABASE_URL"
-        | "TURNPIKE_CHAT_GRPC"
-        | "TURNPIKE_CHAT_URL"
-        | "TURNPIKE_CAPTIONS_GRPC"
-        | "TURNPIKE_CAPTIONS_URL"
-        | "TURNPIKE_LLM_URL"
-        | "TURNPIKE_LLM_API_KEY"
-        | "TURNPIKE_LLM_MODEL" => Some("not used: the service is not part of this version"),
-        _ => None,
+    } else if variable.readers.is_empty() {
+        Some("not used: the service is not part of this version")
+    } else if !variable.readers.contains(&Binary::Turnpike) {
+        Some("not used: the service is inside this process")
+    } else if !set && listens.into_iter().any(is) {
+        Some("default: does not listen")
+    } else {
+        None
     }
 }
 

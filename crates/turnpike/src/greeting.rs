@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::Path};
 
 use secrecy::ExposeSecret;
 use turnpike::{FirstAdmin, Started};
+use turnpike_kit::variables;
 
 /// The first admin's password, if it was generated: printed at once, and never again.
 #[expect(clippy::print_stdout, reason = "for the person at the terminal, whatever the log's level is")]
@@ -41,7 +42,7 @@ pub(crate) fn ready(started: &Started) {
 /// `--data-dir`, where the client would not look by itself. A program that is named by a relative path is called in the directory
 /// where a relative data directory is found, too.
 fn data_dir(path: &Path, near: bool) -> String {
-    if near && path == Path::new(turnpike_kit::names::DATA_DIR) {
+    if near && path == Path::new(variables::DATA_DIR.default.text()) {
         return String::new();
     }
     let path = if near { path.to_owned() } else { std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) };

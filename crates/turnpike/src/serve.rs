@@ -10,7 +10,9 @@ use secrecy::ExposeSecret;
 use tonic::service::Routes;
 use tracing::warn;
 use turnpike_auth::FirstAdmin;
-use turnpike_kit::{Process, Revocations, Transport, Verifier, grpc, listen, ops};
+use turnpike_identity::{Revocations, Verifier};
+use turnpike_kit::{Process, listen, variables};
+use turnpike_rpc::Transport;
 
 use crate::one_time::{self, OneTime};
 
@@ -33,32 +35,32 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
     let vehicles_config = turnpike_vehicles::Config::new(env)?;
     let gateway_config = turnpike_gateway::Config::new(env)?;
 
-    let public = listen::bind("TURNPIKE_HTTP", gateway_config.http).await?;
+    let public = listen::bind_service(process, &variables::HTTP, gateway_config.http).await?;
     let address = public.local_addr()?;
-    ops::serve(process, listen::bind_private("TURNPIKE_HTTP", gateway_config.http).await?);
 
     let data_dir = auth_config.data_dir.clone();
-    let bus = turnpike_kit::own_bus(process, &gateway_config.bus)?;
+    let bus = turnpike_bus::open(process, &gateway_config.bus)?;
     let mut listeners = Vec::new();
-    for (name, address) in [
-        ("TURNPIKE_AUTH_GRPC", auth_config.grpc),
-        ("TURNPIKE_VEHICLES_GRPC", vehicles_config.grpc),
-        ("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", mock_config.grpc),
+    for (variable, address) in [
+        (&variables::AUTH_GRPC, auth_config.grpc),
+        (&variables::VEHICLES_GRPC, vehicles_config.grpc),
+        (&variables::MOCK_VEHICLE_CONNECTOR_GRPC, mock_config.grpc),
     ] {
-        listeners.push(match env.get(name)? {
-            Some(_) => Some(listen::bind(name, address).await?),
+        listeners.push(match env.get(variable) {
+            Some(_) => Some(listen::bind(variable, address).await?),
             None => None,
         });
     }
 
-    let auth = turnpike_auth::Service::bind(auth_config, process, &bus).await?;
+    let auth = turnpike_auth::Service::bind(auth_config, process, turnpike_auth::Deps { bus: bus.clone() }).await?;
     if let Some(admin) = auth.first_admin() {
         told(admin);
     }
     let to_auth = Transport::direct(auth.routes());
     let revocations = Revocations::watch(process, &bus, to_auth.clone());
 
-    let mock = turnpike_mock_vehicle_connector::Service::new(&mock_config, process, bus.clone());
+    let deps = turnpike_mock_vehicle_connector::Deps { bus: bus.clone() };
+    let mock = turnpike_mock_vehicle_connector::Service::bind(mock_config, process, deps).await?;
     let verifier = Verifier::remote(to_auth.clone(), revocations.clone());
     let connectors = connectors(process, &vehicles_config, mock.routes())?;
     let deps = turnpike_vehicles::Deps { bus: bus.clone(), verifier, connectors };
@@ -67,11 +69,11 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
 
     for (listener, routes) in listeners.into_iter().zip([auth.routes(), vehicles.routes(), mock.routes()]) {
         if let Some(listener) = listener {
-            grpc::serve(process, listener, routes);
+            turnpike_rpc::serve(process, listener, routes);
         }
     }
     let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, revocations };
-    turnpike_gateway::Service::new(gateway_config, process, deps).serve(process, public)?;
+    turnpike_gateway::Service::bind(gateway_config, process, deps).await?.serve(process, public)?;
     process.health.ready().await;
     let one_time = match leave_one_time(&auth, &data_dir, address).await {
         Ok(left) => left.then_some(data_dir),
@@ -112,7 +114,7 @@ fn connectors(
     mock: Routes,
 ) -> anyhow::Result<Vec<(String, Transport)>> {
     let mut connectors = Vec::new();
-    if process.env.get("TURNPIKE_CONNECTORS")?.is_some() {
+    if process.env.get(&variables::CONNECTORS).is_some() {
         for (name, url) in &config.connectors {
             connectors.push((name.clone(), Transport::connect(url, &process.outbound)?));
         }

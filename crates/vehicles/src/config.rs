@@ -1,17 +1,17 @@
-//! What the service is told.
+//! The configuration.
 
 use std::{net::SocketAddr, time::Duration};
 
-use turnpike_kit::{BusConfig, ConfigError, Environment, listen};
+use turnpike_bus::BusConfig;
+use turnpike_kit::{ConfigError, Environment, listen, variables};
 
-/// The configuration of this service.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `TURNPIKE_VEHICLES_GRPC`.
     pub grpc: SocketAddr,
     /// `TURNPIKE_VEHICLES_DATABASE_URL`.
     pub database_url: String,
-    /// `TURNPIKE_CONNECTORS`: names and where they are.
+    /// `TURNPIKE_CONNECTORS`: names and URLs.
     pub connectors: Vec<(String, String)>,
     /// `TURNPIKE_AUTH_URL`.
     pub auth_url: String,
@@ -19,27 +19,24 @@ pub struct Config {
     pub command_retention: Option<Duration>,
     /// `TURNPIKE_LIMIT_COMMANDS_PER_MINUTE`: of one user, at all instances together; 0 means no limit.
     pub commands_per_minute: u32,
-    /// The bus.
     pub bus: BusConfig,
 }
 
 impl Config {
-    /// Reads it.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
-        let data_dir = env.get("TURNPIKE_DATA_DIR")?.unwrap_or("./turnpike-data");
-        let database_url = match env.get("TURNPIKE_VEHICLES_DATABASE_URL")? {
+        let data_dir = env.value(&variables::DATA_DIR);
+        let database_url = match env.get(&variables::VEHICLES_DATABASE_URL) {
             Some(url) => url.to_owned(),
             None => format!("sqlite:{data_dir}/vehicles.db"),
         };
         Ok(Self {
-            grpc: listen::address(env, "TURNPIKE_VEHICLES_GRPC", "127.0.0.1:50053")?,
+            grpc: listen::address(env, &variables::VEHICLES_GRPC)?,
             database_url,
             connectors: connectors(env)?,
-            auth_url: env.get("TURNPIKE_AUTH_URL")?.unwrap_or("http://127.0.0.1:50051").to_owned(),
+            auth_url: env.value(&variables::AUTH_URL).to_owned(),
             command_retention: command_retention(env)?,
             commands_per_minute: env.parse(
-                "TURNPIKE_LIMIT_COMMANDS_PER_MINUTE",
-                60,
+                &variables::LIMIT_COMMANDS_PER_MINUTE,
                 "a whole number, 0 for no limit",
                 |_| true,
             )?,
@@ -53,21 +50,21 @@ const MAX_RETENTION_DAYS: u32 = 36_500;
 
 fn command_retention(env: &Environment) -> Result<Option<Duration>, ConfigError> {
     let days: u32 = env.parse(
-        "TURNPIKE_COMMAND_RETENTION_DAYS",
-        90,
+        &variables::COMMAND_RETENTION_DAYS,
         "a whole number of days up to 36500, 0 to keep commands for ever",
         |days| *days <= MAX_RETENTION_DAYS,
     )?;
     Ok((days > 0).then(|| Duration::from_secs(u64::from(days) * 24 * 3600)))
 }
 
-const CONNECTORS: &str = "TURNPIKE_CONNECTORS";
-
 /// `name=url,name=url`.
 fn connectors(env: &Environment) -> Result<Vec<(String, String)>, ConfigError> {
-    let text = env.get(CONNECTORS)?.unwrap_or("mock=http://127.0.0.1:50054");
+    let text = env.value(&variables::CONNECTORS);
     let invalid = || {
-        env.invalid(CONNECTORS, "names and URLs such as mock=http://127.0.0.1:50054, comma-separated, each name once")
+        env.invalid(
+            &variables::CONNECTORS,
+            "names and URLs such as mock=http://127.0.0.1:50054, comma-separated, each name once",
+        )
     };
     let mut connectors: Vec<(String, String)> = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -87,7 +84,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
-        connectors(&Environment::new([(CONNECTORS, text)]).expect("a known name"))
+        connectors(&Environment::new([(variables::CONNECTORS.name, text)]).expect("a known name"))
     }
 
     #[test]
@@ -97,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_kept_for_ninety_days_unless_told_otherwise() {
-        const DAYS: &str = "TURNPIKE_COMMAND_RETENTION_DAYS";
+    fn commands_are_kept_for_ninety_days_by_default() {
+        const DAYS: &str = variables::COMMAND_RETENTION_DAYS.name;
         let kept = |env: &Environment| command_retention(env).map(|kept| kept.map(|kept| kept.as_secs() / 86_400));
         assert_eq!(kept(&Environment::default()).expect("valid"), Some(90));
         for (text, days) in [("0", None), ("1", Some(1)), ("36500", Some(36_500))] {
@@ -113,7 +110,7 @@ mod tests {
     #[test]
     fn mistakes_name_the_variable() {
         for text in ["http://mock:1", "=http://x", "a=ftp://x", "a=http://x,a=http://y", "a b=http://x"] {
-            assert!(parsed(text).expect_err(text).to_string().contains(CONNECTORS));
+            assert!(parsed(text).expect_err(text).to_string().contains(variables::CONNECTORS.name));
         }
     }
 }

@@ -1,35 +1,27 @@
 //! Publishes changes of vehicles' status. A change is marked in the transaction that makes it and published until it is: a bus
 //! outage or a restart delays it and does not lose it.
 //!
-//! What is published is the present status: of several changes during an outage, followers are told the last one. A change can
+//! The present status is published: of several changes during an outage, followers receive the last one. A change can
 //! be published twice (after a crash in between), and the last event on a vehicle's topic is always its present status.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::Row;
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 use turnpike_bus::{Bus, PublishError};
-use turnpike_event::{Body, ConnectionStatus, Event};
-use turnpike_kit::{Clock, Context, Death, Process};
-use turnpike_store::{Store, from_micros, micros};
+use turnpike_event::{Body, ConnectionStatus, Event, VehicleEvent};
+use turnpike_kit::{Clock, Process};
+use turnpike_store::{
+    Store, from_micros, micros,
+    outbox::{self, Bell, Next, Outbox},
+};
 use turnpike_topic::{Topic, VehicleId};
 
-use crate::registry::odd;
+use crate::registry::corrupt_column;
 
-/// Wakes the publisher after a change was stored.
-#[derive(Clone, Default)]
-pub struct Bell(Arc<Notify>);
-
-impl Bell {
-    /// There is a change to publish.
-    pub fn ring(&self) {
-        self.0.notify_one();
-    }
-}
-
-/// Pause between two looks while the bus is away, and to find what another instance left.
+/// Pause between two searches for changes: those of an outage of the bus, and those that another instance left.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// No other instance publishes a vehicle's change for this long after an instance has claimed it.
@@ -41,10 +33,12 @@ const STUCK: Duration = Duration::from_secs(5);
 /// Changes per batch.
 const BATCH: i64 = 100;
 
-struct Outbox {
+struct Publisher {
     store: Store,
     bus: Bus,
     clock: Clock,
+    /// The last attempt failed. An outage is logged once.
+    delayed: bool,
 }
 
 /// A vehicle whose present status has yet to be published.
@@ -55,41 +49,34 @@ struct Change {
     status: ConnectionStatus,
 }
 
-/// Publishes marked changes for as long as the process lives.
+/// Publishes marked changes until the process stops.
 pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
-    let bell = Bell::default();
-    let outbox = Outbox { store: store.clone(), bus: bus.clone(), clock: process.clock.clone() };
-    let (rung, stopping) = (bell.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("vehicle outbox", Death::Fatal, async move {
-        let mut delayed = false;
-        while !stopping.is_cancelled() {
-            match outbox.drain().await {
-                Ok(more) => {
-                    delayed = false;
-                    if more {
-                        continue;
-                    }
-                }
-                // Logged once per outage.
-                Err(error) if !delayed => {
-                    delayed = true;
-                    warn!(error = &*error, "changes of vehicles' status are published later");
-                }
-                Err(error) => debug!(error = &*error, "changes of vehicles' status cannot be published yet"),
-            }
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                () = rung.0.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
-    });
-    bell
+    let publisher = Publisher { store: store.clone(), bus: bus.clone(), clock: process.clock.clone(), delayed: false };
+    outbox::publish(process, "vehicle outbox", publisher)
 }
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-impl Outbox {
+impl Outbox for Publisher {
+    async fn publish_some(&mut self) -> Next {
+        match self.drain().await {
+            Ok(more) => {
+                self.delayed = false;
+                if more {
+                    return Next::Now;
+                }
+            }
+            Err(error) if !self.delayed => {
+                self.delayed = true;
+                warn!(error = &*error, "changes of vehicles' status are published later");
+            }
+            Err(error) => debug!(error = &*error, "changes of vehicles' status cannot be published yet"),
+        }
+        Next::After(LOOK)
+    }
+}
+
+impl Publisher {
     /// Publishes one batch. Returns whether there may be more.
     async fn drain(&self) -> Result<bool, Error> {
         let changes = self.claim().await?;
@@ -110,10 +97,10 @@ impl Outbox {
 
     async fn publish(&self, change: &Change) -> Result<(), Error> {
         let vehicle_id: VehicleId = change.id.parse()?;
-        let body = Body::VehicleChanged { vehicle_id, connection_status: change.status };
-        let event = Event { at: change.at, traceparent: Some(Context::current().traceparent()), body };
-        match self.bus.publish(&Topic::Vehicle(vehicle_id), &event).await {
-            // Nobody closes a vehicle's topic; if somebody has, its followers are gone.
+        let body = Body::Vehicle(VehicleEvent::Changed { vehicle_id, connection_status: change.status });
+        let event = Event { at: change.at, body };
+        match self.bus.publish(&Topic::Vehicle(vehicle_id), &event.to_bytes()).await {
+            // No service closes the topic of a vehicle; a closed one has no followers.
             Ok(_) | Err(PublishError::Closed { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -146,7 +133,7 @@ impl Outbox {
                 id: row.try_get("id")?,
                 number: row.try_get("changes")?,
                 at: from_micros(row.try_get("changed_at")?),
-                status: ConnectionStatus::from_word(&status).ok_or_else(|| odd("connection_status"))?,
+                status: ConnectionStatus::from_word(&status).ok_or_else(|| corrupt_column("connection_status"))?,
             })
         };
         let mut changes = rows.iter().map(change).collect::<Result<Vec<_>, sqlx::Error>>()?;
@@ -154,8 +141,8 @@ impl Outbox {
         Ok(changes)
     }
 
-    /// Clears the marks of what was published, and gives the rest back. A status that has changed since is marked again: it
-    /// must be the last that followers are told, also if another instance has published it meanwhile.
+    /// Clears the marks of published changes, and releases the others. A status that has changed since is marked again: it must be
+    /// the last event, also if another instance has published it meanwhile.
     async fn settle(&self, done: &[Change], left: &[Change]) -> Result<(), sqlx::Error> {
         if done.is_empty() && left.is_empty() {
             return Ok(());

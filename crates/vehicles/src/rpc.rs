@@ -1,30 +1,36 @@
-//! The generated trait: parse, call, project. No decisions here.
+//! The generated trait: parse, call, convert.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
-use turnpike_event::{Body, CommandState, ConnectionStatus, Event};
+use turnpike_event::{Body, CommandEvent, CommandState, ConnectionStatus, Event};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Access, Caller, Policy, caller};
-use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_server::VehicleService};
+use turnpike_identity::{Caller, caller};
+use turnpike_proto::{
+    timestamp,
+    vehicle::v1::{self as pb, vehicle_service_server::VehicleService},
+};
+use turnpike_rpc::{Access, Policy};
 use turnpike_store::{
+    Page,
     idempotency::{self, Key},
     limits::Limit,
 };
 use turnpike_token::Role;
-use turnpike_topic::Offset;
 
 use crate::{
-    cancel, catalogue,
-    commands::{self, Command, New, SubmitError, Submitted},
-    conductor::{Conductor, timestamp},
+    archive, cancel, catalogue,
+    commands::{self, Command},
     lifecycle::{Effect, State},
-    list, progress, record,
+    list,
     registry::{self, Vehicle},
+    resources::Resources,
+    submit::{self, New, SubmitError, Submitted},
+    supervisor::Supervisor,
 };
 
-/// Who may call what.
+/// The role that each method needs.
 pub const POLICY: Policy = &[
     ("/turnpike.vehicle.v1.VehicleService/ListVehicles", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/GetVehicle", Access::Role(Role::User)),
@@ -32,8 +38,9 @@ pub const POLICY: Policy = &[
     ("/turnpike.vehicle.v1.VehicleService/GetCommand", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/ListCommands", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/ListResponses", Access::Role(Role::User)),
-    ("/turnpike.vehicle.v1.VehicleService/ListEvents", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/CancelCommand", Access::Role(Role::Operator)),
+    ("/turnpike.topic.v1.TopicOwner/Authorize", Access::Role(Role::User)),
+    ("/turnpike.topic.v1.TopicOwner/ReadArchive", Access::Role(Role::User)),
 ];
 
 /// Seconds that a command may take.
@@ -42,18 +49,24 @@ const MAX_TIMEOUT: u32 = 3600;
 const MAX_PARAMS_BYTES: usize = 16 << 10;
 
 pub(crate) struct Rpc {
-    pub(crate) conductor: Conductor,
-    /// Of the commands of one user.
+    pub(crate) resources: Resources,
+    pub(crate) supervisor: Supervisor,
+    /// For the commands of one user.
     pub(crate) limit: Option<Limit>,
 }
 
 impl Rpc {
-    /// The caller's own command, or any for an admin. Somebody else's does not exist.
+    async fn wait_until_archived(&self, command: &Command) {
+        let Resources { store, bus, progress, .. } = &self.resources;
+        progress.wait_until_archived(store, bus, command).await;
+    }
+
+    /// The caller's own command, or any command for an admin. Commands of other users are reported as not found.
     async fn command_of(&self, caller: &Caller, id: &str) -> Result<Command, Fault> {
         let missing = || Fault::new(Kind::NotFound, "There is no such command");
         let id = id.parse().map_err(|_| missing())?;
         let command =
-            commands::get(&self.conductor.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
+            commands::get(&self.resources.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
         let may = command.user_id == caller.claims.user_id || caller.claims.role == Role::Admin;
         may.then_some(command).ok_or_else(missing)
     }
@@ -66,7 +79,7 @@ impl VehicleService for Rpc {
         request: Request<pb::ListVehiclesRequest>,
     ) -> Result<Response<pb::ListVehiclesResponse>, Status> {
         let request = request.into_inner();
-        let limit = limit(request.limit, 100)?;
+        let page = Page::new(request.limit, &request.cursor)?;
         if request.search.contains(char::is_control) {
             return Err(invalid("search", "must be text on one line").into());
         }
@@ -78,13 +91,10 @@ impl VehicleService for Rpc {
                 pb::ConnectionStatus::Error => Some(ConnectionStatus::Error),
             },
             search: request.search.chars().take(100).collect(),
-            after: cursor(&request.cursor)?,
+            after: page.cursor,
         };
-        let mut vehicles =
-            registry::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
-        let more = vehicles.len() > limit as usize;
-        vehicles.truncate(limit as usize);
-        let next_cursor = next(more, vehicles.last().map(|vehicle| vehicle.id));
+        let rows = registry::list(&self.resources.store, &filter, page.rows()).await.map_err(turnpike_store::fault)?;
+        let (vehicles, next_cursor) = page.cut(rows, |row| row.id);
         let vehicles = vehicles.into_iter().map(to_pb_vehicle).collect();
         Ok(Response::new(pb::ListVehiclesResponse { vehicles, next_cursor }))
     }
@@ -93,7 +103,7 @@ impl VehicleService for Rpc {
         let missing = || Fault::new(Kind::NotFound, "There is no such vehicle");
         let id = request.into_inner().vehicle_id.parse().map_err(|_| missing())?;
         let vehicle =
-            registry::get(&self.conductor.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
+            registry::get(&self.resources.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
         Ok(Response::new(to_pb_vehicle(vehicle)))
     }
 
@@ -103,13 +113,13 @@ impl VehicleService for Rpc {
     ) -> Result<Response<pb::SubmitCommandResponse>, Status> {
         let caller = caller(&request)?.clone();
         let new = parse_submission(&caller, request.into_inner())?;
-        self.conductor.can_begin()?;
-        let now = self.conductor.clock.now();
+        self.supervisor.can_begin()?;
+        let now = self.resources.clock.now();
         let (mut command, replayed) =
-            match commands::submit(&self.conductor.store, &new, self.limit, now).await.map_err(Fault::from)? {
+            match submit::submit(&self.resources.store, new, self.limit, now).await.map_err(Fault::from)? {
                 Submitted::New(open) => {
                     let command = open.command.clone();
-                    self.conductor.begin(*open);
+                    self.supervisor.begin(*open);
                     (command, false)
                 }
                 Submitted::Before(command) => (*command, true),
@@ -125,7 +135,7 @@ impl VehicleService for Rpc {
         let request = request.into_inner();
         let mut command = self.command_of(&caller, &request.command_id).await?;
         if request.recorded {
-            progress::recorded(&self.conductor, &command).await;
+            self.wait_until_archived(&command).await;
             command = self.command_of(&caller, &request.command_id).await?;
         }
         Ok(Response::new(to_pb_command(command)))
@@ -137,10 +147,10 @@ impl VehicleService for Rpc {
     ) -> Result<Response<pb::ListCommandsResponse>, Status> {
         let caller = caller(&request)?.clone();
         let request = request.into_inner();
-        let limit = limit(request.limit, 100)?;
+        let page = Page::new(request.limit, &request.cursor)?;
         let vehicle_id = match request.vehicle_id.as_str() {
             "" => None,
-            // an id that can't be is of no command
+            // no command has an id of another form
             id => match id.parse() {
                 Ok(id) => Some(id),
                 Err(_) => return Ok(Response::new(pb::ListCommandsResponse::default())),
@@ -160,13 +170,10 @@ impl VehicleService for Rpc {
             states,
             since: request.since.map(|at| time("since", at)).transpose()?,
             until: request.until.map(|at| time("until", at)).transpose()?,
-            before: cursor(&request.cursor)?,
+            before: page.cursor,
         };
-        let mut commands =
-            list::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
-        let more = commands.len() > limit as usize;
-        commands.truncate(limit as usize);
-        let next_cursor = next(more, commands.last().map(|command| command.id));
+        let rows = list::list(&self.resources.store, &filter, page.rows()).await.map_err(turnpike_store::fault)?;
+        let (commands, next_cursor) = page.cut(rows, |row| row.id);
         let commands = commands.into_iter().map(to_pb_command).collect();
         Ok(Response::new(pb::ListCommandsResponse { commands, next_cursor }))
     }
@@ -178,53 +185,15 @@ impl VehicleService for Rpc {
         let caller = caller(&request)?.clone();
         let request = request.into_inner();
         let command = self.command_of(&caller, &request.command_id).await?;
-        let limit = limit(request.limit, 100)?;
-        let after = cursor(&request.cursor)?.unwrap_or(0);
-        progress::recorded(&self.conductor, &command).await;
-        let mut rows = record::read(&self.conductor.store, command.id, after, true, limit + 1)
+        let page = Page::new(request.limit, &request.cursor)?;
+        self.wait_until_archived(&command).await;
+        let rows = archive::read(&self.resources.store, command.id, page.cursor.unwrap_or(0), true, page.rows())
             .await
             .map_err(turnpike_store::fault)?;
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        let next_cursor = next(more, rows.last().map(|row| row.position));
+        let (rows, next_cursor) = page.cut(rows, |row| row.position);
         let responses =
             rows.into_iter().filter_map(|row| to_pb_response(Event::from_bytes(row.event.into()))).collect();
         Ok(Response::new(pb::ListResponsesResponse { responses, next_cursor }))
-    }
-
-    async fn list_events(
-        &self,
-        request: Request<pb::ListEventsRequest>,
-    ) -> Result<Response<pb::ListEventsResponse>, Status> {
-        let caller = caller(&request)?.clone();
-        let request = request.into_inner();
-        let command = self.command_of(&caller, &request.command_id).await?;
-        let limit = limit(request.limit, 1000)?;
-        let store = &self.conductor.store;
-        let after = match request.after.as_str() {
-            "" => 0,
-            text => {
-                let offset: Offset = text.parse().map_err(|_| invalid("after", "must be an offset"))?;
-                let missing = || Fault::new(Kind::NotFound, "Nothing was recorded at this offset");
-                record::position_of(store, command.id, offset)
-                    .await
-                    .map_err(turnpike_store::fault)?
-                    .ok_or_else(missing)?
-            }
-        };
-        // Before the events: of an ended command they are all there.
-        let (head, ended) = record::head(store, command.id).await.map_err(turnpike_store::fault)?;
-        let rows = record::read(store, command.id, after, false, limit).await.map_err(turnpike_store::fault)?;
-        let to_pb = |row: record::Recorded| pb::RecordedEvent {
-            offset: row.offset.to_string(),
-            r#final: row.is_final,
-            event: row.event,
-        };
-        Ok(Response::new(pb::ListEventsResponse {
-            events: rows.into_iter().map(to_pb).collect(),
-            head: head.map(|offset| offset.to_string()).unwrap_or_default(),
-            ended,
-        }))
     }
 
     async fn cancel_command(
@@ -236,8 +205,8 @@ impl VehicleService for Rpc {
         let command = self.command_of(&caller, &request.command_id).await?;
         let hash = format!("cancel {}", command.id);
         let key = Key::new(caller.claims.user_id, &request.idempotency_key, hash)?;
-        let now = self.conductor.clock.now();
-        let (ended, replayed) = cancel::once(&self.conductor, command, key.as_ref(), now).await.map_err(Fault::from)?;
+        let now = self.resources.clock.now();
+        let (ended, replayed) = cancel::once(&self.resources, command, key.as_ref(), now).await.map_err(Fault::from)?;
         Ok(Response::new(pb::CancelCommandResponse { command: Some(to_pb_command(ended)), replayed }))
     }
 }
@@ -256,7 +225,7 @@ fn parse_submission(caller: &Caller, request: pb::SubmitCommandRequest) -> Resul
         text => serde_json::from_str(text).map_err(|_| invalid("command_params", "must be a JSON object"))?,
     };
     let vehicle_id = request.vehicle_id.parse().map_err(|_| unknown_vehicle())?;
-    let request_ = catalogue::judge(&request.name, params)?;
+    let request_ = catalogue::validate(&request.name, params)?;
     if request_.effect == Effect::Unsafe && caller.claims.role < Role::Engineer {
         return Err(Fault::new(Kind::Forbidden, "This command needs the role engineer"));
     }
@@ -296,27 +265,8 @@ fn invalid(field: &str, message: impl Into<String>) -> Fault {
     Fault::new(Kind::Validation, "The request is not valid").field(field, message)
 }
 
-fn limit(asked: u32, most: u32) -> Result<u32, Fault> {
-    match asked {
-        0 => Ok(50),
-        asked if asked <= most => Ok(asked),
-        _ => Err(invalid("limit", format!("must be from 1 to {most}"))),
-    }
-}
-
-fn cursor<T: std::str::FromStr>(text: &str) -> Result<Option<T>, Fault> {
-    match text {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| invalid("cursor", "must be the one from the page before")),
-    }
-}
-
-fn next(more: bool, last: Option<impl ToString>) -> String {
-    last.filter(|_| more).map(|last| last.to_string()).unwrap_or_default()
-}
-
 fn time(field: &str, at: prost_types::Timestamp) -> Result<Timestamp, Fault> {
-    Timestamp::new(at.seconds, at.nanos).map_err(|_| invalid(field, "must be a time"))
+    timestamp::from_protobuf(at).ok_or_else(|| invalid(field, "must be a time"))
 }
 
 fn to_pb_vehicle(vehicle: Vehicle) -> pb::Vehicle {
@@ -332,7 +282,7 @@ fn to_pb_vehicle(vehicle: Vehicle) -> pb::Vehicle {
         model: vehicle.model,
         year: vehicle.year,
         connection_status: status.into(),
-        last_seen_at: Some(timestamp(vehicle.last_seen_at)),
+        last_seen_at: Some(timestamp::to_protobuf(vehicle.last_seen_at)),
         connector: vehicle.connector,
     }
 }
@@ -363,8 +313,8 @@ fn to_pb_command(command: Command) -> pb::Command {
         params_json: command.params,
         state: state.into(),
         effect: effect.into(),
-        submitted_at: Some(timestamp(command.submitted_at)),
-        completed_at: command.completed_at.map(timestamp),
+        submitted_at: Some(timestamp::to_protobuf(command.submitted_at)),
+        completed_at: command.completed_at.map(timestamp::to_protobuf),
         timeout_seconds: command.timeout_seconds,
         error_code,
         error_message,
@@ -372,13 +322,13 @@ fn to_pb_command(command: Command) -> pb::Command {
 }
 
 fn to_pb_response(event: Event) -> Option<pb::Response> {
-    let Body::CommandResponse { sequence_number, is_final, response, .. } = event.body else {
+    let Body::Command(CommandEvent::Response { sequence_number, is_final, response, .. }) = event.body else {
         return None;
     };
     Some(pb::Response {
         sequence_number,
         is_final,
         response_json: response.as_str().to_owned(),
-        at: Some(timestamp(event.at)),
+        at: Some(timestamp::to_protobuf(event.at)),
     })
 }

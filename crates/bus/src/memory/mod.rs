@@ -2,27 +2,28 @@
 
 mod topics;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::watch;
-use turnpike_event::{Event, Record};
 use turnpike_topic::{Offset, Topic};
 
 use self::topics::{Swept, Topics};
 use crate::{
-    Limits, PublishError, Status, TopicState, Unavailable,
-    bus::Cause,
-    feeds::{Feeds, Signal, Subscription},
-    history::{Found, judge},
-    limits::MAX_PAGE_BYTES,
+    error::{Cause, PublishError, Unavailable},
+    followed::{FollowedTopics, Signal, Signals},
+    history::{Found, TopicState, continue_after},
+    limits::{Limits, MAX_PAGE_BYTES},
+    record,
+    status::Status,
 };
 
 pub(crate) struct Memory {
     limits: Limits,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     topics: Mutex<Topics>,
-    feeds: Arc<Feeds>,
+    followed: Arc<FollowedTopics>,
     status: watch::Sender<Status>,
 }
 
@@ -31,16 +32,21 @@ const SWEEP: usize = 2;
 
 impl Memory {
     pub(crate) fn new(limits: Limits, now: Box<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
-        Self { limits, now, topics: Mutex::default(), feeds: Feeds::at_once(), status: watch::Sender::new(Status::Up) }
+        Self {
+            limits,
+            now,
+            topics: Mutex::default(),
+            followed: FollowedTopics::at_once(),
+            status: watch::Sender::new(Status::Up),
+        }
     }
 
-    pub(crate) fn append(&self, topic: &Topic, event: &Event, is_final: bool) -> Result<Offset, PublishError> {
-        let mut record = Record { offset: Offset { epoch: 0, n: 0 }, is_final, event: event.clone() };
+    pub(crate) fn append(&self, topic: &Topic, event: &[u8], is_final: bool) -> Result<Offset, PublishError> {
         let now = self.now_ms();
-        let mut topics = self.lock();
+        let mut topics = self.topics.lock();
         for _ in 0..SWEEP {
             match topics.sweep(now) {
-                Some(Swept::Removed(expired)) => self.feeds.tell(&expired, Signal::Look),
+                Some(Swept::Removed(expired)) => self.followed.send(&expired, Signal::ReadHistory),
                 Some(Swept::Kept) => {}
                 None => break,
             }
@@ -52,8 +58,8 @@ impl Memory {
             Some(state) => state,
             None => TopicState { epoch: now.max(topics.newest_epoch() + 1), n: 0, first: 1, closed: false },
         };
-        record.offset = Offset { epoch: state.epoch, n: state.n + 1 };
-        let bytes = record.to_bytes();
+        let offset = Offset { epoch: state.epoch, n: state.n + 1 };
+        let bytes = record::encode(offset, is_final, event);
         while !topics.has_room_for(&bytes, self.limits.max_memory) {
             let Some(ended) = topics.remove_oldest_ended() else {
                 if is_final {
@@ -62,21 +68,21 @@ impl Memory {
                 let full = Cause::Full { limit: self.limits.max_memory };
                 return Err(PublishError::Unavailable(Unavailable(full)));
             };
-            self.feeds.tell(&ended, Signal::Look);
+            self.followed.send(&ended, Signal::ReadHistory);
         }
         let expires = now + self.limits.retention_ms(is_final);
-        topics.push(topic, &record, bytes.clone(), expires, self.limits.max_events());
-        // Announced under the lock, so that followers get events in their order.
-        self.feeds.tell(topic, Signal::Record(bytes));
-        Ok(record.offset)
+        topics.push(topic, offset.epoch, is_final, bytes.clone(), expires, self.limits.max_events());
+        // Sent under the lock, so that followers get events in their order.
+        self.followed.send(topic, Signal::Record(bytes));
+        Ok(offset)
     }
 
     pub(crate) fn read(&self, topic: &Topic, after: Option<Offset>, limit: usize) -> Found {
         let now = self.now_ms();
-        let mut topics = self.lock();
+        let mut topics = self.topics.lock();
         self.expire(&mut topics, topic, now);
         let Some(log) = topics.get(topic) else { return Found::default() };
-        let (_, from) = judge(after, Some(&log.state));
+        let (_, from) = continue_after(after, Some(&log.state));
         let mut bytes = 0;
         let entries = (from..=log.state.n)
             .zip(log.records.range((from - log.state.first) as usize..))
@@ -92,12 +98,12 @@ impl Memory {
     }
 
     pub(crate) fn forget(&self, topic: &Topic) {
-        self.lock().remove(topic);
-        self.feeds.tell(topic, Signal::Look);
+        self.topics.lock().remove(topic);
+        self.followed.send(topic, Signal::ReadHistory);
     }
 
-    pub(crate) fn join(&self, topic: Topic) -> Subscription {
-        self.feeds.join(topic)
+    pub(crate) fn signals(&self, topic: Topic) -> Signals {
+        self.followed.signals(topic)
     }
 
     pub(crate) fn status(&self) -> watch::Receiver<Status> {
@@ -108,16 +114,12 @@ impl Memory {
     fn expire(&self, topics: &mut Topics, topic: &Topic, now: u64) {
         if topics.get(topic).is_some_and(|log| log.expires <= now) {
             topics.remove(topic);
-            self.feeds.tell(topic, Signal::Look);
+            self.followed.send(topic, Signal::ReadHistory);
         }
     }
 
     fn now_ms(&self) -> u64 {
         u64::try_from((self.now)().as_millisecond()).unwrap_or(0)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Topics> {
-        self.topics.lock().expect("no panic while it is held")
     }
 }
 

@@ -1,12 +1,10 @@
-//! Retention and the memory limit, by a pushed clock.
+//! Retention and the memory limit, with a clock that the test advances.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
 
-use bytes::Bytes;
-use turnpike_event::Body;
 use turnpike_topic::RoomId;
 use uuid::Uuid;
 
@@ -35,7 +33,7 @@ impl Setup {
         Self { memory: Memory::new(limits, Box::new(now)), clock }
     }
 
-    fn push_clock(&self, by: i64) {
+    fn advance(&self, by: i64) {
         self.clock.fetch_add(by, Ordering::Relaxed);
     }
 
@@ -48,12 +46,10 @@ impl Setup {
     }
 
     fn append(&self, topic: u128, bytes: usize, is_final: bool) -> Result<Offset, PublishError> {
-        let body = Body::Unknown(Bytes::from(vec![b'x'; bytes]));
-        let event = Event { at: Timestamp::UNIX_EPOCH, traceparent: None, body };
-        self.memory.append(&name(topic), &event, is_final)
+        self.memory.append(&name(topic), &vec![b'x'; bytes], is_final)
     }
 
-    fn lives(&self, topic: u128) -> bool {
+    fn exists(&self, topic: u128) -> bool {
         self.memory.read(&name(topic), None, 1).state.is_some()
     }
 }
@@ -63,49 +59,49 @@ fn name(topic: u128) -> Topic {
 }
 
 #[test]
-fn a_topic_lives_as_long_as_its_retention_after_its_latest_event() {
+fn a_topic_is_kept_for_its_retention_after_its_latest_event() {
     let setup = Setup::new();
     let first = setup.publish(1);
-    setup.push_clock(RETENTION - 1);
+    setup.advance(RETENTION - 1);
     assert_eq!(setup.publish(1), Offset { n: 2, ..first });
-    setup.push_clock(RETENTION - 1);
-    assert!(setup.lives(1));
-    setup.push_clock(1);
-    assert!(!setup.lives(1));
+    setup.advance(RETENTION - 1);
+    assert!(setup.exists(1));
+    setup.advance(1);
+    assert!(!setup.exists(1));
     assert_eq!(setup.publish(1), Offset { epoch: first.epoch + 2 * RETENTION as u64 - 1, n: 1 });
 }
 
 #[test]
-fn topics_that_nobody_asks_for_are_removed_too() {
+fn expired_topics_that_are_not_used_are_removed_too() {
     let setup = Setup::new();
     for topic in 0..1_000 {
         setup.publish(topic);
     }
-    setup.push_clock(RETENTION / 2);
-    setup.publish(7); // lives on
-    setup.push_clock(RETENTION / 2);
+    setup.advance(RETENTION / 2);
+    setup.publish(7); // is kept
+    setup.advance(RETENTION / 2);
     for _ in 0..500 {
         setup.publish(1_000);
     }
-    let (topics, entries, _) = setup.memory.lock().sizes();
-    assert_eq!((topics, entries), (2, 2), "the one that lives on, and the one that was published to");
+    let (topics, entries, _) = setup.memory.topics.lock().sizes();
+    assert_eq!((topics, entries), (2, 2), "topic 7 and the topic that was published to");
 }
 
 #[test]
-fn a_topic_that_is_born_again_and_again_is_remembered_once() {
+fn a_topic_with_many_epochs_has_one_entry() {
     let setup = Setup::new();
     for _ in 0..100 {
         setup.publish(1);
         setup.memory.forget(&name(1));
     }
     setup.publish(1);
-    setup.push_clock(RETENTION / 2);
+    setup.advance(RETENTION / 2);
     setup.publish(1);
-    setup.push_clock(RETENTION / 2);
+    setup.advance(RETENTION / 2);
     for _ in 0..100 {
         setup.publish(1);
     }
-    assert_eq!(setup.memory.lock().sizes().1, 1);
+    assert_eq!(setup.memory.topics.lock().sizes().1, 1);
 }
 
 #[test]
@@ -116,14 +112,14 @@ fn a_closed_topic_is_kept_for_a_shorter_time() {
         setup.close(topic);
     }
     setup.publish(200);
-    setup.push_clock(ENDED_RETENTION - 1);
-    assert!(setup.lives(0));
-    setup.push_clock(1);
-    assert!(!setup.lives(0));
+    setup.advance(ENDED_RETENTION - 1);
+    assert!(setup.exists(0));
+    setup.advance(1);
+    assert!(!setup.exists(0));
     for _ in 0..60 {
         setup.publish(201);
     }
-    let (topics, entries, _) = setup.memory.lock().sizes();
+    let (topics, entries, _) = setup.memory.topics.lock().sizes();
     assert_eq!((topics, entries), (2, 2), "only the open ones are left");
 }
 
@@ -138,19 +134,19 @@ fn when_the_memory_is_full_ended_topics_go_first_and_then_publishes_are_refused(
     for _ in 0..9 {
         setup.append(2, LARGE, false).expect("room, once the ended topics are gone");
     }
-    assert!((10..14).all(|topic| !setup.lives(topic)), "the oldest ended topics were removed");
-    assert!(setup.lives(1) && setup.lives(2), "open topics are kept");
+    assert!((10..14).all(|topic| !setup.exists(topic)), "the oldest ended topics were removed");
+    assert!(setup.exists(1) && setup.exists(2), "open topics are kept");
     let refused = setup.append(2, 2 * LARGE, false);
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
-    let (_, _, bytes) = setup.memory.lock().sizes();
+    let (_, _, bytes) = setup.memory.topics.lock().sizes();
     assert!(bytes <= MAX_MEMORY, "{bytes}");
 
     // A command must be able to end: then its topic can be removed.
     assert_eq!(setup.append(2, 2 * LARGE, true).expect("closed").n, 10);
     setup.append(3, 2 * LARGE, false).expect("room again");
-    assert!(!setup.lives(2) && setup.lives(1));
+    assert!(!setup.exists(2) && setup.exists(1));
     for topic in 1..=3 {
         setup.memory.forget(&name(topic));
     }
-    assert_eq!(setup.memory.lock().sizes(), (0, 0, 0), "every byte is given back");
+    assert_eq!(setup.memory.topics.lock().sizes(), (0, 0, 0), "every byte is given back");
 }

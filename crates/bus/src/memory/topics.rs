@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
-use turnpike_event::Record;
 use turnpike_topic::Topic;
 
-use crate::TopicState;
+use crate::history::TopicState;
 
 #[derive(Default)]
 pub(super) struct Topics {
@@ -20,7 +19,7 @@ pub(super) struct Topics {
     bytes: u64,
 }
 
-/// One topic. Its events are kept as bytes, so that they come out as they would from Redis.
+/// One topic.
 pub(super) struct Log {
     pub(super) state: TopicState,
     pub(super) records: VecDeque<Bytes>,
@@ -30,18 +29,18 @@ pub(super) struct Log {
     due: Due,
 }
 
-/// What became of a topic that was due.
+/// The result of looking at a topic that was due.
 pub(super) enum Swept {
     Removed(Topic),
     Kept,
 }
 
-/// When to look whether a topic has expired, in milliseconds since 1970; then a number that makes it unique.
+/// The time at which a topic may have expired, in milliseconds since 1970; then a number that makes the key unique.
 type Due = (u64, u64);
 
-/// What a record costs besides its bytes.
+/// Memory of a record besides its bytes.
 const RECORD_OVERHEAD: u64 = 64;
-/// What a topic costs besides its records.
+/// Memory of a topic besides its records.
 const TOPIC_OVERHEAD: u64 = 256;
 
 impl Topics {
@@ -53,14 +52,21 @@ impl Topics {
         self.newest_epoch
     }
 
-    /// Whether another event fits, in a topic of its own if need be.
+    /// Whether another event fits, also as the first event of its topic.
     pub(super) const fn has_room_for(&self, event: &Bytes, limit: u64) -> bool {
         self.bytes + event.len() as u64 + RECORD_OVERHEAD + TOPIC_OVERHEAD <= limit
     }
 
     /// Appends a record to a topic that is open or does not exist yet.
-    pub(super) fn push(&mut self, topic: &Topic, record: &Record, bytes: Bytes, expires: u64, max_events: u64) {
-        let epoch = record.offset.epoch;
+    pub(super) fn push(
+        &mut self,
+        topic: &Topic,
+        epoch: u64,
+        is_final: bool,
+        bytes: Bytes,
+        expires: u64,
+        max_events: u64,
+    ) {
         if !self.logs.contains_key(topic) {
             let due = self.enter(expires);
             self.open.insert(due, *topic);
@@ -69,7 +75,7 @@ impl Topics {
             let state = TopicState { epoch, n: 0, first: 1, closed: false };
             self.logs.insert(*topic, Log { state, records: VecDeque::new(), expires, bytes: TOPIC_OVERHEAD, due });
         }
-        let ended = record.is_final.then(|| self.enter(expires));
+        let ended = is_final.then(|| self.enter(expires));
         let Some(log) = self.logs.get_mut(topic) else { return };
         if let Some(due) = ended {
             self.open.remove(&log.due);
@@ -79,7 +85,7 @@ impl Topics {
         let before = log.bytes;
         log.expires = expires;
         log.state.n += 1;
-        log.state.closed = record.is_final;
+        log.state.closed = is_final;
         log.bytes += bytes.len() as u64 + RECORD_OVERHEAD;
         log.records.push_back(bytes);
         while log.records.len() as u64 > max_events {
@@ -118,7 +124,7 @@ impl Topics {
         Some(Swept::Kept)
     }
 
-    /// Removes the topic that was closed first: its owner has recorded its events.
+    /// Removes the topic that was closed first: its owner has archived its events.
     pub(super) fn remove_oldest_ended(&mut self) -> Option<Topic> {
         let (_, topic) = self.ended.first_key_value()?;
         let topic = *topic;

@@ -1,7 +1,6 @@
-//! Whether the bus works: both connections do, and Redis accepts writes.
+//! The bus works while both connections work and Redis accepts writes.
 
-use std::sync::Mutex;
-
+use parking_lot::Mutex;
 use redis::{RedisResult, Value};
 use tokio::{
     sync::watch,
@@ -10,7 +9,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::connection::Connection;
-use crate::{DownReason, Status};
+use crate::status::{DownReason, Status};
 
 pub(super) struct Health {
     parts: Mutex<Parts>,
@@ -58,7 +57,7 @@ impl Health {
     }
 
     fn update(&self, change: impl FnOnce(&mut Parts)) {
-        let mut parts = self.parts.lock().expect("no panic while it is held");
+        let mut parts = self.parts.lock();
         change(&mut parts);
         let down = parts.down();
         self.status.send_if_modified(|status| {
@@ -82,20 +81,21 @@ impl Health {
 /// The key of the test write, for all processes.
 const PROBE: &str = "topic:probe";
 
-/// Writes are tried this often, and the key expires by itself.
-const EVERY: Duration = Duration::from_millis(500);
+/// Between two test writes.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// The key expires without further writes.
 const EXPIRY_MS: u64 = 10_000;
-const DEADLINE: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Tries a small write again and again: a Redis without memory answers a `PING` and refuses every publish. Never returns.
+/// Repeats a small write: a Redis without memory answers a `PING` and refuses every publish. Never returns.
 pub(super) async fn probe_writes(connection: &Connection, health: &Health) {
     let mut commands = connection.commands.clone();
     let mut write = redis::cmd("SET");
     write.arg(PROBE).arg(1).arg("PX").arg(EXPIRY_MS);
     let mut refused_before = false;
     loop {
-        // A connection without an answer is found by its ping.
-        let answer: Result<RedisResult<Value>, _> = timeout(DEADLINE, write.query_async(&mut commands)).await;
+        // A connection without answers is found by its ping.
+        let answer: Result<RedisResult<Value>, _> = timeout(PROBE_TIMEOUT, write.query_async(&mut commands)).await;
         if let Ok(written) = answer {
             health.set_writes(written.is_ok());
             match written {
@@ -107,6 +107,6 @@ pub(super) async fn probe_writes(connection: &Connection, health: &Health) {
                 Ok(_) => refused_before = false,
             }
         }
-        sleep(EVERY).await;
+        sleep(PROBE_INTERVAL).await;
     }
 }

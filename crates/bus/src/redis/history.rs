@@ -6,30 +6,33 @@ use bytes::Bytes;
 use redis::{FromRedisValue, ParsingError, Script, Value};
 use turnpike_topic::{Offset, Topic};
 
-use super::{Keys, Redis};
-use crate::{TopicState, Unavailable, history::Found, limits::MAX_PAGE_BYTES};
+use super::{keys::Keys, link::Link};
+use crate::{
+    error::Unavailable,
+    history::{Found, TopicState},
+    limits::MAX_PAGE_BYTES,
+};
 
 pub(super) struct History {
+    link: Link,
     read: Script,
     forget: Script,
     lost: Script,
 }
 
-/// For how long the epoch of a forgotten topic is remembered: longer than the millisecond in which it could be given again.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// How long the epoch of a forgotten topic is kept, so that a new epoch in the same millisecond gets another number.
+const KEEP_EPOCH: Duration = Duration::from_secs(60);
 
 impl History {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(link: Link) -> Self {
         let [read, forget, lost] =
             [include_str!("read.lua"), include_str!("forget.lua"), include_str!("lost.lua")].map(Script::new);
-        Self { read, forget, lost }
+        Self { link, read, forget, lost }
     }
-}
 
-impl Redis {
-    pub(crate) async fn read(
+    pub(super) async fn read(
         &self,
-        bound: Duration,
+        timeout: Duration,
         topic: &Topic,
         after: Option<Offset>,
         limit: usize,
@@ -37,36 +40,33 @@ impl Redis {
         let keys = Keys::of(&topic.to_string());
         let Offset { epoch, n } = after.unwrap_or(Offset { epoch: 0, n: 0 });
         self.link
-            .call(bound, &self.history.read, |call, _, _| {
+            .call(timeout, &self.read, |call, _, _| {
                 call.key(&keys.stream).key(&keys.head).arg(epoch).arg(n).arg(limit).arg(MAX_PAGE_BYTES);
             })
             .await
     }
 
-    pub(crate) async fn forget(&self, bound: Duration, topic: &Topic) -> Result<(), Unavailable> {
+    pub(super) async fn forget(&self, timeout: Duration, topic: &Topic) -> Result<(), Unavailable> {
         let channel = topic.to_string();
         let keys = Keys::of(&channel);
         self.link
-            .call::<()>(bound, &self.history.forget, |call, _, _| {
-                call.key(&keys.stream).key(&keys.head).arg(REMEMBERED.as_millis() as u64).arg(&channel);
+            .call::<()>(timeout, &self.forget, |call, _, _| {
+                call.key(&keys.stream).key(&keys.head).arg(KEEP_EPOCH.as_millis() as u64).arg(&channel);
             })
-            .await?;
-        self.publisher.known.remove(topic);
-        Ok(())
+            .await
     }
 
-    /// Makes the topic's next publish start a new epoch, unless that has happened: events of this epoch were lost.
-    pub(crate) async fn mark_lost(&self, bound: Duration, topic: &Topic, epoch: u64) -> Result<(), Unavailable> {
+    pub(super) async fn mark_lost(&self, timeout: Duration, topic: &Topic, epoch: u64) -> Result<(), Unavailable> {
         let keys = Keys::of(&topic.to_string());
         self.link
-            .call(bound, &self.history.lost, |call, _, _| {
+            .call(timeout, &self.lost, |call, _, _| {
                 call.key(&keys.head).arg(epoch);
             })
             .await
     }
 }
 
-/// What read.lua gives.
+/// The answer of read.lua.
 impl FromRedisValue for Found {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         if matches!(&value, Value::Array(nothing) if nothing.is_empty()) {

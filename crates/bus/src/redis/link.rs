@@ -13,11 +13,11 @@ use super::{
     health::{Health, probe_writes},
 };
 
-/// The connection that works at the moment, if there is one.
+/// The current connection, if there is one.
 #[derive(Clone)]
 pub(super) struct Link(watch::Receiver<Option<Connection>>);
 
-/// A link and the task that keeps it up until it is stopped.
+/// A link, and the task that reopens its connection until it is stopped.
 pub(super) fn new(
     mut connector: Connector,
     health: Arc<Health>,
@@ -39,14 +39,14 @@ pub(super) fn new(
             }
         };
         stop.run_until_cancelled(keep_up).await;
-        // Nobody waits for another one: this end of the link goes now.
+        // Callers must not wait for another connection.
         current.send_replace(None);
     };
     (Link(link), keep)
 }
 
 impl Link {
-    /// Waits for a connection that works; `None` when there is none at the deadline, or there will never be one.
+    /// Waits for a working connection. `None` at the deadline, and after the bus was shut down.
     pub(super) async fn connection(&self, deadline: Instant) -> Option<Connection> {
         if let Some(connection) = self.0.borrow().as_ref().filter(|c| works(c)) {
             return Some(connection.clone());

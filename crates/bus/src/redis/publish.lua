@@ -61,7 +61,7 @@ if n == 0 then
 end
 n = n + 1
 
--- What Record::to_bytes writes behind the event: fixed64 epoch, fixed64 n, and the mark of the end.
+-- What record::encode writes behind the event: fixed64 epoch, fixed64 n, and the mark of the end.
 local record = event .. '\17' .. struct.pack('<I8', epoch) .. '\25' .. struct.pack('<I8', n)
 if final then
     record = record .. '\32\1'

@@ -28,7 +28,7 @@ impl Setup {
         let redis = RedisServer::start(true).await;
         let (bus, topic) = (publisher(&redis).await, topic());
         publish(&bus, &topic, 1..=2).await;
-        let written = redis.written();
+        let written = redis.append_only_length();
         publish(&bus, &topic, [3]).await;
         let last = bus.publish(&topic, &event(4)).await.expect("published");
         (Self { redis, topic, written, last }, bus)
@@ -39,7 +39,7 @@ impl Setup {
     }
 
     async fn lose_the_tail(&mut self) {
-        self.redis.restart_as_of(self.written).await;
+        self.redis.restart_truncated(self.written).await;
     }
 
     /// What every reader must find after 3' and the final 4' were published.
@@ -124,7 +124,7 @@ async fn a_loss_that_only_a_follower_knows_of_starts_a_new_epoch() {
     let (first, second, gateway) = (works(&redis).await, works(&redis).await, works(&redis).await);
     let topic = topic();
     publish(&first, &topic, 1..=2).await;
-    let written = redis.written();
+    let written = redis.append_only_length();
     publish(&second, &topic, [3]).await;
     let last = second.publish(&topic, &event(4)).await.expect("published");
     let mut follower = gateway.follow(topic, From::Start);

@@ -12,19 +12,25 @@ use serde_json::Value;
 /// The layers: a crate depends on crates of lower layers, and on crates of its own layer only where [`WITHIN_A_LAYER`] says so.
 const LAYERS: [&[&str]; 4] = [
     &["topic", "proto", "event"],
-    &["fault", "token", "store", "bus", "kit"],
+    &["fault", "token", "kit", "store", "bus", "rpc", "identity"],
     &["auth", "vehicles", "mock-vehicle-connector", "gateway"],
     &["turnpike", "testkit", "e2e", "bench"],
 ];
 /// Allowed dependencies within a layer: which crate, on which crate.
-const WITHIN_A_LAYER: [(&str, &str); 10] = [
+const WITHIN_A_LAYER: [(&str, &str); 16] = [
     ("event", "proto"),
     ("event", "topic"),
     ("store", "fault"),
     ("store", "kit"),
-    ("kit", "fault"),
-    ("kit", "token"),
-    ("kit", "bus"),
+    ("bus", "kit"),
+    ("rpc", "fault"),
+    ("rpc", "token"),
+    ("rpc", "kit"),
+    ("identity", "fault"),
+    ("identity", "token"),
+    ("identity", "kit"),
+    ("identity", "bus"),
+    ("identity", "rpc"),
     ("e2e", "testkit"),
     ("e2e", "turnpike"),
     ("bench", "testkit"),
@@ -33,7 +39,7 @@ const WITHIN_A_LAYER: [(&str, &str); 10] = [
 const RESERVED: [(&str, &[&str]); 5] = [
     ("sqlx", &["store", "auth", "vehicles", "testkit", "bench"]),
     ("redis", &["bus"]),
-    ("axum", &["gateway", "kit"]),
+    ("axum", &["gateway", "kit", "rpc"]),
     ("jsonwebtoken", &["token"]),
     ("argon2", &["auth"]),
 ];

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command};
-use turnpike_testkit::{ADMIN_PASSWORD, Host, One, Person, Running, binary, eventually, within};
+use turnpike_testkit::{ADMIN_PASSWORD, Host, Person, ServiceProcess, SingleProcess, binary, eventually, within};
 
 /// Somebody's computer: a home, and nothing of ours in the environment.
 struct Desk {
@@ -119,17 +119,17 @@ fn rotations(session: &Value) -> u64 {
 }
 
 /// The one process as a person starts it: nothing is configured but where it listens.
-fn first_start(directory: &Path, address: &str, variables: &[(&str, &str)]) -> Running {
+fn first_start(directory: &Path, address: &str, variables: &[(&str, &str)]) -> ServiceProcess {
     let mut all = BTreeMap::from([
         ("TURNPIKE_HTTP".to_owned(), address.to_owned()),
         ("TURNPIKE_MOCK_DELAY_MS".to_owned(), "0".to_owned()),
     ]);
     all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    Running::new("turnpike", "turnpike", all, directory)
+    ServiceProcess::new("turnpike", "turnpike", all, directory)
 }
 
 /// Starts it, and waits for the `n`th line that it asks to copy.
-async fn printed_line(process: &mut Running, n: usize) -> String {
+async fn printed_line(process: &mut ServiceProcess, n: usize) -> String {
     process.start();
     eventually("the line to copy", 30, || {
         let log = process.log();
@@ -165,7 +165,7 @@ async fn the_line_of_each_start_needs_no_password() {
         (0o600, 0o700, 0o700)
     );
     let server = left["server"].as_str().expect("a server");
-    let again = Person::stranger(server).post("/api/auth/one-time", json!({ "code": code })).await;
+    let again = Person::anonymous(server).post("/api/auth/one-time", json!({ "code": code })).await;
     assert_eq!((again.status, again.json["code"].as_str()), (401, Some("INVALID_CREDENTIALS")), "{}", again.text);
 
     // Another start, for somebody who has no session.
@@ -197,7 +197,7 @@ async fn a_one_time_code_is_for_this_machine_without_a_proxy() {
     printed_line(&mut process, 0).await;
     let file = directory.path().join("turnpike-data/one-time-sign-in.json");
     let left: Value = serde_json::from_slice(&fs::read(&file).expect("a file")).expect("JSON");
-    let stranger = Person::stranger(left["server"].as_str().expect("a server"));
+    let stranger = Person::anonymous(left["server"].as_str().expect("a server"));
     let body = json!({ "code": left["code"] });
     for header in ["x-forwarded-for", "forwarded", "x-real-ip", "via", "x-forwarded-proto"] {
         let request =
@@ -237,7 +237,7 @@ async fn no_code_is_left_where_others_can_connect_or_is_taken_from_a_trusted_pro
 
 #[tokio::test]
 async fn a_session_is_begun_kept_renewed_and_ended() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let (url, desk) = (one.url(), Desk::new());
     let said = desk.turnpike(&["whoami", "--server", url]).await;
     assert!(said.code == Some(1) && said.err.contains("not signed in at"), "{said:?}");
@@ -284,7 +284,7 @@ async fn a_session_is_begun_kept_renewed_and_ended() {
     // A second sign-in ends the session before.
     good(&desk.login(url, "admin", ADMIN_PASSWORD).await);
     let ended =
-        Person::stranger(url).with_token(third["access_token"].as_str().expect("a token")).get("/api/auth/me").await;
+        Person::anonymous(url).with_token(third["access_token"].as_str().expect("a token")).get("/api/auth/me").await;
     assert_eq!(ended.status, 401, "{}", ended.text);
 
     let last = desk.session();
@@ -292,7 +292,7 @@ async fn a_session_is_begun_kept_renewed_and_ended() {
     good(&said);
     assert!(desk.file().is_none());
     let refresh = json!({ "refresh_token": last["refresh_token"] });
-    assert_eq!(Person::stranger(url).post("/api/auth/refresh", refresh).await.status, 401, "ended at the server, too");
+    assert_eq!(Person::anonymous(url).post("/api/auth/refresh", refresh).await.status, 401, "ended at the server, too");
     assert!(desk.turnpike(&["logout", "--server", url]).await.out.contains("nobody is signed in"));
     assert_eq!(desk.turnpike(&["whoami", "--server", url]).await.code, Some(1));
 }
@@ -300,7 +300,7 @@ async fn a_session_is_begun_kept_renewed_and_ended() {
 /// A refresh token works once: of clients that start together one uses it, and the others take what that one got.
 #[tokio::test]
 async fn clients_at_once_share_one_refresh() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let (url, desk) = (one.url(), Desk::new());
     good(&desk.login(url, "admin", ADMIN_PASSWORD).await);
     for round in 1..=3 {
@@ -319,7 +319,7 @@ async fn clients_at_once_share_one_refresh() {
 
 #[tokio::test]
 async fn the_password_of_the_environment_is_for_who_keeps_no_session() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let url = one.url();
     let desk = Desk::new().with("TURNPIKE_ADMIN_PASSWORD", ADMIN_PASSWORD);
     let said = desk.turnpike(&["whoami", "--server", url]).await;
@@ -334,7 +334,7 @@ async fn the_password_of_the_environment_is_for_who_keeps_no_session() {
     // A kept session that has ended does not stand in its way.
     good(&desk.login(url, "admin", ADMIN_PASSWORD).await);
     let session = desk.session();
-    let person = Person::stranger(url).with_token(session["access_token"].as_str().expect("a token"));
+    let person = Person::anonymous(url).with_token(session["access_token"].as_str().expect("a token"));
     assert_eq!(person.post("/api/auth/logout", json!({})).await.status, 200);
     good(&desk.turnpike(&["whoami", "--server", url]).await);
     assert!(desk.file().is_none(), "it is kept no longer");

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde_json::{Value, json};
-use turnpike_testkit::{Closed, One, Person, Stack};
+use turnpike_testkit::{Closed, Person, SingleProcess, Stack};
 
 const READ_DTC: &str = "ReadDTC";
 
@@ -31,15 +31,15 @@ fn assert_whole(frames: &[Value], command_id: &str) {
     }
 }
 
-async fn done(watch: turnpike_testkit::Watch) -> Vec<Value> {
-    let (frames, closed) = watch.to_the_end().await;
+async fn done(watch: turnpike_testkit::Socket) -> Vec<Value> {
+    let (frames, closed) = watch.until_closed().await;
     assert_eq!(closed, Closed { code: 1000, reason: String::new() });
     frames
 }
 
 #[tokio::test]
 async fn early_during_and_late_watchers_see_the_same() {
-    let one = One::start(&[("TURNPIKE_MOCK_DELAY_MS", "60")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "60")]).await;
     same_for_all(&one.admin().await, &one.admin().await).await;
 }
 
@@ -58,7 +58,7 @@ async fn same_for_all(here: &Person, there: &Person) {
     let mut during = here.watch(&id).await;
     let mut seen = vec![during.frame_of(&["response"]).await];
     let second = there.watch(&id).await; // begins in the middle, sees the start
-    let (rest, closed) = during.to_the_end().await;
+    let (rest, closed) = during.until_closed().await;
     assert_eq!(closed.code, 1000);
     seen.extend(rest);
     let early = done(early).await;
@@ -77,7 +77,7 @@ async fn same_for_all(here: &Person, there: &Person) {
 
 #[tokio::test]
 async fn a_watcher_that_is_cut_at_random_points_misses_nothing() {
-    let one = One::start(&[("TURNPIKE_MOCK_DELAY_MS", "3")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "3")]).await;
     let admin = one.admin().await;
     let vehicles = admin.vehicles().await;
     let runs: u64 = 300;
@@ -110,13 +110,13 @@ async fn with_cuts(person: &Person, id: &str, dice: &mut ChaCha8Rng) -> Vec<Valu
                 }
             }
         }
-        watch.cut();
+        watch.abort();
     }
 }
 
 #[tokio::test]
 async fn every_command_of_the_catalogue_is_answered() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     let vehicle = &admin.vehicles().await[0];
     for (name, params) in [
@@ -137,7 +137,7 @@ async fn every_command_of_the_catalogue_is_answered() {
 
 #[tokio::test]
 async fn one_key_is_one_request() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     let vehicle = &admin.vehicles().await[0];
     let body = json!({ "vehicle_id": vehicle["id"], "command_name": READ_DTC, "command_params": ecu() });

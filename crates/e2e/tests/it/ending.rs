@@ -5,10 +5,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use turnpike_testkit::{One, Person, within};
+use turnpike_testkit::{Person, SingleProcess, within};
 
 /// A connection whose request is sent up to its last line: the rest follows when the test says so.
-async fn half_a_request(one: &One, request: &str) -> TcpStream {
+async fn half_a_request(one: &SingleProcess, request: &str) -> TcpStream {
     let address = one.url().strip_prefix("http://").expect("a URL");
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     stream.write_all(request.replace("HOST", address).as_bytes()).await.expect("sent");
@@ -24,7 +24,7 @@ async fn the_rest(mut stream: TcpStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn who_comes_while_the_gateway_stops_is_told_at_once() {
-    let mut one = One::start(&[]).await;
+    let mut one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     let mut sentinel = admin.socket().await;
     assert_eq!(sentinel.frame().await["event"], "hello");
@@ -40,7 +40,7 @@ async fn who_comes_while_the_gateway_stops_is_told_at_once() {
     // One answered request shows that the server has read what was sent before it.
     assert_eq!(admin.get("/api/auth/me").await.status, 200);
     let late = async {
-        assert_eq!(sentinel.to_the_end().await.1.code, 1001);
+        assert_eq!(sentinel.until_closed().await.1.code, 1001);
         let (socket, stream) = tokio::join!(the_rest(socket), the_rest(stream));
         // the close frame: 0x88, its length, 1001
         let close = socket.windows(4).any(|bytes| bytes[0] == 0x88 && bytes[2..] == 1001_u16.to_be_bytes());
@@ -74,9 +74,9 @@ async fn followed(person: &Person) -> reqwest::Response {
 
 #[tokio::test]
 async fn an_event_stream_says_why_it_ends() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
-    let (leaver, inactive) = (admin.invite("user").await, admin.invite("user").await);
+    let (leaver, inactive) = (admin.create_user("user").await, admin.create_user("user").await);
     let (left, deactivated) = (followed(&leaver).await, followed(&inactive).await);
     assert_eq!(leaver.post("/api/auth/logout", json!({})).await.status, 200);
     let text = to_its_end(left).await;

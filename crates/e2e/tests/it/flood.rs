@@ -5,16 +5,16 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use turnpike_testkit::{One, Person, Stack, Watch, eventually, within};
+use turnpike_testkit::{Person, SingleProcess, Socket, Stack, eventually, within};
 
-async fn opened(one: &One) -> Watch {
+async fn opened(one: &SingleProcess) -> Socket {
     let mut socket = one.admin().await.socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
     socket
 }
 
 /// Sends until the socket is closed; gives how many frames were sent, the `error` frames, and the close code.
-async fn flood(mut socket: Watch, most: usize, mut send: impl AsyncFnMut(&mut Watch) -> bool) -> (usize, usize, u16) {
+async fn flood(mut socket: Socket, most: usize, mut send: impl AsyncFnMut(&mut Socket) -> bool) -> (usize, usize, u16) {
     let (mut sent, mut errors) = (0, 0);
     while sent < most && send(&mut socket).await {
         sent += 1;
@@ -34,42 +34,44 @@ async fn flood(mut socket: Watch, most: usize, mut send: impl AsyncFnMut(&mut Wa
 
 #[tokio::test]
 async fn a_flood_of_messages_is_answered_for_a_while_and_then_closed() {
-    let one = One::start(&[("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "1")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "1")]).await;
     let mut socket = opened(&one).await;
     // Over the limit: an error frame, and the socket stays. What is over it is not even parsed.
     for n in 0..40 {
-        socket.say_text("{ no JSON").await;
+        socket.send_text("{ no JSON").await;
         let code = socket.frame_of(&["error"]).await["code"].clone();
         assert_eq!(code, if n == 0 { "INVALID_JSON" } else { "RATE_LIMITED" });
     }
     let again = json!({ "action": "ping" }).to_string();
-    let (_, errors, code) = flood(socket, 200, async |socket| socket.try_say_text(&again).await).await;
+    let (_, errors, code) = flood(socket, 200, async |socket| socket.try_send_text(&again).await).await;
     assert_eq!(code, 4429);
     assert_eq!(errors + 39, 60, "refusals that are answered within a minute");
 }
 
 #[tokio::test]
 async fn a_flood_of_pings_or_pongs_is_closed_and_heartbeats_are_not() {
-    let one = One::start(&[("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "5"), ("TURNPIKE_HEARTBEAT_SECONDS", "1")]).await;
+    let one =
+        SingleProcess::start(&[("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "5"), ("TURNPIKE_HEARTBEAT_SECONDS", "1")]).await;
     for pings in [true, false] {
-        let (_, errors, code) = flood(opened(&one).await, 1000, async |socket| socket.try_control(pings).await).await;
+        let (_, errors, code) =
+            flood(opened(&one).await, 1000, async |socket| socket.try_send_control(pings).await).await;
         assert_eq!(code, 4429);
         assert!((58..=60).contains(&errors), "{errors}");
     }
     // A client that answers the gateway's pings and sends a ping a second itself is within its allowance.
     let mut quiet = opened(&one).await;
     for _ in 0..6 {
-        assert!(quiet.try_control(true).await);
+        assert!(quiet.try_send_control(true).await);
         quiet.idle(std::time::Duration::from_secs(1)).await.expect("an open socket");
     }
-    quiet.say(json!({ "action": "ping", "id": 1 })).await;
+    quiet.send(json!({ "action": "ping", "id": 1 })).await;
     assert_eq!(quiet.frame().await, json!({ "event": "pong", "id": 1 }));
 }
 
 #[tokio::test]
 async fn bodies_of_credential_routes_are_short() {
-    let one = One::start(&[]).await;
-    let (admin, stranger) = (one.admin().await, Person::stranger(one.url()));
+    let one = SingleProcess::start(&[]).await;
+    let (admin, stranger) = (one.admin().await, Person::anonymous(one.url()));
     let user = format!("/api/admin/users/{}", admin.id());
     for length in [9_000, 255_000] {
         let long = json!({ "password": "x".repeat(length) });
@@ -103,7 +105,7 @@ async fn answers(mut stream: TcpStream) -> bool {
 
 #[tokio::test]
 async fn an_address_has_only_so_many_connections() {
-    let one = One::start(&[("TURNPIKE_LIMIT_CONNECTIONS_PER_ADDRESS", "3")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_LIMIT_CONNECTIONS_PER_ADDRESS", "3")]).await;
     let admin = one.admin().await; // whose connection stays open for a while
     let sockets = [admin.socket().await, admin.socket().await];
     assert!(!answers(connect(one.url()).await).await, "open sockets count");
@@ -113,7 +115,7 @@ async fn an_address_has_only_so_many_connections() {
 
 #[tokio::test]
 async fn silent_connections_and_slow_bodies_are_closed() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let mut silent = connect(one.url()).await;
     let mut slow = connect(one.url()).await;
     let head = "POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{";
@@ -132,7 +134,7 @@ async fn connections_leave_files_to_the_services_behind() {
     stack.gateways[0].kill();
     stack.gateways[0].limit_open_files(200);
     stack.gateways[0].start();
-    stack.ready().await;
+    stack.wait_until_ready().await;
     let admin = stack.admin(0).await;
     let mut silent = Vec::new();
     for _ in 0..400 {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use turnpike_proto::vehicle::v1::ListExecutionsRequest;
-use turnpike_testkit::{Person, Stack, Watch, eventually, within};
+use turnpike_testkit::{Person, Socket, Stack, eventually, within};
 
 fn ecu(address: &str) -> Value {
     json!({ "ecuAddress": address })
@@ -46,10 +46,10 @@ async fn a_killed_gateway_loses_nothing() {
         }
     };
     assert_eq!(closed.code, 1006, "it went without a word");
-    let (rest, closed) = there.watch_since(&id, offset(frames.last().expect("frames"))).await.to_the_end().await;
+    let (rest, closed) = there.watch_since(&id, offset(frames.last().expect("frames"))).await.until_closed().await;
     assert_eq!(closed.code, 1000);
     frames.extend(rest);
-    assert_eq!(frames, whole.to_the_end().await.0);
+    assert_eq!(frames, whole.until_closed().await.0);
     assert_eq!(frames.last().expect("frames")["status"], "completed");
 }
 
@@ -65,7 +65,7 @@ async fn a_killed_vehicles_service_takes_its_commands_up_again() {
     // Meanwhile the vehicle goes on answering, and the watcher goes on reading.
     watch.frame_of(&["response"]).await;
     stack.vehicles.start();
-    let (_, closed) = watch.to_the_end().await;
+    let (_, closed) = watch.until_closed().await;
     assert_eq!(closed.code, 1000);
     let command = ended(&admin, &id, 15).await;
     assert_eq!(command["status"], "completed");
@@ -99,7 +99,7 @@ async fn commands_of_a_killed_connector_end_and_unsafe_ones_run_once() {
     let command = ended(&admin, &unsafe_, 40).await;
     assert_eq!((&command["status"], &command["error_code"]), (&json!("unknown"), &json!("CONNECTOR_LOST")));
     assert!(started.elapsed() < Duration::from_secs(40), "within the deadline and ten seconds");
-    let (frames, _) = two.to_the_end().await;
+    let (frames, _) = two.until_closed().await;
     assert_eq!(frames.last().expect("frames")["status"], "unknown");
     let runs = stack.mock_control().list_executions(ListExecutionsRequest { vin: String::new() }).await;
     assert!(runs.expect("an answer").into_inner().executions.is_empty(), "the new life has run nothing");
@@ -118,7 +118,7 @@ async fn a_connector_that_stays_away_is_waited_for_until_the_deadline() {
     stack.mock.kill();
     let command = ended(&admin, &id, 13).await;
     assert_eq!(command["status"], "timed_out");
-    let (frames, closed) = watch.to_the_end().await;
+    let (frames, closed) = watch.until_closed().await;
     assert_eq!((&frames.last().expect("frames")["status"], closed.code), (&json!("timed_out"), 1000));
 }
 
@@ -142,7 +142,7 @@ async fn a_redis_that_loses_everything_is_told_and_the_record_stays_true() {
         let told = within("to be told", 10, told_or_recovered(watch)).await;
         assert!(["reset", "response"].contains(&told["event"].as_str().expect("an event")), "{told}");
     }
-    let (frames, closed) = near.to_the_end().await;
+    let (frames, closed) = near.until_closed().await;
     assert_eq!(closed.code, 1000);
     assert_eq!(frames.last().expect("frames")["status"], "completed");
     let command = ended(&admin, &id, 15).await;
@@ -152,16 +152,16 @@ async fn a_redis_that_loses_everything_is_told_and_the_record_stays_true() {
     assert_eq!(json!(numbers), json!([1, 2, 3, 4, 5]));
 
     // Who comes late gets the whole command out of the record, and who comes back continues in it.
-    let (late, closed) = admin.watch(&id).await.to_the_end().await;
+    let (late, closed) = admin.watch(&id).await.until_closed().await;
     assert_eq!((closed.code, &late[0]["status"]), (1000, &json!("pending")));
     assert_eq!(late.iter().filter(|frame| frame["event"] == "response").count(), 5);
-    let (back, _) = admin.watch_since(&id, offset(&seen)).await.to_the_end().await;
+    let (back, _) = admin.watch_since(&id, offset(&seen)).await.until_closed().await;
     let place = late.iter().position(|frame| frame == &seen).expect("the frame of before is in the record");
     assert_eq!(back, late[place + 1..]);
 }
 
 /// The next frame that is more than a word about the bus being away.
-async fn told_or_recovered(watch: &mut Watch) -> Value {
+async fn told_or_recovered(watch: &mut Socket) -> Value {
     loop {
         let frame = watch.frame().await;
         if frame["event"] != "error" {
@@ -188,14 +188,14 @@ async fn without_redis_the_answer_is_prompt_and_honest_and_it_comes_back_by_itse
         (answer.status == 503 && answer.headers.contains_key("retry-after")).then_some(())
     })
     .await;
-    let ready = Person::stranger(stack.url(0)).get("/health/ready").await;
+    let ready = Person::anonymous(stack.url(0)).get("/health/ready").await;
     assert_eq!((ready.status, ready.json["missing"]["bus"].is_string()), (503, true), "{}", ready.text);
     assert_eq!(admin.get("/api/auth/me").await.status, 200, "what needs no bus goes on");
 
     stack.redis.restart().await;
-    stack.ready().await;
+    stack.wait_until_ready().await;
     let id = admin.send_command(vehicle, "ReadDTC", ecu("0x10")).await;
-    let (frames, closed) = admin.watch(&id).await.to_the_end().await;
+    let (frames, closed) = admin.watch(&id).await.until_closed().await;
     assert_eq!((&frames.last().expect("frames")["status"], closed.code), (&json!("completed"), 1000));
 }
 
@@ -203,21 +203,21 @@ async fn without_redis_the_answer_is_prompt_and_honest_and_it_comes_back_by_itse
 async fn an_auth_that_restarts_drops_no_socket_and_forgets_no_end() {
     let mut stack = Stack::start(2, &[]).await;
     let admin = stack.admin(0).await;
-    let person = admin.invite("operator").await;
+    let person = admin.create_user("operator").await;
     let mut socket = person.at(stack.url(1)).socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
     stack.auth.kill();
-    socket.say(json!({ "action": "ping" })).await;
+    socket.send(json!({ "action": "ping" })).await;
     assert_eq!(socket.frame().await["event"], "pong");
     assert_eq!(person.get("/api/vehicles").await.status, 200, "tokens are verified without auth");
     stack.auth.start();
-    stack.ready().await;
-    socket.say(json!({ "action": "ping" })).await;
+    stack.wait_until_ready().await;
+    socket.send(json!({ "action": "ping" })).await;
     assert_eq!(socket.frame().await["event"], "pong");
     let user = format!("/api/admin/users/{}", person.id());
     let started = Instant::now();
     assert_eq!(admin.patch(&user, json!({ "active": false })).await.status, 200);
-    let (_, closed) = socket.to_the_end().await;
+    let (_, closed) = socket.until_closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (4401, "User account is inactive"));
     assert!(started.elapsed() < Duration::from_secs(2));
 }
@@ -236,7 +236,7 @@ async fn a_redis_that_is_silent_for_a_while_loses_and_doubles_nothing() {
         // Longer than the bus gives a silent connection, and than a publish takes at most.
         tokio::time::sleep(Duration::from_secs(4)).await;
         stack.redis.resume();
-        frames.extend(within("the rest", 20, watch.to_the_end()).await.0);
+        frames.extend(within("the rest", 20, watch.until_closed()).await.0);
         let events: Vec<_> = frames.iter().filter(|frame| frame["offset"].is_string()).collect();
         let numbers: Vec<_> = events
             .iter()

@@ -18,3 +18,4 @@ mod socket;
 mod start;
 mod time;
 mod transcript;
+mod variables;

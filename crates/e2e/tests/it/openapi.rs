@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use turnpike_testkit::{One, Person};
+use turnpike_testkit::{Person, SingleProcess};
 
 #[tokio::test]
 async fn every_operation_is_described() {
-    let one = One::start(&[]).await;
-    let stranger = Person::stranger(one.url());
+    let one = SingleProcess::start(&[]).await;
+    let stranger = Person::anonymous(one.url());
     let description = stranger.get("/api/openapi.json").await.json;
     let mut ids = BTreeSet::new();
     for (path, item) in description["paths"].as_object().expect("paths") {

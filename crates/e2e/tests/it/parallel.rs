@@ -3,7 +3,7 @@
 use std::{net::TcpListener, time::Duration};
 
 use tokio::task::JoinSet;
-use turnpike_testkit::{One, Stack};
+use turnpike_testkit::{SingleProcess, Stack};
 
 /// Holds several thousand of the ports that the system gives to those who ask for any; others each time.
 async fn ports_in_motion() {
@@ -22,7 +22,7 @@ async fn no_process_finds_its_address_taken() {
     let mut starting = JoinSet::new();
     for _ in 0..3 {
         starting.spawn(async {
-            One::start(&[]).await;
+            SingleProcess::start(&[]).await;
         });
     }
     let mut stack = Stack::start(2, &[]).await;
@@ -31,7 +31,7 @@ async fn no_process_finds_its_address_taken() {
         process.start();
     }
     stack.redis.restart().await;
-    stack.ready().await;
+    stack.wait_until_ready().await;
     while let Some(started) = starting.join_next().await {
         started.expect("it started");
     }

@@ -1,13 +1,13 @@
 //! Whoever has seen a command's final frame finds its end and its responses in the API.
 
 use serde_json::{Value, json};
-use turnpike_testkit::{One, Person, Stack};
+use turnpike_testkit::{Person, SingleProcess, Stack};
 
 const RUNS: usize = 200;
 
 #[tokio::test]
 async fn the_api_has_what_a_watcher_has_seen() {
-    let one = One::start(&[("TURNPIKE_MOCK_DELAY_MS", "0")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "0")]).await;
     let admin = one.admin().await;
     none_lacks(&admin, &admin).await;
 }
@@ -26,7 +26,7 @@ async fn none_lacks(here: &Person, there: &Person) {
     let (mut old_states, mut missing_responses) = (0, 0);
     for run in 0..RUNS {
         let id = here.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
-        let (frames, _) = there.watch(&id).await.to_the_end().await;
+        let (frames, _) = there.watch(&id).await.until_closed().await;
         let seen = frames.iter().filter(|frame| frame["event"] == "response").count();
         let last = &frames.last().expect("frames")["status"];
         // In one run the state is asked for first, in the next one the responses: the first question may do the waiting.

@@ -1,10 +1,10 @@
 //! Who is not let in, and how he is told.
 
 use serde_json::{Value, json};
-use turnpike_testkit::{One, Person, Watch};
+use turnpike_testkit::{Person, SingleProcess, Socket};
 
 async fn refused(base: &str, path: &str) -> String {
-    let (frames, closed) = Watch::open(base, path).await.to_the_end().await;
+    let (frames, closed) = Socket::open(base, path).await.until_closed().await;
     assert!(frames.is_empty(), "nothing was shown: {frames:?}");
     assert_eq!(closed.code, 1008);
     closed.reason
@@ -12,10 +12,10 @@ async fn refused(base: &str, path: &str) -> String {
 
 #[tokio::test]
 async fn the_socket_of_a_command_refuses_as_the_contract_says() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let (url, admin) = (one.url(), one.admin().await);
     let vehicle = &admin.vehicles().await[0];
-    let operator = admin.invite("operator").await;
+    let operator = admin.create_user("operator").await;
     let id = operator.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
     let path = |id: &str, token: &str| format!("/ws/responses/{id}?token={token}");
 
@@ -24,19 +24,19 @@ async fn the_socket_of_a_command_refuses_as_the_contract_says() {
     for bad in ["nonsense", "a.b.c", &admin.token[..admin.token.len() - 2], &foreign(&admin.token)] {
         assert_eq!(refused(url, &path(&id, bad)).await, "Invalid authentication token", "{bad}");
     }
-    let stranger = admin.invite("operator").await;
+    let stranger = admin.create_user("operator").await;
     assert_eq!(refused(url, &path(&id, &stranger.token)).await, "Not found", "somebody else's");
     assert_eq!(refused(url, &path("01a1fcbc-ee37-76ae-a15d-624a758a99f6", &admin.token)).await, "Not found");
     assert_eq!(refused(url, &path("nonsense", &admin.token)).await, "Not found");
-    let (frames, closed) = Watch::open(url, &path(&id, &admin.token)).await.to_the_end().await;
+    let (frames, closed) = Socket::open(url, &path(&id, &admin.token)).await.until_closed().await;
     assert_eq!((frames.is_empty(), closed.code), (false, 1000), "an admin sees all");
 
     // An account that is switched off: its token is young, and its bearer is out.
     let user = format!("/api/admin/users/{}", operator.id());
-    let mut open = Watch::open(url, &format!("/ws?token={}", operator.token)).await;
+    let mut open = Socket::open(url, &format!("/ws?token={}", operator.token)).await;
     assert_eq!(open.frame().await["event"], "hello");
     assert_eq!(admin.patch(&user, json!({ "active": false })).await.status, 200);
-    let (_, closed) = open.to_the_end().await;
+    let (_, closed) = open.until_closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (4401, "User account is inactive"), "its session ended");
     assert_eq!(refused(url, &path(&id, &operator.token)).await, "User account is inactive");
     assert_eq!(operator.get("/api/auth/me").await.status, 401);
@@ -52,9 +52,9 @@ fn foreign(token: &str) -> String {
 
 #[tokio::test]
 async fn a_session_that_ends_closes_its_sockets_and_only_those() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
-    let person = admin.invite("user").await;
+    let person = admin.create_user("user").await;
     let mut other_session = person.socket().await;
     assert_eq!(other_session.frame().await["event"], "hello");
     let again =
@@ -64,20 +64,20 @@ async fn a_session_that_ends_closes_its_sockets_and_only_those() {
     assert_eq!(ending.frame().await["event"], "hello");
 
     assert_eq!(again.post("/api/auth/logout", json!({})).await.json["message"], "Logout successful");
-    let (_, closed) = ending.to_the_end().await;
+    let (_, closed) = ending.until_closed().await;
     assert_eq!(closed.code, 4401);
     assert_eq!(again.get("/api/auth/me").await.status, 401, "its access token is refused at once");
-    other_session.say(json!({ "action": "ping", "id": 7 })).await;
+    other_session.send(json!({ "action": "ping", "id": 7 })).await;
     assert_eq!(other_session.frame().await, json!({ "event": "pong", "id": 7 }));
 }
 
 #[tokio::test]
 async fn http_refuses_as_the_contract_says() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     let vehicle = admin.vehicles().await[0].clone();
-    let (user, operator) = (admin.invite("user").await, admin.invite("operator").await);
-    let stranger = Person::stranger(one.url());
+    let (user, operator) = (admin.create_user("user").await, admin.create_user("operator").await);
+    let stranger = Person::anonymous(one.url());
 
     let command = |name: &str, params: Value| json!({ "vehicle_id": vehicle["id"], "command_name": name, "command_params": params });
     let good = command("ReadDTC", json!({ "ecuAddress": "0x10" }));
@@ -133,8 +133,8 @@ async fn http_refuses_as_the_contract_says() {
 
 #[tokio::test]
 async fn the_cookie_works_for_our_own_pages_only() {
-    let one = One::start(&[]).await;
-    let stranger = Person::stranger(one.url());
+    let one = SingleProcess::start(&[]).await;
+    let stranger = Person::anonymous(one.url());
     let login = json!({ "username": "admin", "password": turnpike_testkit::ADMIN_PASSWORD });
     let answer = stranger.post("/api/auth/login", login).await;
     let cookie = answer.headers["set-cookie"].to_str().expect("text").to_owned();
@@ -170,23 +170,23 @@ async fn the_cookie_works_for_our_own_pages_only() {
         async move {
             let mut headers = vec![("cookie", cookie.as_str())];
             headers.extend(origin.as_deref().map(|origin| ("origin", origin)));
-            Watch::open_with(&base, "/ws", &headers).await.map(|_| ())
+            Socket::open_with(&base, "/ws", &headers).await.map(|_| ())
         }
     };
     assert_eq!(socket(Some(one.url().to_owned())).await, Ok(()));
     assert_eq!(socket(Some("https://evil.example".to_owned())).await, Err(403), "before the upgrade");
     assert_eq!(socket(None).await, Err(403));
-    assert_eq!(Watch::open_with(one.url(), "/ws", &[]).await.map(|_| ()), Err(401));
+    assert_eq!(Socket::open_with(one.url(), "/ws", &[]).await.map(|_| ()), Err(401));
 }
 
 #[tokio::test]
 async fn a_ticket_opens_one_socket() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     let answer = admin.post("/api/auth/tickets", json!({})).await;
     assert_eq!((answer.status, answer.json["expires_in"].as_u64()), (201, Some(30)));
     let protocols = format!("turnpike.v1, ticket.{}", answer.json["ticket"].as_str().expect("a ticket"));
-    let open = async || Watch::open_with(one.url(), "/ws", &[("sec-websocket-protocol", &protocols)]).await;
+    let open = async || Socket::open_with(one.url(), "/ws", &[("sec-websocket-protocol", &protocols)]).await;
     let mut socket = open().await.expect("the first time");
     assert_eq!(socket.frame().await["event"], "hello");
     assert_eq!(open().await.map(|_| ()), Err(401), "the second time");
@@ -194,11 +194,11 @@ async fn a_ticket_opens_one_socket() {
 
 #[tokio::test]
 async fn no_secret_reaches_the_log() {
-    let one = One::start(&[("TURNPIKE_LOG", "debug")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_LOG", "debug")]).await;
     let admin = one.admin().await;
     let vehicle = &admin.vehicles().await[0];
     let id = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
-    admin.watch(&id).await.to_the_end().await;
+    admin.watch(&id).await.until_closed().await;
     refused(one.url(), &format!("/ws/responses/{id}?token=a-wrong-token")).await;
     let log = one.process.log();
     for secret in [admin.token.as_str(), &admin.refresh_token, turnpike_testkit::ADMIN_PASSWORD, "a-wrong-token"] {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use turnpike_bus::{Bus, Limits};
-use turnpike_testkit::{One, Person, RedisServer, Stack, eventually, within};
+use turnpike_testkit::{Person, RedisServer, SingleProcess, Stack, eventually, within};
 use turnpike_topic::Topic;
 
 async fn send(person: &Person) -> String {
@@ -25,17 +25,17 @@ async fn events(person: &Person, path: &str) -> (u16, Vec<Value>) {
     (answer.status, data.map(|text| serde_json::from_str(text).expect("JSON")).collect())
 }
 
-async fn subscribe(person: &Person, topic: &str, since: &str) -> turnpike_testkit::Watch {
+async fn subscribe(person: &Person, topic: &str, since: &str) -> turnpike_testkit::Socket {
     let mut socket = person.socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
-    socket.say(json!({ "action": "subscribe", "id": 1, "topic": topic, "since": since })).await;
+    socket.send(json!({ "action": "subscribe", "id": 1, "topic": topic, "since": since })).await;
     assert_eq!(socket.frame().await["event"], "subscribed");
     socket
 }
 
 #[tokio::test]
 async fn an_offset_ahead_of_the_head_is_reset_in_one_process() {
-    let one = One::start(&[("TURNPIKE_MOCK_DELAY_MS", "1500")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "1500")]).await;
     ahead_of_the_head(&one.admin().await).await;
 }
 
@@ -59,9 +59,9 @@ async fn ahead_of_the_head(admin: &Person) {
     assert_eq!(socket.frame().await, first, "then the history from the start");
     let mut watch = admin.watch_since(&id, &ahead).await;
     assert_eq!(watch.frame().await["event"], "reset");
-    let (rest, closed) = watch.to_the_end().await;
+    let (rest, closed) = watch.until_closed().await;
     assert_eq!((&rest[0], closed.code), (&first, 1000));
-    let (whole, _) = steady.to_the_end().await;
+    let (whole, _) = steady.until_closed().await;
     assert_eq!(rest[1..], whole, "nothing is missing");
 
     let (status, frames) = events(admin, &format!("/api/topics/{topic}/events?since={ahead}")).await;
@@ -73,7 +73,7 @@ async fn a_reader_of_an_ended_command_is_told_of_its_end() {
     let stack = Stack::start(1, &[("TURNPIKE_LIMIT_SOCKETS_PER_USER", "2")]).await;
     let admin = stack.admin(0).await;
     let id = send(&admin).await;
-    let (frames, _) = admin.watch(&id).await.to_the_end().await;
+    let (frames, _) = admin.watch(&id).await.until_closed().await;
     let topic = format!("response:{id}");
     eventually("the end to be recorded", 10, || async {
         (admin.get(&format!("/api/commands/{id}")).await.json["status"] == "completed").then_some(())
@@ -104,7 +104,7 @@ async fn ended(admin: &Person, id: &str, frames: &[Value]) {
         (older.as_str(), 1, frames),
         (ahead.as_str(), 1, frames),
     ] {
-        let (told, closed) = within("the end", 20, admin.watch_since(id, since).await.to_the_end()).await;
+        let (told, closed) = within("the end", 20, admin.watch_since(id, since).await.until_closed()).await;
         assert_eq!(closed.code, 1000, "since {since}");
         assert_eq!(told.iter().filter(|frame| frame["event"] == "reset").count(), resets, "since {since}");
         assert_eq!(told[resets..], *expected, "since {since}");
@@ -118,7 +118,7 @@ async fn ended(admin: &Person, id: &str, frames: &[Value]) {
         }
         assert_eq!(socket.frame().await, json!({ "event": "caught_up", "topic": topic, "head": last }));
         assert_eq!(socket.frame().await, json!({ "event": "closed", "topic": topic }));
-        socket.leave().await;
+        socket.close().await;
 
         let (status, told) = events(admin, &format!("/api/topics/{topic}/events?since={since}")).await;
         match expected {
@@ -159,7 +159,7 @@ async fn events_that_redis_lost_are_not_mixed_with_others() {
     let id = admin.send_command(&vehicle, "RoutineControl", params).await;
     let mut near = admin.watch(&id).await;
     let mut seen = vec![near.frame_of(&["response"]).await];
-    let written = stack.redis.written();
+    let written = stack.redis.append_only_length();
     seen.push(near.frame_of(&["response"]).await);
     let lost = offset(seen.last().expect("frames"));
     eventually("two responses to be recorded", 10, || async {
@@ -167,9 +167,9 @@ async fn events_that_redis_lost_are_not_mixed_with_others() {
         (recorded.as_array().map(Vec::len) >= Some(2)).then_some(())
     })
     .await;
-    stack.redis.restart_as_of(written).await;
+    stack.redis.restart_truncated(written).await;
 
-    let (frames, closed) = within("the end", 60, near.to_the_end()).await;
+    let (frames, closed) = within("the end", 60, near.until_closed()).await;
     assert_eq!(closed.code, 1000);
     check_order(&frames);
     assert_eq!(frames.last().expect("frames")["status"], "completed");
@@ -184,11 +184,11 @@ async fn events_that_redis_lost_are_not_mixed_with_others() {
         recorded.as_array().expect("a list").iter().map(|response| response["sequence_number"].clone()).collect();
     assert_eq!(json!(numbers), json!([1, 2, 3, 4, 5]), "every response is recorded once");
 
-    let (late, closed) = within("the end", 20, admin.at(stack.url(1)).watch(&id).await.to_the_end()).await;
+    let (late, closed) = within("the end", 20, admin.at(stack.url(1)).watch(&id).await.until_closed()).await;
     assert_eq!(closed.code, 1000);
     check_order(&late);
     assert_eq!(late.iter().filter(|frame| frame["event"] == "reset").count(), 1, "the epoch changed once: {late:?}");
-    let (back, _) = admin.watch_since(&id, &lost).await.to_the_end().await;
+    let (back, _) = admin.watch_since(&id, &lost).await.until_closed().await;
     let place = late.iter().position(|frame| frame["offset"] == json!(lost)).expect("it was recorded");
     assert_eq!(back, late[place + 1..], "a client that comes back with the lost offset misses nothing");
 }
@@ -205,13 +205,13 @@ async fn commands_are_refused_while_redis_has_no_memory() {
     })
     .await;
     eventually("not to be ready", 10, || async {
-        let ready = Person::stranger(stack.url(0)).get("/health/ready").await;
+        let ready = Person::anonymous(stack.url(0)).get("/health/ready").await;
         (ready.status == 503 && ready.text.contains("refuses writes")).then_some(())
     })
     .await;
     stack.redis.limit_memory(0).await;
-    stack.ready().await;
+    stack.wait_until_ready().await;
     let id = send(&admin).await;
-    let (frames, closed) = admin.watch(&id).await.to_the_end().await;
+    let (frames, closed) = admin.watch(&id).await.until_closed().await;
     assert_eq!((&frames.last().expect("frames")["status"], closed.code), (&json!("completed"), 1000));
 }

@@ -41,6 +41,6 @@ async fn a_revoked_token_does_not_work_after_a_restart_without_auth() {
     })
     .await;
     assert_eq!(code, "SESSION_ENDED");
-    stack.ready().await;
+    stack.wait_until_ready().await;
     assert_eq!(open.get("/api/vehicles").await.status, 200);
 }

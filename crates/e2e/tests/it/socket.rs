@@ -3,21 +3,21 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use turnpike_bus::{Bus, Limits};
-use turnpike_event::{Body, Event, Json};
-use turnpike_testkit::{One, Person, Stack, Watch, eventually};
+use turnpike_event::{Body, CommandEvent, Event, Json};
+use turnpike_testkit::{Person, SingleProcess, Socket, Stack, eventually};
 use turnpike_topic::{CommandId, Topic, VehicleId};
 use uuid::Uuid;
 
 async fn completed(person: &Person) -> (String, Vec<Value>) {
     let vehicle = &person.vehicles().await[0];
     let id = person.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
-    let (frames, _) = person.watch(&id).await.to_the_end().await;
+    let (frames, _) = person.watch(&id).await.until_closed().await;
     (id, frames)
 }
 
 #[tokio::test]
 async fn one_socket_for_everything() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     let (id, frames) = completed(&admin).await;
     let topic = format!("response:{id}");
@@ -25,7 +25,7 @@ async fn one_socket_for_everything() {
     let hello = socket.frame().await;
     assert_eq!((&hello["event"], &hello["heartbeat_interval"]), (&json!("hello"), &json!(30)));
 
-    socket.say(json!({ "action": "subscribe", "id": 1, "topic": topic })).await;
+    socket.send(json!({ "action": "subscribe", "id": 1, "topic": topic })).await;
     let head = frames.last().expect("frames")["offset"].clone();
     let subscribed = socket.frame().await;
     assert_eq!(subscribed, json!({ "event": "subscribed", "id": 1, "topic": topic, "head": head }));
@@ -35,7 +35,7 @@ async fn one_socket_for_everything() {
     assert_eq!(socket.frame().await, json!({ "event": "caught_up", "topic": topic, "head": head }));
     assert_eq!(socket.frame().await, json!({ "event": "closed", "topic": topic }));
 
-    socket.say(json!({ "action": "subscribe", "id": 2, "topic": topic, "since": frames[2]["offset"] })).await;
+    socket.send(json!({ "action": "subscribe", "id": 2, "topic": topic, "since": frames[2]["offset"] })).await;
     assert_eq!(socket.frame().await["event"], "subscribed");
     assert_eq!(socket.frame().await, frames[3], "after the offset");
 
@@ -55,27 +55,27 @@ async fn one_socket_for_everything() {
         (json!({ "action": "fly", "id": 3 }), "UNKNOWN_MESSAGE_TYPE"),
         (json!({ "action": "auth", "id": 3, "token": "nonsense" }), "INVALID_TOKEN"),
     ] {
-        socket.say(frame.clone()).await;
+        socket.send(frame.clone()).await;
         let error = socket.frame_of(&["error"]).await;
         assert_eq!((&error["code"], &error["id"]), (&json!(code), &json!(3)), "{frame}");
         assert!(error["offset"].is_null());
     }
-    socket.say_text("{").await;
+    socket.send_text("{").await;
     assert_eq!(socket.frame_of(&["error"]).await["code"], "INVALID_JSON");
-    socket.say_text(&format!("{{\"pad\":\"{}\"}}", "x".repeat(70_000))).await;
+    socket.send_text(&format!("{{\"pad\":\"{}\"}}", "x".repeat(70_000))).await;
     assert_eq!(socket.frame_of(&["error"]).await["code"], "MESSAGE_TOO_LARGE");
-    socket.say(json!({ "action": "auth", "id": 4, "token": admin.token })).await;
+    socket.send(json!({ "action": "auth", "id": 4, "token": admin.token })).await;
     assert_eq!(socket.frame_of(&["authenticated"]).await["id"], 4);
 
     // only a frame beyond all measure closes it
-    socket.say_text(&"x".repeat(1_100_000)).await;
-    let (_, closed) = socket.to_the_end().await;
+    socket.send_text(&"x".repeat(1_100_000)).await;
+    let (_, closed) = socket.until_closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (1009, "Frame too large"));
 }
 
 #[tokio::test]
 async fn a_gateway_stops_following_when_the_last_watcher_leaves() {
-    let one = One::start(&[("TURNPIKE_MOCK_DELAY_MS", "60000")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "60000")]).await;
     let admin = one.admin().await;
     let vehicle = &admin.vehicles().await[0];
     let id = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
@@ -87,14 +87,14 @@ async fn a_gateway_stops_following_when_the_last_watcher_leaves() {
         log[0]["topics"].as_u64()
     };
     assert_eq!(followed().await, Some(1), "two watchers, one following");
-    first.cut();
-    second.cut();
+    first.abort();
+    second.abort();
     eventually("the following to end", 10, || async { (followed().await == Some(0)).then_some(()) }).await;
 }
 
 #[tokio::test]
 async fn server_sent_events_are_the_same_frames() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     let (id, frames) = completed(&admin).await;
     let path = format!("/api/topics/response:{id}/events");
@@ -125,12 +125,12 @@ async fn server_sent_events_are_the_same_frames() {
     assert_eq!(events(&resumed.text)[0].1, frames[2]);
     assert_eq!(admin.get(&format!("{path}?since=nonsense")).await.status, 422);
     assert_eq!(admin.get("/api/topics/sessions/events").await.status, 404);
-    assert_eq!(Person::stranger(one.url()).get(&path).await.status, 401);
+    assert_eq!(Person::anonymous(one.url()).get(&path).await.status, 401);
 }
 
 #[tokio::test]
 async fn limits_are_told_and_keep_the_socket() {
-    let one = One::start(&[
+    let one = SingleProcess::start(&[
         ("TURNPIKE_LIMIT_SOCKETS_PER_USER", "2"),
         ("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "3"),
         ("TURNPIKE_LIMIT_COMMANDS_PER_MINUTE", "1"),
@@ -141,14 +141,14 @@ async fn limits_are_told_and_keep_the_socket() {
     let mut first = admin.socket().await;
     assert_eq!(first.frame().await["event"], "hello");
     let _second = admin.socket().await;
-    let (_, closed) = admin.socket().await.to_the_end().await;
+    let (_, closed) = admin.socket().await.until_closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (4429, "Too many connections"));
 
     for _ in 0..3 {
-        first.say(json!({ "action": "ping" })).await;
+        first.send(json!({ "action": "ping" })).await;
         assert_eq!(first.frame().await["event"], "pong");
     }
-    first.say(json!({ "action": "ping", "id": 9 })).await;
+    first.send(json!({ "action": "ping", "id": 9 })).await;
     let error = first.frame().await;
     assert_eq!((&error["code"], &error["id"]), (&json!("RATE_LIMITED"), &json!(null)), "it is not parsed");
     assert!(error["retry_after"].as_u64().is_some_and(|seconds| seconds > 0));
@@ -162,7 +162,7 @@ async fn limits_are_told_and_keep_the_socket() {
 
 #[tokio::test]
 async fn who_does_not_answer_pings_is_let_go() {
-    let one = One::start(&[("TURNPIKE_HEARTBEAT_SECONDS", "1")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_HEARTBEAT_SECONDS", "1")]).await;
     let admin = one.admin().await;
     // A client that never reads never answers: raw bytes, no library.
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,19 +183,19 @@ async fn who_does_not_answer_pings_is_let_go() {
 
 #[tokio::test]
 async fn a_slow_reader_loses_nothing_and_holds_up_nobody() {
-    let one = One::start(&[("TURNPIKE_MOCK_VEHICLES", "1")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_MOCK_VEHICLES", "1")]).await;
     let admin = one.admin().await;
     let vehicle = &admin.vehicles().await[0];
     let mut slow = admin.socket().await;
     assert_eq!(slow.frame().await["event"], "hello");
-    slow.say(json!({ "action": "subscribe", "id": 1, "topic": format!("vehicle:{}", vehicle["id"].as_str().expect("an id")), "since": "live" })).await;
+    slow.send(json!({ "action": "subscribe", "id": 1, "topic": format!("vehicle:{}", vehicle["id"].as_str().expect("an id")), "since": "live" })).await;
     assert_eq!(slow.frame_of(&["caught_up"]).await["event"], "caught_up");
     // Many commands, whose topics the slow socket follows without reading a word until they are all over.
     let mut ids = Vec::new();
     for _ in 0..50 {
         let id = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
-        slow.say(json!({ "action": "subscribe", "topic": format!("response:{id}") })).await;
-        let (frames, _) = admin.watch(&id).await.to_the_end().await;
+        slow.send(json!({ "action": "subscribe", "topic": format!("response:{id}") })).await;
+        let (frames, _) = admin.watch(&id).await.until_closed().await;
         ids.push((format!("response:{id}"), frames));
     }
     let mut got: std::collections::HashMap<String, Vec<Value>> = std::collections::HashMap::new();
@@ -216,11 +216,11 @@ async fn a_slow_reader_loses_nothing_and_holds_up_nobody() {
 
 #[tokio::test]
 async fn stopping_says_goodbye_and_ends_well() {
-    let mut one = One::start(&[]).await;
+    let mut one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     let mut socket = admin.socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
-    let (status, (_, closed)) = tokio::join!(one.process.stop(), socket.to_the_end());
+    let (status, (_, closed)) = tokio::join!(one.process.stop(), socket.until_closed());
     assert_eq!(closed.code, 1001);
     assert!(closed.reason.contains("retry_after"), "{closed:?}");
     assert_eq!(status.code(), Some(0), "{}", one.process.log());
@@ -229,30 +229,30 @@ async fn stopping_says_goodbye_and_ends_well() {
 
 #[tokio::test]
 async fn a_get_that_is_no_upgrade_is_told_so() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let answer = one.admin().await.get("/ws").await;
     assert_eq!((answer.status, &answer.json["code"]), (400, &json!("NOT_A_WEBSOCKET")));
-    assert_eq!(Person::stranger(one.url()).get("/ws").await.status, 401, "before anything else is looked at");
-    assert_eq!(Watch::open_with(one.url(), "/nowhere", &[]).await.map(|_| ()), Err(404));
+    assert_eq!(Person::anonymous(one.url()).get("/ws").await.status, 401, "before anything else is looked at");
+    assert_eq!(Socket::open_with(one.url(), "/nowhere", &[]).await.map(|_| ()), Err(404));
 }
 
 #[tokio::test]
 async fn whoever_breaks_the_protocol_is_told_and_a_goodbye_is_answered() {
-    let one = One::start(&[]).await;
+    let one = SingleProcess::start(&[]).await;
     let admin = one.admin().await;
     let open = async || {
         let mut socket = admin.socket().await;
         assert_eq!(socket.frame().await["event"], "hello");
         socket
     };
-    let closed = open().await.leave().await;
+    let closed = open().await.close().await;
     assert_eq!((closed.code, closed.reason.as_str()), (1000, "bye"));
     let mut socket = open().await;
-    socket.say_bytes(b"\xff\xfe").await;
-    assert_eq!(socket.to_the_end().await.1.code, 1007);
+    socket.send_bytes(b"\xff\xfe").await;
+    assert_eq!(socket.until_closed().await.1.code, 1007);
     let mut socket = open().await;
-    socket.say_text(&"x".repeat((1 << 20) + 1)).await;
-    assert_eq!(socket.to_the_end().await.1.code, 1009);
+    socket.send_text(&"x".repeat((1 << 20) + 1)).await;
+    assert_eq!(socket.until_closed().await.1.code, 1009);
 }
 
 /// More history than the buffers between them hold: what is said meanwhile is heard before it has all been handed over.
@@ -266,9 +266,9 @@ async fn a_busy_topic_does_not_make_the_socket_deaf() {
     let publish = |sequence_number| {
         let response = Json::parse(format!(r#"{{"padding":"{}"}}"#, "x".repeat(4_000))).expect("JSON");
         let command_id = CommandId::from(Uuid::nil());
-        let body = Body::CommandResponse { command_id, sequence_number, is_final: false, response };
+        let body = Body::Command(CommandEvent::Response { command_id, sequence_number, is_final: false, response });
         let (bus, at) = (bus.clone(), Timestamp::UNIX_EPOCH);
-        async move { bus.publish(&Topic::Vehicle(vehicle), &Event { at, traceparent: None, body }).await }
+        async move { bus.publish(&Topic::Vehicle(vehicle), &Event { at, body }.to_bytes()).await }
     };
     for first in (1..=EVENTS).step_by(100) {
         for published in futures_util::future::join_all((first..first + 100).map(publish)).await {
@@ -277,16 +277,16 @@ async fn a_busy_topic_does_not_make_the_socket_deaf() {
     }
     let mut socket = admin.socket().await;
     socket
-        .say(json!({ "action": "subscribe", "id": 1, "topic": format!("vehicle:{vehicle}"), "since": "start" }))
+        .send(json!({ "action": "subscribe", "id": 1, "topic": format!("vehicle:{vehicle}"), "since": "start" }))
         .await;
     assert_eq!(socket.frame_of(&["subscribed"]).await["id"], 1);
-    socket.say(json!({ "action": "ping", "id": 2 })).await;
+    socket.send(json!({ "action": "ping", "id": 2 })).await;
     let mut before = 0;
     while socket.frame_of(&["response", "pong"]).await["event"] == "response" {
         before += 1;
     }
     assert!(before < EVENTS, "the answer to the ping came behind everything else");
-    socket.say(json!({ "action": "unsubscribe", "id": 3, "topic": format!("vehicle:{vehicle}") })).await;
+    socket.send(json!({ "action": "unsubscribe", "id": 3, "topic": format!("vehicle:{vehicle}") })).await;
     let mut after = 0;
     while socket.frame_of(&["response", "unsubscribed"]).await["event"] == "response" {
         after += 1;

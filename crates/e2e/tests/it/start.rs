@@ -3,19 +3,19 @@
 use std::{collections::BTreeMap, process::Command};
 
 use tempfile::TempDir;
-use turnpike_testkit::{RedisServer, Running, binary, eventually};
+use turnpike_testkit::{RedisServer, ServiceProcess, binary, eventually};
 
-fn one(directory: &TempDir, variables: &[(&str, &str)]) -> Running {
+fn one(directory: &TempDir, variables: &[(&str, &str)]) -> ServiceProcess {
     let mut all = BTreeMap::from([("TURNPIKE_HTTP".to_owned(), "127.0.0.1:0".to_owned())]);
     all.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    let mut process = Running::new("turnpike", "turnpike", all, directory.path());
+    let mut process = ServiceProcess::new("turnpike", "turnpike", all, directory.path());
     process.start();
     process
 }
 
-async fn code(process: &mut Running) -> Option<i32> {
+async fn code(process: &mut ServiceProcess) -> Option<i32> {
     let ended = eventually("the process to end", 20, || {
-        let ended = process.ended();
+        let ended = process.exit_status();
         async move { ended }
     });
     ended.await.code()

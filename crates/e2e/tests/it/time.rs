@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
-use turnpike_kit::{Clock, ClockHand, Environment, Process};
-use turnpike_testkit::{ADMIN_PASSWORD, Answer, Person, Watch};
+use turnpike_kit::{Clock, ClockControl, Environment, Process};
+use turnpike_testkit::{ADMIN_PASSWORD, Answer, Person, Socket};
 use turnpike_token::{Claims, Role, SigningKey};
 use turnpike_topic::{SessionId, UserId};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 struct House {
     url: String,
     clock: Clock,
-    hand: ClockHand,
+    hand: ClockControl,
     process: Process,
     _data: TempDir,
 }
@@ -66,7 +66,7 @@ async fn an_access_token_is_good_for_a_quarter_of_an_hour() {
     refused(&admin.get(&format!("/api/topics/response:{command}/events")).await, "TOKEN_EXPIRED");
     for path in [format!("/ws/responses/{command}"), "/ws".to_owned()] {
         let (frames, closed) =
-            Watch::open(&house.url, &format!("{path}?token={}", admin.token)).await.to_the_end().await;
+            Socket::open(&house.url, &format!("{path}?token={}", admin.token)).await.until_closed().await;
         assert!(frames.is_empty(), "{frames:?}");
         assert_eq!((closed.code, closed.reason.as_str()), (1008, "Invalid authentication token"));
     }
@@ -91,24 +91,24 @@ async fn an_open_socket_ends_with_its_token_unless_it_is_given_another() {
         .expect("a stream of events that is open");
     house.pass(600);
     let pair = admin.post("/api/auth/refresh", json!({ "refresh_token": admin.refresh_token })).await.json;
-    renewed.say(json!({ "action": "auth", "id": 1, "token": pair["access_token"] })).await;
+    renewed.send(json!({ "action": "auth", "id": 1, "token": pair["access_token"] })).await;
     let answer = renewed.frame().await;
     let end = house.clock.now() + Duration::from_secs(900);
     assert_eq!(answer, json!({ "event": "authenticated", "id": 1, "expires_at": end.to_string() }));
 
     // somebody else's token is none for this socket
-    let other = admin.with_token(pair["access_token"].as_str().expect("a token")).invite("user").await;
-    renewed.say(json!({ "action": "auth", "id": 2, "token": other.token })).await;
+    let other = admin.with_token(pair["access_token"].as_str().expect("a token")).create_user("user").await;
+    renewed.send(json!({ "action": "auth", "id": 2, "token": other.token })).await;
     assert_eq!(renewed.frame().await["event"], "error");
 
     house.pass(300);
-    let (_, closed) = left_alone.to_the_end().await;
+    let (_, closed) = left_alone.until_closed().await;
     assert_eq!(closed.code, 4401);
     while events.chunk().await.expect("a stream that ends in order").is_some() {}
-    renewed.say(json!({ "action": "ping", "id": 3 })).await;
+    renewed.send(json!({ "action": "ping", "id": 3 })).await;
     assert_eq!(renewed.frame().await, json!({ "event": "pong", "id": 3 }));
     house.pass(600);
-    let (_, closed) = renewed.to_the_end().await;
+    let (_, closed) = renewed.until_closed().await;
     assert_eq!(closed.code, 4401);
     house.stop().await;
 }
@@ -116,7 +116,7 @@ async fn an_open_socket_ends_with_its_token_unless_it_is_given_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cookie_outlives_the_tokens_that_it_is_exchanged_for() {
     let house = House::start().await;
-    let stranger = Person::stranger(&house.url);
+    let stranger = Person::anonymous(&house.url);
     let login = json!({ "username": "admin", "password": ADMIN_PASSWORD });
     let answer = stranger.post("/api/auth/login", login).await;
     let cookie = answer.headers["set-cookie"].to_str().expect("text").split(';').next().expect("a value").to_owned();
@@ -146,8 +146,8 @@ async fn a_token_under_somebody_elses_key_is_refused() {
         auth_time: now,
     };
     let foreign = SigningKey::from_secret(&Box::new([7; 32]).into()).sign(&claims);
-    refused(&Person::stranger(&house.url).with_token(&foreign).get("/api/auth/me").await, "INVALID_TOKEN");
-    let (frames, closed) = Watch::open(&house.url, &format!("/ws?token={foreign}")).await.to_the_end().await;
+    refused(&Person::anonymous(&house.url).with_token(&foreign).get("/api/auth/me").await, "INVALID_TOKEN");
+    let (frames, closed) = Socket::open(&house.url, &format!("/ws?token={foreign}")).await.until_closed().await;
     assert_eq!((frames.len(), closed.code, closed.reason.as_str()), (0, 1008, "Invalid authentication token"));
     house.stop().await;
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt::Write as _, fs, path::Path};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use turnpike_testkit::{ADMIN_PASSWORD, Answer, One, Person, Watch};
+use turnpike_testkit::{ADMIN_PASSWORD, Answer, Person, SingleProcess, Socket};
 use uuid::Uuid;
 
 /// Headers that differ from run to run or say nothing about the product.
@@ -89,7 +89,7 @@ impl Transcript {
     }
 
     /// Writes every frame down until the socket is closed.
-    async fn frames(&mut self, mut watch: Watch) {
+    async fn frames(&mut self, mut watch: Socket) {
         loop {
             match watch.next_text().await {
                 Ok(frame) => self.line(&format!("< {frame}")),
@@ -99,13 +99,13 @@ impl Transcript {
     }
 
     /// Sends a frame and writes the answers down, up to the first one of this event.
-    async fn exchange(&mut self, watch: &mut Watch, frame: &str, until: &str) {
+    async fn exchange(&mut self, watch: &mut Socket, frame: &str, until: &str) {
         self.line(&format!("> {frame}"));
-        watch.say_text(frame).await;
+        watch.send_text(frame).await;
         self.answers(watch, until).await;
     }
 
-    async fn answers(&mut self, watch: &mut Watch, until: &str) {
+    async fn answers(&mut self, watch: &mut Socket, until: &str) {
         loop {
             let text = watch.next_text().await.expect("an open socket");
             self.line(&format!("< {text}"));
@@ -155,7 +155,7 @@ impl Transcript {
 
 #[tokio::test]
 async fn what_clients_receive_is_as_recorded() {
-    let one = One::start(&[("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "0")]).await;
+    let one = SingleProcess::start(&[("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "0")]).await;
     let mut transcript = Transcript::default();
     transcript.hide(one.url().trim_start_matches("http://"), "address");
     credentials(&mut transcript, &one).await;
@@ -177,8 +177,8 @@ async fn what_clients_receive_is_as_recorded() {
     assert_eq!(transcript.text.lines().count(), recorded.lines().count(), "the number of lines");
 }
 
-async fn credentials(transcript: &mut Transcript, one: &One) {
-    let stranger = Person::stranger(one.url());
+async fn credentials(transcript: &mut Transcript, one: &SingleProcess) {
+    let stranger = Person::anonymous(one.url());
     let admin = |password: &str| Some(json!({ "username": "admin", "password": password }));
     transcript.title("credentials");
     transcript.call(&stranger, Method::GET, "/api/vehicles", None).await;
@@ -234,7 +234,7 @@ async fn commands(transcript: &mut Transcript, admin: &Person) -> String {
     let key = [("idempotency-key", "transcript")];
     let first = transcript.call_with(admin, Method::POST, "/api/commands", Some(read.clone()), &key).await;
     let id = first.json["command_id"].as_str().expect("an id").to_owned();
-    admin.watch(&id).await.to_the_end().await;
+    admin.watch(&id).await.until_closed().await;
     transcript.call_with(admin, Method::POST, "/api/commands", Some(read), &key).await;
     let other = command("ReadDTC", json!({ "ecuAddress": "0x11" }));
     transcript.call_with(admin, Method::POST, "/api/commands", Some(other), &key).await;
@@ -248,11 +248,11 @@ async fn commands(transcript: &mut Transcript, admin: &Person) -> String {
     id
 }
 
-async fn sockets(transcript: &mut Transcript, one: &One, admin: &Person, command: &str) {
+async fn sockets(transcript: &mut Transcript, one: &SingleProcess, admin: &Person, command: &str) {
     transcript.title("the socket of a command");
     transcript.hide(&admin.token, "access_token");
     transcript.frames(admin.watch(command).await).await;
-    let stranger = Person::stranger(one.url());
+    let stranger = Person::anonymous(one.url());
     transcript.frames(stranger.with_token("garbage").watch(command).await).await;
     transcript.frames(stranger.watch(command).await).await;
     transcript.frames(admin.watch("00000000-0000-7000-8000-000000000000").await).await;
@@ -285,7 +285,7 @@ async fn sockets(transcript: &mut Transcript, one: &One, admin: &Person, command
         transcript.exchange(&mut socket, &refused, "error").await;
     }
     transcript.exchange(&mut socket, r#"{"action":"ping","id":10}"#, "pong").await;
-    let closed = socket.leave().await;
+    let closed = socket.close().await;
     transcript.line(&format!("< closed {} {:?}", closed.code, closed.reason));
 }
 
@@ -301,7 +301,7 @@ async fn streams(transcript: &mut Transcript, admin: &Person, command: &str) {
     transcript.call(admin, Method::GET, "/api/topics/response:nonsense/events", None).await;
 }
 
-async fn accounts(transcript: &mut Transcript, one: &One, admin: &Person) {
+async fn accounts(transcript: &mut Transcript, one: &SingleProcess, admin: &Person) {
     transcript.title("accounts");
     let ada = json!({ "email": "ada@example.com", "username": "ada", "password": ADMIN_PASSWORD, "role": "operator" });
     let made = transcript.call(admin, Method::POST, "/api/admin/users", Some(ada.clone())).await;

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Death, Process};
+use turnpike_kit::{OnExit, Process};
 use turnpike_topic::UserId;
 
 /// A number of times a minute for each user, on this gateway; a whole minute's worth may come at once.
@@ -17,7 +17,7 @@ impl PerMinute {
         let Some(times) = NonZeroU32::new(times) else { return Self(None) };
         let limiter = Arc::new(RateLimiter::keyed(Quota::per_minute(times)));
         let (swept, stopping) = (limiter.clone(), process.tasks.stopping().clone());
-        process.tasks.spawn("limits", Death::Ends, async move {
+        process.tasks.spawn("limits", OnExit::Continue, async move {
             loop {
                 tokio::select! {
                     () = stopping.cancelled() => return,

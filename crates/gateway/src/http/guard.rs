@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use http::{HeaderValue, Method, header};
 use tracing::{Instrument, error, info, info_span};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::{Context, REQUEST_ID};
+use turnpike_rpc::{Context, REQUEST_ID};
 
 use super::problem::Problem;
 

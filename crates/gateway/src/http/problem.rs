@@ -7,7 +7,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::Context;
+use turnpike_rpc::Context;
 use utoipa::ToSchema;
 
 /// The body of every failure, as `application/problem+json`.

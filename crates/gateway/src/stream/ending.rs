@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::Refusal;
+use turnpike_identity::Refusal;
 
 /// How a socket ends.
 #[derive(Clone, Debug, PartialEq, Eq)]

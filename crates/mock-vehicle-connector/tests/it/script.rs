@@ -1,11 +1,10 @@
-//! The same seed and the same script are the same story, byte for byte.
+//! The same seed and the same script give the same events, byte for byte.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::Value;
 use turnpike_bus::Delivery;
-use turnpike_event::{Body, Record};
+use turnpike_event::{Body, CommandEvent, Record};
 use turnpike_proto::vehicle::v1 as pb;
 
 use crate::bench::Bench;
@@ -28,9 +27,9 @@ async fn the_same_seed_and_script_give_the_same_bytes() {
     assert_ne!(first, other, "another seed is another fleet");
 }
 
-/// Plays the script with delays and faults; the clock moves only when nothing else can.
-async fn play(seed: u64) -> Vec<Bytes> {
-    let bench = Bench::of(seed, 400);
+/// Runs the script with delays and faults; the clock advances only when no task can run.
+async fn play(seed: u64) -> Vec<turnpike_bus::Record> {
+    let bench = Bench::of(seed, 400).await;
     let faults = pb::Faults {
         duplicate_probability: 0.3,
         reorder_probability: 0.3,
@@ -54,7 +53,7 @@ async fn play(seed: u64) -> Vec<Bytes> {
                 }
             };
             match delivery {
-                Delivery::Record(record) => transcript.push(bytes(record)),
+                Delivery::Record(record) => transcript.push(record),
                 Delivery::Closed => break,
                 Delivery::CaughtUp { .. } => {}
                 Delivery::Reset { .. } => panic!("nothing was lost"),
@@ -64,23 +63,19 @@ async fn play(seed: u64) -> Vec<Bytes> {
     transcript
 }
 
-/// Lets whatever can go on go on: this runtime has one thread.
+/// Lets other tasks run: this runtime has one thread.
 async fn quiet() {
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
 }
 
-/// A record but for the trace, which is of the call and not of the vehicle.
-fn bytes(mut record: Record) -> Bytes {
-    record.event.traceparent = None;
-    record.to_bytes()
-}
-
-/// What a response says.
+/// The JSON of a response.
 pub fn answer(record: &Record) -> Value {
     match &record.event.body {
-        Body::CommandResponse { response, .. } => serde_json::from_str(response.as_str()).expect("an object"),
+        Body::Command(CommandEvent::Response { response, .. }) => {
+            serde_json::from_str(response.as_str()).expect("an object")
+        }
         other => panic!("no response: {other:?}"),
     }
 }

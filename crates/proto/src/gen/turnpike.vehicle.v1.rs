@@ -17,7 +17,7 @@ pub struct Vehicle {
     pub connection_status: i32,
     #[prost(message, optional, tag = "7")]
     pub last_seen_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// The name of the connector that reaches it, as in TURNPIKE_CONNECTORS.
+    /// Name of the connector that reaches it, as in TURNPIKE_CONNECTORS.
     #[prost(string, tag = "8")]
     pub connector: ::prost::alloc::string::String,
 }
@@ -27,7 +27,7 @@ pub struct ListVehiclesRequest {
     pub limit: u32,
     #[prost(string, tag = "2")]
     pub cursor: ::prost::alloc::string::String,
-    /// Only these; unspecified: all.
+    /// Only vehicles with this status; unspecified: all.
     #[prost(enumeration = "ConnectionStatus", tag = "3")]
     pub status: i32,
     /// Part of a VIN, make or model, in any case.
@@ -103,8 +103,8 @@ pub struct SubmitCommandResponse {
 pub struct GetCommandRequest {
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
-    /// Wait (at most one second) until everything that is on the command's topic now is recorded: a caller that has seen the final
-    /// event gets the end. ListResponses always does.
+    /// Wait, for at most one second, until every event that is on the command's topic now is archived: a caller that has seen the
+    /// final event gets the end. ListResponses always waits.
     #[prost(bool, tag = "2")]
     pub recorded: bool,
 }
@@ -160,39 +160,6 @@ pub struct ListResponsesResponse {
     pub next_cursor: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListEventsRequest {
-    #[prost(string, tag = "1")]
-    pub command_id: ::prost::alloc::string::String,
-    /// Only what was recorded after this offset; empty: from the start.
-    #[prost(string, tag = "2")]
-    pub after: ::prost::alloc::string::String,
-    /// 1–1000.
-    #[prost(uint32, tag = "3")]
-    pub limit: u32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RecordedEvent {
-    /// `<epoch>-<n>` in the topic.
-    #[prost(string, tag = "1")]
-    pub offset: ::prost::alloc::string::String,
-    #[prost(bool, tag = "2")]
-    pub r#final: bool,
-    /// A turnpike.event.v1.Event.
-    #[prost(bytes = "vec", tag = "3")]
-    pub event: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListEventsResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub events: ::prost::alloc::vec::Vec<RecordedEvent>,
-    /// Offset of the newest recorded event; empty while nothing is recorded.
-    #[prost(string, tag = "2")]
-    pub head: ::prost::alloc::string::String,
-    /// The command has ended: its final event is recorded, and no event follows it.
-    #[prost(bool, tag = "3")]
-    pub ended: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelCommandRequest {
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
@@ -240,7 +207,7 @@ impl ConnectionStatus {
         }
     }
 }
-/// Moves: pending → dispatched → in_progress → an end. Each is one conditional UPDATE.
+/// Transitions: pending → dispatched → in_progress → an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum CommandState {
@@ -297,11 +264,11 @@ impl CommandState {
 #[repr(i32)]
 pub enum Effect {
     Unspecified = 0,
-    /// Nothing: it may be tried again.
+    /// No effect: it may be tried again.
     Read = 1,
-    /// The same as once: it may be tried again if it provably did not run.
+    /// The same effect as once: it may be tried again if it provably did not run.
     Idempotent = 2,
-    /// Harm, perhaps: it is never sent twice.
+    /// Possibly harm: it is never sent twice.
     Unsafe = 3,
 }
 impl Effect {
@@ -578,35 +545,7 @@ pub mod vehicle_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Everything that was recorded of a command's topic, in order: what a gateway shows when the topic itself has expired or
-        /// was lost.
-        pub async fn list_events(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListEventsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListEventsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/turnpike.vehicle.v1.VehicleService/ListEvents",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("turnpike.vehicle.v1.VehicleService", "ListEvents"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; keep watching.
+        /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; the command may still stop.
         pub async fn cancel_command(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelCommandRequest>,
@@ -690,16 +629,7 @@ pub mod vehicle_service_server {
             tonic::Response<super::ListResponsesResponse>,
             tonic::Status,
         >;
-        /// Everything that was recorded of a command's topic, in order: what a gateway shows when the topic itself has expired or
-        /// was lost.
-        async fn list_events(
-            &self,
-            request: tonic::Request<super::ListEventsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListEventsResponse>,
-            tonic::Status,
-        >;
-        /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; keep watching.
+        /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; the command may still stop.
         async fn cancel_command(
             &self,
             request: tonic::Request<super::CancelCommandRequest>,
@@ -1054,51 +984,6 @@ pub mod vehicle_service_server {
                     };
                     Box::pin(fut)
                 }
-                "/turnpike.vehicle.v1.VehicleService/ListEvents" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListEventsSvc<T: VehicleService>(pub Arc<T>);
-                    impl<
-                        T: VehicleService,
-                    > tonic::server::UnaryService<super::ListEventsRequest>
-                    for ListEventsSvc<T> {
-                        type Response = super::ListEventsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListEventsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as VehicleService>::list_events(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListEventsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
                 "/turnpike.vehicle.v1.VehicleService/CancelCommand" => {
                     #[allow(non_camel_case_types)]
                     struct CancelCommandSvc<T: VehicleService>(pub Arc<T>);
@@ -1194,13 +1079,13 @@ pub struct ExecuteRequest {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub params_json: ::prost::alloc::string::String,
-    /// After this nobody listens any more.
+    /// The command ends at this time at the latest; later answers are refused.
     #[prost(message, optional, tag = "5")]
     pub deadline: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecuteResponse {
-    /// As in WatchVehiclesResponse: which life of the connector accepted the command.
+    /// As in WatchVehiclesResponse: the incarnation of the connector that accepted the command.
     #[prost(string, tag = "1")]
     pub instance_id: ::prost::alloc::string::String,
 }
@@ -1215,13 +1100,13 @@ pub struct CancelResponse {}
 pub struct WatchVehiclesRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchVehiclesResponse {
-    /// New with each start of the connector. Commands that an earlier life accepted are lost with it.
+    /// The incarnation: a new id at each start of the connector. Commands that an earlier incarnation accepted are lost.
     #[prost(string, tag = "1")]
     pub instance_id: ::prost::alloc::string::String,
     /// The first message of a stream has every vehicle; later ones those that changed.
     #[prost(message, repeated, tag = "2")]
     pub vehicles: ::prost::alloc::vec::Vec<ConnectedVehicle>,
-    /// This message is the whole fleet: a vehicle that is not in it is gone.
+    /// This message lists the whole fleet: a vehicle that is not in it is disconnected.
     #[prost(bool, tag = "3")]
     pub snapshot: bool,
 }
@@ -1382,7 +1267,7 @@ pub mod vehicle_connector_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Every vehicle at once, then each change, for as long as the connector lives.
+        /// First every vehicle, then each change, until the connector stops.
         pub async fn watch_vehicles(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchVehiclesRequest>,
@@ -1445,7 +1330,7 @@ pub mod vehicle_connector_server {
             >
             + std::marker::Send
             + 'static;
-        /// Every vehicle at once, then each change, for as long as the connector lives.
+        /// First every vehicle, then each change, until the connector stops.
         async fn watch_vehicles(
             &self,
             request: tonic::Request<super::WatchVehiclesRequest>,
@@ -1718,7 +1603,7 @@ pub struct Faults {
     pub nrc: u32,
     #[prost(double, tag = "3")]
     pub nrc_probability: f64,
-    /// So many 0x78 "response pending" before the answer.
+    /// Number of 0x78 "response pending" messages before the answer.
     #[prost(uint32, tag = "4")]
     pub response_pending: u32,
     /// Never answer.
@@ -1734,7 +1619,7 @@ pub struct Faults {
     pub reorder_probability: f64,
     #[prost(double, tag = "9")]
     pub malformed_probability: f64,
-    /// Everything arrives but the last piece.
+    /// The last response is lost.
     #[prost(bool, tag = "10")]
     pub lose_final: bool,
 }
@@ -1879,7 +1764,7 @@ pub mod mock_vehicle_control_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Replaces the faults of one vehicle; an empty Faults heals it.
+        /// Replaces the faults of one vehicle; an empty Faults removes all faults.
         pub async fn set_faults(
             &mut self,
             request: impl tonic::IntoRequest<super::SetFaultsRequest>,
@@ -1909,7 +1794,7 @@ pub mod mock_vehicle_control_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// How often each command was really run by the simulated ECUs.
+        /// How often the simulated control units ran each command.
         pub async fn list_executions(
             &mut self,
             request: impl tonic::IntoRequest<super::ListExecutionsRequest>,
@@ -1939,7 +1824,7 @@ pub mod mock_vehicle_control_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Puts a vehicle's simulation into a state: speed, ignition, connection.
+        /// Sets the state of a simulated vehicle: speed, connection.
         pub async fn drive(
             &mut self,
             request: impl tonic::IntoRequest<super::DriveRequest>,
@@ -1978,7 +1863,7 @@ pub mod mock_vehicle_control_server {
     /// Generated trait containing gRPC methods that should be implemented for use with MockVehicleControlServer.
     #[async_trait]
     pub trait MockVehicleControl: std::marker::Send + std::marker::Sync + 'static {
-        /// Replaces the faults of one vehicle; an empty Faults heals it.
+        /// Replaces the faults of one vehicle; an empty Faults removes all faults.
         async fn set_faults(
             &self,
             request: tonic::Request<super::SetFaultsRequest>,
@@ -1986,7 +1871,7 @@ pub mod mock_vehicle_control_server {
             tonic::Response<super::SetFaultsResponse>,
             tonic::Status,
         >;
-        /// How often each command was really run by the simulated ECUs.
+        /// How often the simulated control units ran each command.
         async fn list_executions(
             &self,
             request: tonic::Request<super::ListExecutionsRequest>,
@@ -1994,7 +1879,7 @@ pub mod mock_vehicle_control_server {
             tonic::Response<super::ListExecutionsResponse>,
             tonic::Status,
         >;
-        /// Puts a vehicle's simulation into a state: speed, ignition, connection.
+        /// Sets the state of a simulated vehicle: speed, connection.
         async fn drive(
             &self,
             request: tonic::Request<super::DriveRequest>,

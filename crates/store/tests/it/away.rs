@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, time::timeout};
 use tracing_subscriber::fmt::MakeWriter;
 use turnpike_fault::Kind;
 use turnpike_store::{Store, fault};
-use turnpike_testkit::{Database, Wire, eventually, within};
+use turnpike_testkit::{Database, Proxy, eventually, within};
 
 use crate::open;
 
@@ -24,11 +24,11 @@ async fn read(store: &Store) -> (Result<(), Kind>, Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_has_stopped_is_told_within_three_seconds_and_found_again() {
     let database = Database::postgres().await;
-    let wire = Wire::to(database.url()).await;
-    let store = open(wire.url()).await.expect("a store");
+    let proxy = Proxy::to(database.url()).await;
+    let store = open(proxy.url()).await.expect("a store");
     for _ in 0..2 {
         assert!(store.answers().await);
-        wire.cut();
+        proxy.disconnect();
         let mut callers = JoinSet::new();
         for _ in 0..40 {
             let store = store.clone();
@@ -39,7 +39,7 @@ async fn a_server_that_has_stopped_is_told_within_three_seconds_and_found_again(
             assert!(waited < Duration::from_secs(3), "{waited:?}");
         }
         assert!(!store.answers().await);
-        wire.mend();
+        proxy.restore();
         eventually("the server to be used again", 5, || async { read(&store).await.0.ok() }).await;
     }
 }
@@ -48,10 +48,10 @@ async fn a_server_that_has_stopped_is_told_within_three_seconds_and_found_again(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_has_vanished_is_told_within_three_seconds_and_found_again() {
     let database = Database::postgres().await;
-    let wire = Wire::to(database.url()).await;
-    let store = open(wire.url()).await.expect("a store");
+    let proxy = Proxy::to(database.url()).await;
+    let store = open(proxy.url()).await.expect("a store");
     drop(connections(&store, 16).await); // all at rest
-    wire.silence();
+    proxy.stall();
     let mut callers = JoinSet::new();
     for _ in 0..40 {
         let store = store.clone();
@@ -61,7 +61,7 @@ async fn a_server_that_has_vanished_is_told_within_three_seconds_and_found_again
         assert_eq!(told, Err(Kind::Unavailable));
         assert!(waited < Duration::from_secs(3), "{waited:?}");
     }
-    wire.mend();
+    proxy.restore();
     eventually("the server to be used again", 5, || async { read(&store).await.0.ok() }).await;
 }
 
@@ -69,16 +69,16 @@ async fn a_server_that_has_vanished_is_told_within_three_seconds_and_found_again
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn statements_that_were_given_up_do_not_use_up_the_connections() {
     let database = Database::postgres().await;
-    let wire = Wire::to(database.url()).await;
-    let store = open(wire.url()).await.expect("a store");
+    let proxy = Proxy::to(database.url()).await;
+    let store = open(proxy.url()).await.expect("a store");
     let busy = connections(&store, 16).await;
-    wire.silence();
+    proxy.stall();
     for mut connection in busy {
         // The caller's deadline passes while the statement is under way.
         let statement = sqlx::query("SELECT n FROM counters").fetch_one(&mut *connection);
         assert!(timeout(Duration::from_millis(5), statement).await.is_err(), "silence");
     }
-    wire.take_over();
+    proxy.stall_open_connections();
     eventually("new connections in place of the dead", 10, || async { read(&store).await.0.ok() }).await;
 }
 

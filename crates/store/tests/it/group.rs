@@ -14,7 +14,7 @@ use sqlx::{AnyConnection, Error};
 use tokio::{sync::Barrier, task::JoinSet};
 use turnpike_kit::{Clock, Environment, Process};
 use turnpike_store::{Store, Write, is_away, rows};
-use turnpike_testkit::{Database, Wire, eventually, within};
+use turnpike_testkit::{Database, Proxy, eventually, within};
 
 use crate::{count, open};
 
@@ -232,12 +232,12 @@ async fn writes_go_on_after_the_stop(database: Database) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_is_lost_is_reported_to_every_caller() {
     let database = Database::postgres().await;
-    let wire = Wire::to(database.url()).await;
-    let store = open(wire.url()).await.expect("a store");
+    let proxy = Proxy::to(database.url()).await;
+    let store = open(proxy.url()).await.expect("a store");
     let process = Process::new(Environment::default(), Clock::system()).expect("a process");
     store.serve(&process);
     store.write(Count).await.expect("written");
-    wire.silence();
+    proxy.stall();
     let mut callers = JoinSet::new();
     for _ in 0..50 {
         let store = store.clone();
@@ -247,7 +247,7 @@ async fn a_batch_that_is_lost_is_reported_to_every_caller() {
         let error = answer.expect_err("silence");
         assert!(is_away(&error), "{error}");
     }
-    wire.take_over();
+    proxy.stall_open_connections();
     eventually("the server to be used again", 10, || async { store.write(Count).await.ok() }).await;
 }
 

@@ -23,7 +23,7 @@ const LONGEST: u64 = 4096;
 pub(crate) async fn login(env: &Environment, outbound: &Outbound, login: cli::Login) -> anyhow::Result<()> {
     let gateway = Gateway::new(env, outbound, &login.place)?;
     let kept = place(&gateway)?;
-    let user = login.user.map_or_else(|| default_user(env), Ok)?;
+    let user = login.user.unwrap_or_else(|| default_user(env));
     let password = password(&format!("Password for {user} at {}: ", gateway.base))?;
     let now = Clock::system().now();
     let answer = match sign_in(&gateway, &user, &password).await {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
-use turnpike_kit::{Environment, Outbound, listen};
+use turnpike_kit::{Environment, Outbound, listen, variables};
 
 use super::credential::Credential;
 use crate::cli::Place;
@@ -24,7 +24,7 @@ impl Gateway {
     pub(crate) fn new(env: &Environment, outbound: &Outbound, place: &Place) -> anyhow::Result<Self> {
         let text = match &place.server {
             Some(url) => url.clone(),
-            None => format!("http://{}", listen::address(env, "TURNPIKE_HTTP", "127.0.0.1:8080")?),
+            None => format!("http://{}", listen::address(env, &variables::HTTP)?),
         };
         let expected = "--server must be a URL such as http://127.0.0.1:8080";
         let url: Url = text.parse().context(expected)?;

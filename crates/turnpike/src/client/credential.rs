@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use turnpike::one_time::OneTime;
-use turnpike_kit::{Clock, Environment};
+use turnpike_kit::{Clock, Environment, variables};
 
 use super::{
     api::{Gateway, is, is_unauthorized},
@@ -38,8 +38,8 @@ impl Credential {
         user: Option<String>,
         data_dir: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
-        let name = user.clone().map_or_else(|| default_user(env), Ok)?;
-        let password = env.get("TURNPIKE_ADMIN_PASSWORD")?.map(|password| (name, SecretString::from(password)));
+        let name = user.clone().unwrap_or_else(|| default_user(env));
+        let password = env.get(&variables::ADMIN_PASSWORD).map(|password| (name, SecretString::from(password)));
         let server = gateway.base.clone();
         Ok(Self { clock: Clock::system(), server, kept: kept(gateway)?, user, password, data_dir })
     }
@@ -146,8 +146,8 @@ pub(crate) fn kept(gateway: &Gateway) -> anyhow::Result<Option<Kept>> {
 }
 
 /// Whom a password is of, if nobody is named.
-pub(crate) fn default_user(env: &Environment) -> anyhow::Result<String> {
-    Ok(env.get("TURNPIKE_ADMIN_EMAIL")?.unwrap_or("admin").to_owned())
+pub(crate) fn default_user(env: &Environment) -> String {
+    env.get(&variables::ADMIN_EMAIL).unwrap_or("admin").to_owned()
 }
 
 /// Signs in with a password; gives the whole answer.

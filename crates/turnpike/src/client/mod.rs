@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::Value;
-use turnpike_kit::{Environment, Outbound};
+use turnpike_kit::{Environment, Outbound, variables};
 
 use crate::cli;
 use api::{Api, Gateway};
@@ -72,7 +72,7 @@ async fn work(job: Job) -> anyhow::Result<bool> {
 
 async fn signed_in(env: &Environment, outbound: &Outbound, server: &cli::Server) -> anyhow::Result<Api> {
     let gateway = Gateway::new(env, outbound, &server.place)?;
-    let known = env.get("TURNPIKE_DATA_DIR")?.unwrap_or(turnpike_kit::names::DATA_DIR);
+    let known = env.value(&variables::DATA_DIR);
     let data_dir = server.data_dir.clone().unwrap_or_else(|| known.into());
     let credential = Credential::new(env, &gateway, server.user.clone(), Some(data_dir))?;
     Api::sign_in(gateway, credential).await

@@ -1,14 +1,17 @@
-//! Somebody who calls the service, in verbs.
+//! A caller of the service.
 
 use tonic::Status;
 use turnpike_event::{Event, Record};
 use turnpike_fault::Fault;
-use turnpike_kit::Transport;
-use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient};
+use turnpike_proto::{
+    topic::v1::{self as topic, topic_owner_client::TopicOwnerClient},
+    vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient},
+};
+use turnpike_rpc::Transport;
 use turnpike_testkit::eventually;
-use turnpike_topic::CommandId;
+use turnpike_topic::{CommandId, Topic};
 
-use crate::world::{Person, World, told};
+use crate::world::{Person, World, summaries};
 
 pub use pb::CommandState as State;
 
@@ -18,11 +21,13 @@ pub const MOTOR: &str = r#"{"ecuAddress":"0x10"}"#;
 pub struct Caller {
     pub person: Person,
     client: VehicleServiceClient<Transport>,
+    topics: TopicOwnerClient<Transport>,
 }
 
 impl Caller {
     pub fn new(person: Person, transport: Transport) -> Self {
-        Self { person, client: VehicleServiceClient::new(transport) }
+        let topics = TopicOwnerClient::new(transport.clone());
+        Self { person, client: VehicleServiceClient::new(transport), topics }
     }
 
     /// The first vehicle there is.
@@ -77,8 +82,8 @@ impl Caller {
         Ok(self.client.clone().get_command(self.person.token.request(request)).await?.into_inner())
     }
 
-    /// As it is once everything on its topic is recorded.
-    pub async fn get_recorded(&self, id: CommandId) -> pb::Command {
+    /// The command once everything on its topic is archived.
+    pub async fn get_archived(&self, id: CommandId) -> pb::Command {
         let request = pb::GetCommandRequest { command_id: id.to_string(), recorded: true };
         let request = self.person.token.request(request);
         self.client.clone().get_command(request).await.expect("the caller's own").into_inner()
@@ -92,8 +97,13 @@ impl Caller {
         Ok(self.client.clone().list_responses(self.person.token.request(request)).await?.into_inner())
     }
 
-    pub async fn events(&self, request: pb::ListEventsRequest) -> Result<Vec<pb::RecordedEvent>, Fault> {
-        Ok(self.client.clone().list_events(self.person.token.request(request)).await?.into_inner().events)
+    pub async fn authorize(&self, topic: &str) -> Result<topic::AuthorizeResponse, Fault> {
+        let request = topic::AuthorizeRequest { topic: topic.to_owned() };
+        Ok(self.topics.clone().authorize(self.person.token.request(request)).await?.into_inner())
+    }
+
+    pub async fn archive(&self, request: topic::ReadArchiveRequest) -> Result<topic::ReadArchiveResponse, Fault> {
+        Ok(self.topics.clone().read_archive(self.person.token.request(request)).await?.into_inner())
     }
 
     pub async fn cancel(&self, id: CommandId) -> Result<pb::Command, Fault> {
@@ -123,21 +133,26 @@ impl Caller {
         .await
     }
 
-    /// Everything that was recorded of a command.
+    /// The archived events of a command.
     pub async fn record(&self, id: CommandId) -> Vec<Record> {
-        let request = pb::ListEventsRequest { command_id: id.to_string(), after: String::new(), limit: 1000 };
-        let read = |event: pb::RecordedEvent| Record {
+        let request = topic::ReadArchiveRequest { limit: 1000, ..archive_of(id) };
+        let read = |event: topic::ArchivedEvent| Record {
             offset: event.offset.parse().expect("an offset"),
             is_final: event.r#final,
             event: Event::from_bytes(event.event.into()),
         };
-        self.events(request).await.expect("the caller's own").into_iter().map(read).collect()
+        self.archive(request).await.expect("the caller's own").events.into_iter().map(read).collect()
     }
 
-    /// What was recorded, in words; it must be what the topic says.
+    /// Summaries of the archived events, which must equal those of the topic.
     pub async fn story(&self, world: &World, id: CommandId) -> Vec<String> {
         let record = self.record(id).await;
-        assert_eq!(record, world.topic(id).await, "the record is the topic");
-        told(&record)
+        assert_eq!(record, world.topic(id).await, "the archive equals the topic");
+        summaries(&record)
     }
+}
+
+/// The archive of a command's topic, from its beginning.
+pub fn archive_of(id: CommandId) -> topic::ReadArchiveRequest {
+    topic::ReadArchiveRequest { topic: Topic::Response(id).to_string(), ..Default::default() }
 }

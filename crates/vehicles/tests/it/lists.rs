@@ -1,15 +1,15 @@
-//! Lists: filters, pages, responses, and the record after an offset.
+//! Lists: filters, pages, responses, and the archive after an offset.
 
 use std::time::Duration;
 
 use turnpike_event::CommandState;
-use turnpike_proto::vehicle::v1 as pb;
+use turnpike_proto::{topic::v1::ReadArchiveRequest, vehicle::v1 as pb};
 use turnpike_testkit::Database;
 use turnpike_token::Role;
 use turnpike_topic::CommandId;
 
 use crate::{
-    caller::{Caller, MOTOR},
+    caller::{Caller, MOTOR, archive_of},
     script::{OnExecute, VINS},
     world::World,
 };
@@ -60,9 +60,9 @@ async fn commands_by_vehicle_state_and_time(database: Database) {
     assert!(ids(&caller, of_none).await.is_empty());
     for (status, places) in [
         ("completed", vec![0]),
-        ("failed", vec![4, 1]), // rejected is failed to clients
+        ("failed", vec![4, 1]), // clients see rejected as failed
         ("in_progress", vec![2]),
-        ("pending", vec![3]), // as is dispatched pending
+        ("pending", vec![3]), // clients see dispatched as pending
         ("unknown", vec![]),
     ] {
         let request = pb::ListCommandsRequest { status: status.to_owned(), ..all() };
@@ -98,7 +98,7 @@ async fn pages_of_commands(database: Database) {
         if cursor.is_empty() {
             break;
         }
-        send().await; // what comes meanwhile shifts nothing
+        send().await; // new commands do not shift the pages
     }
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
     let all = pages.concat();
@@ -138,8 +138,9 @@ async fn responses_and_events(database: Database) {
     let topic = world.topic(id).await;
     for (place, record) in topic.iter().enumerate() {
         let after = record.offset.to_string();
-        let request = pb::ListEventsRequest { command_id: id.to_string(), after, limit: 3 };
-        let got: Vec<_> = caller.events(request).await.expect("a list").into_iter().map(|event| event.offset).collect();
+        let request = ReadArchiveRequest { after, limit: 3, ..archive_of(id) };
+        let page = caller.archive(request).await.expect("a page");
+        let got: Vec<_> = page.events.into_iter().map(|event| event.offset).collect();
         let rest: Vec<_> = topic[place + 1..].iter().take(3).map(|record| record.offset.to_string()).collect();
         assert_eq!(got, rest);
     }

@@ -1,14 +1,17 @@
 //! What is refused, to whom, and in which words.
 
 use turnpike_fault::{Fault, Kind};
-use turnpike_kit::mismatches;
-use turnpike_proto::vehicle::v1 as pb;
+use turnpike_proto::{topic::v1::ReadArchiveRequest, vehicle::v1 as pb};
+use turnpike_rpc::mismatches;
 use turnpike_testkit::Database;
 use turnpike_token::Role;
 use turnpike_vehicles::POLICY;
 use uuid::Uuid;
 
-use crate::{caller::MOTOR, world::World};
+use crate::{
+    caller::{MOTOR, archive_of},
+    world::World,
+};
 
 turnpike_testkit::on_both!(
     a_bad_submission_names_its_field,
@@ -95,7 +98,7 @@ async fn other_peoples_commands_do_not_exist(database: Database) {
     let id = owner.send("ReadDTC", MOTOR).await;
     let command_id = id.to_string();
     let responses = pb::ListResponsesRequest { command_id: command_id.clone(), ..Default::default() };
-    let events = pb::ListEventsRequest { command_id: command_id.clone(), ..Default::default() };
+    let events = archive_of(id);
 
     let other = world.person(Role::Engineer).at(&instance);
     for (theirs, never) in [
@@ -104,7 +107,8 @@ async fn other_peoples_commands_do_not_exist(database: Database) {
             other.try_get(&Uuid::from_u128(1).to_string()).await.map(|_| ()),
         ),
         (other.responses(responses.clone()).await.map(|_| ()), other.try_get("garbage").await.map(|_| ())),
-        (other.events(events.clone()).await.map(|_| ()), other.try_get("").await.map(|_| ())),
+        (other.archive(events.clone()).await.map(|_| ()), other.try_get("").await.map(|_| ())),
+        (other.authorize(&events.topic).await.map(|_| ()), other.try_get("").await.map(|_| ())),
         (other.cancel(id).await.map(|_| ()), other.cancel(Uuid::from_u128(1).into()).await.map(|_| ())),
     ] {
         let (theirs, never) = (theirs.expect_err("not theirs"), never.expect_err("there is none"));
@@ -116,7 +120,8 @@ async fn other_peoples_commands_do_not_exist(database: Database) {
     let admin = world.person(Role::Admin).at(&instance);
     assert_eq!(admin.get(id).await.user_id, owner.person.user_id.to_string());
     admin.responses(responses).await.expect("an admin sees all");
-    admin.events(events).await.expect("an admin sees all");
+    admin.authorize(&events.topic).await.expect("an admin sees all");
+    admin.archive(events).await.expect("an admin sees all");
     assert_eq!(admin.list(pb::ListCommandsRequest::default()).await.expect("a list").commands.len(), 1);
     world.script.has(id).await;
     admin.cancel(id).await.expect("an admin may stop all");
@@ -126,22 +131,22 @@ async fn bad_pages_name_their_field(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Operator).at(&instance);
-    let command_id = caller.send("ReadDTC", MOTOR).await.to_string();
+    let id = caller.send("ReadDTC", MOTOR).await;
     let list = pb::ListCommandsRequest::default();
-    let events = pb::ListEventsRequest { command_id: command_id.clone(), ..Default::default() };
-    let responses = pb::ListResponsesRequest { command_id, ..Default::default() };
+    let events = archive_of(id);
+    let responses = pb::ListResponsesRequest { command_id: id.to_string(), ..Default::default() };
     let refused = [
         ("limit", caller.list(pb::ListCommandsRequest { limit: 101, ..list.clone() }).await.map(|_| ())),
         ("cursor", caller.list(pb::ListCommandsRequest { cursor: "x".into(), ..list.clone() }).await.map(|_| ())),
         ("status", caller.list(pb::ListCommandsRequest { status: "done".into(), ..list }).await.map(|_| ())),
-        ("limit", caller.events(pb::ListEventsRequest { limit: 1001, ..events.clone() }).await.map(|_| ())),
-        ("after", caller.events(pb::ListEventsRequest { after: "x".into(), ..events.clone() }).await.map(|_| ())),
+        ("limit", caller.archive(ReadArchiveRequest { limit: 1001, ..events.clone() }).await.map(|_| ())),
+        ("after", caller.archive(ReadArchiveRequest { after: "x".into(), ..events.clone() }).await.map(|_| ())),
         ("cursor", caller.responses(pb::ListResponsesRequest { cursor: "-1".into(), ..responses }).await.map(|_| ())),
     ];
     for (field, answer) in refused {
         let fault = answer.expect_err(field);
         assert_eq!(about(&fault), (Kind::Validation, "VALIDATION", vec![field]));
     }
-    let never = caller.events(pb::ListEventsRequest { after: "7-99".into(), ..events }).await.expect_err("not there");
+    let never = caller.archive(ReadArchiveRequest { after: "7-99".into(), ..events }).await.expect_err("not there");
     assert_eq!(never.kind(), Kind::NotFound);
 }

@@ -1,12 +1,13 @@
-//! One event as its readers get it.
+//! One event in the formats of clients.
 
 use std::sync::OnceLock;
 
 use axum::{body::Bytes, extract::ws::Utf8Bytes};
-use turnpike_event::{Record, frame};
+use turnpike_bus::Record;
+use turnpike_event::{Event, frame};
 use turnpike_topic::{Offset, Topic};
 
-/// The bytes of one event in each format, made once and shared.
+/// The bytes of one event in each format, shared by all readers.
 pub(crate) struct Frame {
     pub(crate) offset: Offset,
     text: Utf8Bytes,
@@ -14,23 +15,24 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(topic: &Topic, record: &Record) -> Self {
+    /// Decodes an event and encodes it for clients: once for all readers of a topic.
+    pub(crate) fn new(topic: &Topic, record: Record) -> Self {
         metrics::counter!("turnpike_gateway_events_encoded_total").increment(1);
-        Self { offset: record.offset, text: frame(topic, record).into(), sse: OnceLock::new() }
+        Self { offset: record.offset, text: frame(topic, &record.map(Event::from_bytes)).into(), sse: OnceLock::new() }
     }
 
-    /// As a WebSocket's text.
+    /// The text of a WebSocket frame.
     pub(crate) fn text(&self) -> Utf8Bytes {
         self.text.clone()
     }
 
-    /// As a server-sent event; made for the first reader that wants it.
+    /// The bytes of a server-sent event, encoded when the first reader takes them.
     pub(crate) fn sse(&self) -> Bytes {
         // JSON has no line breaks outside its strings, and inside they are escaped: one data line is enough.
         self.sse.get_or_init(|| format!("id: {}\ndata: {}\n\n", self.offset, self.text.as_str()).into()).clone()
     }
 
-    /// What it costs to keep.
+    /// The bytes that it occupies in a ring.
     pub(crate) fn len(&self) -> usize {
         self.text.len()
     }

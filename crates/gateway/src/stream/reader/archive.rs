@@ -1,58 +1,76 @@
-//! The recorded events of a command, a page at a time.
+//! The archived events of a topic, a page at a time.
 
 use std::sync::Arc;
 
-use turnpike_event::{Event, Record};
+use turnpike_bus::Record;
 use turnpike_fault::Fault;
-use turnpike_kit::{AccessToken, Transport};
-use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_client::VehicleServiceClient};
-use turnpike_topic::{CommandId, Offset, Topic};
+use turnpike_identity::AccessToken;
+use turnpike_proto::topic::v1::{self as pb, topic_owner_client::TopicOwnerClient};
+use turnpike_rpc::Transport;
+use turnpike_topic::{Offset, Topic};
 
-use crate::stream::hub::Frame;
+use crate::stream::hub::frame::Frame;
 
-/// Events that are asked for at once.
+/// Events in one page.
 const PAGE: u32 = 256;
 
-pub(super) struct Recorded {
-    pub(super) vehicles: VehicleServiceClient<Transport>,
-    pub(super) token: AccessToken,
-    pub(super) command: CommandId,
-    /// Where the next page begins; `None` is the first event.
+pub(super) struct Archive {
+    owner: TopicOwnerClient<Transport>,
+    token: AccessToken,
+    topic: Topic,
+    /// Where the next page begins; `None`: at the first event.
     pub(super) after: Option<Offset>,
     /// A page that was read and not handed over yet.
     page: Option<Vec<Arc<Frame>>>,
-    /// The newest recorded event, as of the latest page.
+    /// The newest archived event, as of the latest page.
     pub(super) head: Option<Offset>,
-    /// The command has ended: all of its events are recorded.
-    pub(super) ended: bool,
+    /// The topic has ended: all of its events are archived.
+    pub(super) complete: bool,
 }
 
-impl Recorded {
-    pub(super) const fn new(
-        vehicles: VehicleServiceClient<Transport>,
-        token: AccessToken,
-        command: CommandId,
-        after: Option<Offset>,
-    ) -> Self {
-        Self { vehicles, token, command, after, page: None, head: None, ended: false }
-    }
+/// What the owner archives of a topic.
+pub(super) struct Archived {
+    pub(super) archive: Archive,
+    /// Offset of the first archived event.
+    pub(super) first: Option<Offset>,
+}
 
-    /// Reads the page behind `after`, and says whether it has events. `NotFound`: no event was recorded at this offset.
+/// Asks the owner whether the bearer of the token may follow a topic. Returns the topic's archive, if it has one, to be read
+/// after the offset `after`.
+pub(super) async fn authorize(
+    mut owner: TopicOwnerClient<Transport>,
+    token: &AccessToken,
+    topic: Topic,
+    after: Option<Offset>,
+) -> Result<Option<Archived>, Fault> {
+    let request = token.request(pb::AuthorizeRequest { topic: topic.to_string() });
+    let authorized = owner.authorize(request).await?.into_inner();
+    let complete = match authorized.archive() {
+        pb::Archive::None | pb::Archive::Unspecified => return Ok(None),
+        pb::Archive::Open => false,
+        pb::Archive::Complete => true,
+    };
+    let token = token.clone();
+    let archive = Archive { owner, token, topic, after, page: None, head: None, complete };
+    Ok(Some(Archived { archive, first: authorized.first.parse().ok() }))
+}
+
+impl Archive {
+    /// Reads the page behind `after`, and says whether it has events. `NotFound`: no event was archived at this offset.
     pub(super) async fn fetch(&mut self) -> Result<bool, Fault> {
-        let request = self.token.request(pb::ListEventsRequest {
-            command_id: self.command.to_string(),
+        let request = self.token.request(pb::ReadArchiveRequest {
+            topic: self.topic.to_string(),
             after: self.after.map(|offset| offset.to_string()).unwrap_or_default(),
             limit: PAGE,
         });
-        let recorded = self.vehicles.list_events(request).await?.into_inner();
-        let topic = Topic::Response(self.command);
-        let frame = |event: pb::RecordedEvent| {
+        let archived = self.owner.read_archive(request).await?.into_inner();
+        let frame = |event: pb::ArchivedEvent| {
             let offset = event.offset.parse().ok()?;
-            let record = Record { offset, is_final: event.r#final, event: Event::from_bytes(event.event.into()) };
-            Some(Arc::new(Frame::new(&topic, &record)))
+            let record = Record { offset, is_final: event.r#final, event: event.event.into() };
+            Some(Arc::new(Frame::new(&self.topic, record)))
         };
-        (self.head, self.ended) = (recorded.head.parse().ok(), recorded.ended);
-        let page = self.page.insert(recorded.events.into_iter().filter_map(frame).collect());
+        (self.head, self.complete) = (archived.head.parse().ok(), archived.complete);
+        let page = self.page.insert(archived.events.into_iter().filter_map(frame).collect());
         Ok(!page.is_empty())
     }
 
@@ -60,9 +78,9 @@ impl Recorded {
         self.page.is_some()
     }
 
-    /// Every event of an ended command was handed over.
+    /// Every event of an ended topic was handed over.
     pub(super) fn is_finished(&self) -> bool {
-        self.ended && self.page.as_ref().is_some_and(Vec::is_empty)
+        self.complete && self.page.as_ref().is_some_and(Vec::is_empty)
     }
 
     /// Hands the page over and moves behind it.
@@ -72,7 +90,7 @@ impl Recorded {
         frames
     }
 
-    /// Skips everything that is recorded.
+    /// Skips everything that is archived.
     pub(super) fn skip_to_the_end(&mut self) {
         (self.page, self.after) = (Some(Vec::new()), self.head);
     }

@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod authenticate;
+mod context;
+mod policy;
+mod server;
+mod transport;
+
+pub use authenticate::{Authenticate, NoCredentials};
+pub use context::{Context, REQUEST_ID, TRACEPARENT};
+pub use policy::{Access, Policy, mismatches};
+pub use server::{bearer, serve, with_interceptors};
+pub use transport::{Transport, TransportError};
