@@ -12,6 +12,7 @@ mod outbound;
 mod probe;
 mod process;
 mod recorder;
+mod retry;
 mod tasks;
 pub mod variables;
 
@@ -22,5 +23,6 @@ pub use home::config_home;
 pub use outbound::{Outbound, Refused};
 pub use probe::probe;
 pub use process::{Process, executable, run, run_service};
+pub use retry::Retry;
 pub use tasks::{OnExit, Tasks};
 pub use variables::Variable;
