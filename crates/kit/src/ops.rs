@@ -1,4 +1,4 @@
-//! The private HTTP port: health for whoever runs the process, metrics for whoever watches it.
+//! The private HTTP port: health and metrics.
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -17,7 +17,7 @@ pub fn health_routes(health: Health) -> Router {
 
 type Report = std::collections::BTreeMap<&'static str, &'static str>;
 
-/// 503 names what is not ready.
+/// A 503 names the components that are not ready.
 async fn ready(State(health): State<Health>) -> (StatusCode, Json<Ready>) {
     let missing = health.missing();
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -39,28 +39,28 @@ pub(crate) fn serve(process: &Process, listener: TcpListener) {
     if let Ok(address) = listener.local_addr() {
         info!(%address, "private HTTP: /health/live, /health/ready, /metrics");
     }
-    // Not stopped softly: who watches wants to see the process stop. It is dropped at the hard stop.
+    // Serves until the hard stop, so that a load balancer sees that the process is stopping.
     process.tasks.spawn("private http", OnExit::StopProcess, {
         let stopping = process.tasks.stopping().clone();
         async move {
             tokio::select! {
                 _ = axum::serve(listener, router) => {}
-                () = keep(upkeep) => {}
+                () = run_upkeep(upkeep) => {}
                 () = async { stopping.cancelled().await; drained().await } => {}
             }
         }
     });
 }
 
-/// Samples of histograms are put into their buckets also where nobody scrapes.
-async fn keep(metrics: PrometheusHandle) {
+/// Sorts the samples of histograms into their buckets. Without it they would use more and more memory while no scraper asks for them.
+async fn run_upkeep(metrics: PrometheusHandle) {
     loop {
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         metrics.run_upkeep();
     }
 }
 
-/// Long enough for a balancer's next look at `/health/ready` to see that the process is stopping.
+/// Long enough for a load balancer's next `/health/ready` to see that the process is stopping.
 async fn drained() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
 }
