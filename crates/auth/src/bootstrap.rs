@@ -1,4 +1,4 @@
-//! The first admin: made while there is none, with a password from the environment or a generated one that is shown once.
+//! The first admin: created if there is no admin, with the configured password or a generated one that is shown once.
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -8,23 +8,23 @@ use turnpike_store::Store;
 use turnpike_token::Role;
 
 use crate::{
-    Config, dice,
+    Config,
     password::{self, Hasher},
+    random,
     users::{self, New, UserError},
 };
 
-/// An admin that was made just now.
+/// An admin that was created at this start.
 pub struct FirstAdmin {
     /// The address to sign in with; the username is `admin`.
     pub email: String,
-    /// The password, if it was generated: this is the only time that it is known.
+    /// The password, if it was generated. It is known only now: the database has its hash.
     pub generated: Option<SecretString>,
 }
 
-/// The username of the first admin.
 pub const USERNAME: &str = "admin";
 
-/// Makes the first admin, if there is none.
+/// Creates the first admin, if there is no admin.
 pub async fn first_admin(
     store: &Store,
     hasher: &Hasher,
@@ -35,14 +35,15 @@ pub async fn first_admin(
         return Ok(None);
     }
     let email = &config.admin_email;
-    users::judge(email, USERNAME, "").map_err(|_| anyhow::anyhow!("TURNPIKE_ADMIN_EMAIL is not an e-mail address"))?;
+    users::validate(email, USERNAME, "")
+        .map_err(|_| anyhow::anyhow!("TURNPIKE_ADMIN_EMAIL is not an e-mail address"))?;
     if let Some(password) = &config.admin_password {
-        password::judge(password.expose_secret(), "TURNPIKE_ADMIN_PASSWORD", &[email]).map_err(|fault| {
+        password::validate(password.expose_secret(), "TURNPIKE_ADMIN_PASSWORD", &[email]).map_err(|fault| {
             let why = fault.fields().first().map(|field| field.message.clone()).unwrap_or_default();
             anyhow::anyhow!("TURNPIKE_ADMIN_PASSWORD {why}")
         })?;
     }
-    let password = config.admin_password.clone().unwrap_or_else(|| SecretString::from(dice::token()));
+    let password = config.admin_password.clone().unwrap_or_else(|| SecretString::from(random::token()));
     let password_hash = hasher.hash(password.clone()).await.context("the first admin's password")?;
     let new = New {
         email: email.clone(),
@@ -53,11 +54,11 @@ pub async fn first_admin(
     };
     match users::create(store, &new, &password_hash, now).await {
         Ok(_) => {
-            info!(email, "the first admin was made");
+            info!(email, "the first admin was created");
             let generated = config.admin_password.is_none().then_some(password);
             Ok(Some(FirstAdmin { email: email.clone(), generated }))
         }
-        // Another instance was quicker; or somebody who is no admin has the name.
+        // Another instance has created it first, or an account that is no admin has the name.
         Err(UserError::EmailTaken | UserError::UsernameTaken) if users::has_admin(store).await? => Ok(None),
         Err(error) => Err(error).context("the first admin cannot be made"),
     }

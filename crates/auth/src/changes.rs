@@ -1,5 +1,5 @@
-//! Changes to accounts, and what they end: no token keeps a role that was taken away, and no session a password that was
-//! replaced. Each is one transaction, which locks the account first.
+//! Changes of accounts. Each ends the sessions that it makes invalid: no token keeps a role that was taken away, and no session
+//! survives a replaced password. Each change is one transaction, which locks the account first.
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -21,29 +21,26 @@ use crate::{
     users::{self, COLUMNS, Replayed, User, UserError, user},
 };
 
-/// What an admin changes; the rest stays.
+/// Changes by an admin; absent fields stay.
 #[derive(Default)]
 pub struct Change {
-    /// Another role.
     pub role: Option<Role>,
-    /// On or off.
     pub active: Option<bool>,
-    /// Another name for people; the username if it is blank.
+    /// If it is blank, the username becomes the display name.
     pub display_name: Option<String>,
-    /// Another password.
     pub password: Option<SecretString>,
 }
 
-/// Changes an account, and ends what the change makes untrue.
+/// Changes an account, and ends its sessions if the change makes them invalid.
 pub async fn update(store: &Store, hasher: &Hasher, id: UserId, change: Change, now: Timestamp) -> Result<User, Fault> {
     let known = users::get(store, id).await?;
     if let Some(name) = &change.display_name {
-        users::judge(&known.email, &known.username, name)?;
+        users::validate(&known.email, &known.username, name)?;
     }
     let password_hash = match &change.password {
         None => None,
         Some(password) => {
-            password::judge(password.expose_secret(), "password", &[&known.email, &known.username])?;
+            password::validate(password.expose_secret(), "password", &[&known.email, &known.username])?;
             Some(hasher.hash(password.clone()).await?)
         }
     };
@@ -94,7 +91,7 @@ async fn apply(
     Ok(after)
 }
 
-/// Deletes an account: its sessions end, what tells of a person goes, the id stays.
+/// Deletes an account: its sessions end, personal data is removed, the id stays.
 pub async fn delete(store: &Store, id: UserId, now: Timestamp) -> Result<(), UserError> {
     let mut tx = store.begin().await?;
     take_turn(&mut tx).await?;
@@ -118,7 +115,7 @@ pub async fn delete(store: &Store, id: UserId, now: Timestamp) -> Result<(), Use
 /// The code of the failure for a wrong current password.
 pub const WRONG_PASSWORD: &str = "INVALID_PASSWORD";
 
-/// A user gives themselves another password; their other sessions end.
+/// A user changes their own password; their other sessions end.
 pub async fn change_password(
     store: &Store,
     hasher: &Hasher,
@@ -129,7 +126,7 @@ pub async fn change_password(
     now: Timestamp,
 ) -> Result<Replayed, Fault> {
     let Active { id, user, .. } = session;
-    // Before all else: where it was done, the current password is not the current one any more.
+    // Checked first: after the first such request, the password that it names is no longer the current one.
     if let Some(key) = key {
         match key.look_up(store, now).await.map_err(turnpike_store::fault)? {
             Known::New => {}
@@ -145,19 +142,19 @@ pub async fn change_password(
     if !hasher.verify(current, Some(checked.clone())).await?.right {
         return Err(wrong());
     }
-    password::judge(new.expose_secret(), "new_password", &[&user.email, &user.username])?;
+    password::validate(new.expose_secret(), "new_password", &[&user.email, &user.username])?;
     let hash = hasher.hash(new).await?;
     let replace = async {
         let mut tx = store.begin().await?;
         if let Some(key) = key {
             match key.take(&mut tx, "", now).await? {
                 Known::New => {}
-                Known::Before(_) => return Ok(Ok(Replayed(true))), // a twin was quicker
+                Known::Before(_) => return Ok(Ok(Replayed(true))), // the same request was performed at the same time
                 Known::Other => return Ok(Err(idempotency::reused())),
             }
         }
         if users::renew(&mut tx, user.id, &checked, &hash).await?.is_none() {
-            return Ok(Err(wrong())); // an admin was quicker: what was checked is not the current password any more
+            return Ok(Err(wrong())); // an admin has replaced the password in the meantime
         }
         sessions::end_all(&mut tx, user.id, Some(*id), EndReason::PasswordChanged, now).await?;
         tx.commit().await?;
@@ -175,7 +172,7 @@ pub async fn end_sessions(store: &Store, id: UserId, now: Timestamp) -> Result<(
     Ok(())
 }
 
-/// Two admins who demote each other at the same moment: one waits here for the other.
+/// Serializes changes of admins: of two admins who demote each other at the same time, one waits here.
 async fn take_turn(tx: &mut Transaction<'_, Any>) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE turns SET n = n + 1 WHERE name = 'admins'").execute(&mut **tx).await.map(|_| ())
 }

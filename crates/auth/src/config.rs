@@ -1,4 +1,4 @@
-//! What the service is told.
+//! The configuration.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -6,7 +6,6 @@ use secrecy::SecretString;
 use turnpike_bus::BusConfig;
 use turnpike_kit::{ConfigError, Environment, listen, variables};
 
-/// The configuration of this service.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `TURNPIKE_AUTH_GRPC`.
@@ -23,12 +22,10 @@ pub struct Config {
     pub admin_password: Option<SecretString>,
     /// `TURNPIKE_LIMIT_LOGINS_PER_MINUTE`; 0 is no limit.
     pub logins_per_minute: u32,
-    /// The bus.
     pub bus: BusConfig,
 }
 
 impl Config {
-    /// Reads it.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
         let data_dir = env.value(&variables::DATA_DIR);
         let database_url = match env.get(&variables::AUTH_DATABASE_URL) {

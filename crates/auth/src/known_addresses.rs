@@ -1,4 +1,4 @@
-//! Where an account has signed in before. Only a right password adds an address, so a stranger cannot.
+//! Addresses from which an account has signed in. Only a sign-in with the right password adds one, so an attacker cannot.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use turnpike_topic::UserId;
 
 /// How long an address stays known without a sign-in from it.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
-/// A later sign-in is noted if the noted one is older than this.
+/// A sign-in updates its row if the stored time is older than this.
 const NOTED: Duration = Duration::from_secs(24 * 3600);
-/// Addresses of one account; beyond it the oldest are forgotten.
+/// Addresses of one account; the oldest are removed.
 const MOST: i64 = 50;
 
-/// Whether an account has signed in from an address. Without an account the same statement finds nothing.
+/// Whether an account has signed in from an address. Without an account, the same statement runs and finds nothing.
 pub async fn is_known(
     on: &mut AnyConnection,
     user: Option<UserId>,
@@ -31,7 +31,7 @@ pub async fn is_known(
     Ok(row.is_some())
 }
 
-/// Notes a sign-in. `address` is a keyed hash.
+/// Stores a sign-in. `address` is a keyed hash.
 pub async fn remember(on: &mut AnyConnection, user: UserId, address: &str, now: Timestamp) -> Result<(), sqlx::Error> {
     let noted = sqlx::query(
         "INSERT INTO known_addresses (user_id, address, last_used_at) VALUES ($1, $2, $3)
@@ -58,12 +58,12 @@ pub async fn remember(on: &mut AnyConnection, user: UserId, address: &str, now: 
     Ok(())
 }
 
-/// Forgets where a deleted account has signed in.
+/// Removes the addresses of a deleted account.
 pub async fn forget(on: &mut AnyConnection, user: UserId) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM known_addresses WHERE user_id = $1").bind(user.to_string()).execute(on).await.map(|_| ())
 }
 
-/// Removes addresses that were not used for long, at most 200; returns their number.
+/// Removes at most 200 addresses without a recent sign-in; returns their number.
 pub async fn sweep(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     let sql = format!(
         "DELETE FROM known_addresses WHERE last_used_at <= $1 AND (user_id, address) IN

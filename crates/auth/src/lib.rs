@@ -1,24 +1,29 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "only this workspace uses this crate")]
 
 mod bootstrap;
 mod changes;
 mod config;
-mod dice;
+mod convert;
 mod known_addresses;
 mod limits;
 mod login;
 mod network;
 mod one_time;
+mod one_time_codes;
 mod outbox;
 mod password;
+mod random;
 mod refresh;
 mod retention;
 mod revocations;
 mod rpc;
 mod secret;
+mod serve;
 mod service;
 mod sessions;
 mod tickets;
+mod tokens;
 mod topic_rpc;
 mod topics;
 mod users;
@@ -27,4 +32,5 @@ pub use bootstrap::FirstAdmin;
 pub use config::Config;
 pub use one_time::OneTimeCode;
 pub use rpc::POLICY;
-pub use service::Service;
+pub use serve::serve;
+pub use service::{Deps, Service};

@@ -5,8 +5,8 @@
 //! parallel attempts cannot exceed a limit; it is subtracted again unless its password was checked and wrong. A refused attempt
 //! counts nowhere.
 //!
-//! An account that has signed in from an address before is bound there by its own limit only: neither the failures of other
-//! accounts behind the same address nor guesses from elsewhere lock it out.
+//! An account that has signed in from an address before has only its own limit there: it is locked out neither by failures of other
+//! accounts behind the same address nor by guesses from other addresses.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub struct Logins(Option<Limits>);
 
 struct Limits {
     store: Store,
-    /// Names and addresses are people's: fingerprints of them are kept, which are also short.
+    /// Names and addresses are personal data: only fingerprints are stored, which are also short.
     fingerprints: Fingerprints,
     pair: Limit,
     address: Limit,
@@ -46,7 +46,7 @@ pub struct Admitted {
     counted: Vec<(Limit, String)>,
     /// The account, and the fingerprint of the address at which it is known after a right password.
     known_at: Option<(UserId, String)>,
-    /// A limit that is shared with others is spent; the attempt is checked only because the account is known at the address.
+    /// A limit that is shared with other accounts or addresses is used up; the attempt is checked only because the account is known at the address.
     spent_for: Option<Duration>,
 }
 
@@ -76,7 +76,7 @@ impl Logins {
         limits.admit(&network(address), identifier, user, now).await.map_err(turnpike_store::fault)?
     }
 
-    /// Counts an attempt to prove the password of an open session again: a stolen token must not be a way to guess it.
+    /// Counts an attempt to check the password within a session: a stolen token must not allow unlimited guesses.
     pub async fn admit_again(&self, user: UserId, now: Timestamp) -> Result<Admitted, Fault> {
         let Some(limits) = &self.0 else { return Ok(Admitted::unlimited()) };
         limits.admit_again(user, now).await.map_err(turnpike_store::fault)?
@@ -112,7 +112,7 @@ impl Limits {
             (_, own) => own,
         };
         if let Some(after) = refused_for {
-            return Ok(Err(refused(after))); // the rollback takes back what was counted
+            return Ok(Err(refused(after))); // the rollback subtracts the attempt again
         }
         tx.commit().await?;
         let known_at = user.map(|user| (user, address_key.clone()));
@@ -139,8 +139,8 @@ impl Admitted {
         Self { store: None, counted: Vec::new(), known_at: None, spent_for: None }
     }
 
-    /// The password was wrong: the attempt stays counted. Returns the response to it. While a shared limit is spent, that is the
-    /// response that any account gets which is not known at the address.
+    /// The password was wrong: the attempt stays counted. Returns the response. While a shared limit is used up, it is the response
+    /// for accounts that are not known at the address.
     pub fn wrong(self, answer: Fault) -> Fault {
         self.spent_for.map_or(answer, refused)
     }
@@ -155,7 +155,7 @@ impl Admitted {
         self.settle(Some(now)).await;
     }
 
-    /// A failure costs the account one attempt, which returns by itself within a minute.
+    /// If this fails, the account has one attempt less for at most a minute.
     async fn settle(self, right_at: Option<Timestamp>) {
         let Some(store) = self.store else { return };
         let settled = async {
@@ -186,7 +186,7 @@ fn refused(after: Duration) -> Fault {
     Fault::new(Kind::RateLimited, "Too many attempts to sign in").retry_after(after)
 }
 
-/// Removes counters that are over, and addresses that were not used for long.
+/// Removes expired counters, and addresses without a recent sign-in.
 pub fn sweep(process: &Process, store: &Store) {
     let (counters, addresses) = (store.clone(), store.clone());
     turnpike_store::sweep(process, "limits of sign-in attempts", MINUTE, move |now| {

@@ -14,19 +14,15 @@ use crate::{
     users::{self, User},
 };
 
-/// What somebody signs in with.
 pub struct Attempt {
     /// An e-mail address or a username.
     pub identifier: String,
-    /// The password, perhaps.
     pub password: SecretString,
-    /// From where.
     pub ip: String,
-    /// With what.
     pub user_agent: String,
 }
 
-/// Longer than any name of ours.
+/// Longer than any e-mail address or username.
 const MAX_IDENTIFIER: usize = 320;
 
 /// The one response to every attempt that fails.
@@ -34,8 +30,8 @@ pub fn refused() -> Fault {
     Fault::new(Kind::Unauthenticated, "Invalid credentials").code_is("INVALID_CREDENTIALS")
 }
 
-/// Begins a session, or refuses. An unknown, a wrong, an inactive account: each takes one look-up and one hash, and gets the
-/// same bytes. Gives the session and the cookie's value.
+/// Begins a session, or refuses the attempt. Unknown and inactive accounts and wrong passwords take one look-up and one hash each, and
+/// get the same response. Returns the session and the value of its cookie.
 pub async fn login(
     store: &Store,
     hasher: &Hasher,
@@ -47,7 +43,7 @@ pub async fn login(
     let user = found.as_ref().map(|(user, _)| user.id);
     let admitted = limits.admit(&attempt.ip, &attempt.identifier, user, now).await?;
     let count = |outcome| metrics::counter!("turnpike_auth_logins_total", "outcome" => outcome).increment(1);
-    match judge(store, hasher, attempt, found, now).await {
+    match check(store, hasher, attempt, found, now).await {
         Ok(begun) => {
             count("ok");
             admitted.right(now).await;
@@ -58,22 +54,22 @@ pub async fn login(
             Err(admitted.wrong(fault))
         }
         Err(fault) => {
-            count("not judged");
+            count("not checked");
             admitted.not_checked().await;
             Err(fault)
         }
     }
 }
 
-async fn judge(
+async fn check(
     store: &Store,
     hasher: &Hasher,
     attempt: Attempt,
     mut found: Option<(User, String)>,
     now: Timestamp,
 ) -> Result<(Active, String), Fault> {
-    // The account may change between the look and the session. If it was the hash that another login has just renewed, the
-    // password is as right as before; what else it was shows at the second look.
+    // The account can change between the look-up and the start of the session. If another login has just renewed the hash, the
+    // password is still right; the second look-up finds every other change.
     for _ in 0..2 {
         let known = found.as_ref().map(|(_, hash)| hash.clone());
         let verdict = hasher.verify(attempt.password.clone(), known).await?;
@@ -94,17 +90,17 @@ async fn look_up(store: &Store, identifier: &str) -> Result<Option<(User, String
     }
 }
 
-/// Text that some account may have as its name. Databases differ in what other text they can even compare.
+/// Whether an account can have this name. Databases differ in the other texts that they can compare.
 fn possible(identifier: &str) -> bool {
     (1..=MAX_IDENTIFIER).contains(&identifier.len()) && !identifier.contains(char::is_control)
 }
 
-/// The hash to keep from now on: another one if the one we have was made in a way that we no longer use.
+/// The hash to store: a new one if the present one was made with outdated parameters.
 async fn renewed(hasher: &Hasher, password: &SecretString, verdict: Verdict, checked: &str) -> String {
     if verdict.outdated {
         match hasher.hash(password.clone()).await {
             Ok(new) => return new,
-            Err(fault) => warn!(%fault, "an old hash stays for now"),
+            Err(fault) => warn!(%fault, "an outdated password hash could not be renewed"),
         }
     }
     checked.to_owned()

@@ -1,4 +1,4 @@
-//! What one customer of a network operator has: the unit in which addresses are counted.
+//! The unit in which addresses are counted: one customer of a network operator.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -5,16 +5,15 @@ use std::{sync::LazyLock, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{Any, Row, Transaction};
+use sqlx::Row;
 use turnpike_fault::Fault;
 use turnpike_store::{Store, micros};
 use turnpike_token::Role;
-use turnpike_topic::UserId;
 
 use crate::{
-    bootstrap, dice,
+    bootstrap,
     limits::Logins,
-    login,
+    login, one_time_codes, random,
     sessions::{self, Active, SessionError},
     users::{self, UserError},
 };
@@ -23,15 +22,14 @@ use crate::{
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// The account name under which attempts are counted. It is random, so that attempts under a known name cannot use up this limit.
-static COUNTED_AS: LazyLock<String> = LazyLock::new(dice::token);
+static COUNTED_AS: LazyLock<String> = LazyLock::new(random::token);
 
-/// A code that was issued. It is known only here: the database has its hash.
+/// An issued code. It is known only here: the database has its hash.
 pub struct OneTimeCode {
     /// 32 random bytes as text.
     pub code: SecretString,
     /// The username of the account that it signs in.
     pub username: String,
-    /// It is refused from then on.
     pub expires_at: Timestamp,
 }
 
@@ -45,10 +43,10 @@ pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>,
         Err(UserError::Database(error)) => return Err(error),
         Ok(_) | Err(_) => return Ok(None),
     };
-    withdraw(&mut tx, user.id).await?;
-    let (code, expires_at) = (SecretString::from(dice::token()), now + LIFE);
+    one_time_codes::withdraw(&mut tx, user.id).await?;
+    let (code, expires_at) = (SecretString::from(random::token()), now + LIFE);
     sqlx::query("INSERT INTO one_time_codes (hash, user_id, expires_at) VALUES ($1, $2, $3)")
-        .bind(dice::hash(code.expose_secret()))
+        .bind(random::hash(code.expose_secret()))
         .bind(user.id.to_string())
         .bind(micros(expires_at))
         .execute(&mut *tx)
@@ -57,16 +55,7 @@ pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>,
     Ok(Some(OneTimeCode { code, username: user.username, expires_at }))
 }
 
-/// Makes a user's unused codes worthless, within the transaction that ends the user's sessions.
-pub async fn withdraw(tx: &mut Transaction<'_, Any>, user: UserId) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM one_time_codes WHERE user_id = $1")
-        .bind(user.to_string())
-        .execute(&mut **tx)
-        .await
-        .map(|_| ())
-}
-
-/// Exchanges a code for a session: of many that present it at once, one gets it. Every failure (unknown, used, expired, account
+/// Exchanges a code for a session: if several requests present it at once, one gets the session. Every failure (unknown, used, expired, account
 /// inactive) returns the same response as a wrong password. Attempts count against the same limits as passwords.
 pub async fn redeem(
     store: &Store,
@@ -85,7 +74,7 @@ pub async fn redeem(
             Ok(begun)
         }
         Err(SessionError::Database(error)) => {
-            count("not judged");
+            count("not checked");
             admitted.not_checked().await;
             Err(turnpike_store::fault(error))
         }
@@ -103,14 +92,14 @@ async fn exchange(
     user_agent: &str,
     now: Timestamp,
 ) -> Result<(Active, String), SessionError> {
-    let hash = dice::hash(code.expose_secret());
+    let hash = random::hash(code.expose_secret());
     let known = sqlx::query("SELECT user_id FROM one_time_codes WHERE hash = $1 AND expires_at > $2")
         .bind(&hash)
         .bind(micros(now))
         .fetch_optional(store.pool())
         .await?
         .ok_or(SessionError::Over)?;
-    // The account is locked first, as in every transaction that changes it; so two of them cannot wait for each other.
+    // The account is locked first, as in every transaction that changes it; so that two of them cannot wait for each other.
     let mut tx = store.begin().await?;
     let user = match users::locked(&mut tx, &known.try_get::<String, _>("user_id")?).await {
         Ok(user) if user.active => user,
@@ -119,7 +108,7 @@ async fn exchange(
     };
     let used = sqlx::query("DELETE FROM one_time_codes WHERE hash = $1").bind(&hash).execute(&mut *tx).await?;
     if used.rows_affected() == 0 {
-        return Err(SessionError::Over); // another caller was quicker
+        return Err(SessionError::Over); // another request has used the code
     }
     let begun = sessions::insert(&mut tx, user, ip, user_agent, now).await?;
     tx.commit().await?;

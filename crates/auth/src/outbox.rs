@@ -18,7 +18,7 @@ use turnpike_kit::{Clock, OnExit, Process};
 use turnpike_store::Store;
 use turnpike_topic::{Topic, UserId};
 
-use crate::dice;
+use crate::random;
 
 /// Writes an event, to be published after the transaction.
 pub async fn put(tx: &mut Transaction<'_, Any>, body: Body, now: Timestamp) -> Result<(), sqlx::Error> {
@@ -67,7 +67,7 @@ pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
         store: store.clone(),
         bus: bus.clone(),
         clock: process.clock.clone(),
-        name: dice::token(),
+        name: random::token(),
         other: None,
         turn_at: Timestamp::UNIX_EPOCH,
     };

@@ -1,4 +1,4 @@
-//! Passwords: what makes a good one, and hashing them without standing in anyone's way.
+//! Passwords: which are accepted, and hashing them on threads of their own behind a bounded queue.
 
 use std::{
     sync::{
@@ -18,14 +18,14 @@ use tokio::{sync::Semaphore, time::timeout};
 use tracing::error;
 use turnpike_fault::{Fault, Kind};
 
-use crate::dice;
+use crate::random;
 
-/// Longer ones are work for us and no safer.
+/// Longer passwords take more work and are no safer.
 const MAX_BYTES: usize = 256;
 const MIN_CHARS: usize = 12;
 
-/// Judges a new password. `field` is its name in the request; `about` are words that must not be its whole strength.
-pub fn judge(password: &str, field: &str, about: &[&str]) -> Result<(), Fault> {
+/// Validates a new password. `field` is its name in the request; `about` are words that add nothing to its strength.
+pub fn validate(password: &str, field: &str, about: &[&str]) -> Result<(), Fault> {
     let unfit =
         |message: String| Err(Fault::new(Kind::Validation, "The password cannot be used").field(field, message));
     if password.len() > MAX_BYTES {
@@ -40,7 +40,7 @@ pub fn judge(password: &str, field: &str, about: &[&str]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Hashes on threads of its own, so many at once; who would wait longer than two seconds is told to come back.
+/// Hashes on threads of its own, a limited number at once. A request that would wait longer than two seconds is refused.
 #[derive(Clone)]
 pub struct Hasher(Arc<Inner>);
 
@@ -48,22 +48,22 @@ struct Inner {
     memory: Arc<Memory>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// Of nobody's password: what is verified where there is no account, so that both take the same work.
+    /// The hash of a random password, which is verified if there is no account, so that both cases take the same work.
     dummy: String,
 }
 
 /// Each hash takes 19 MiB and some 20 ms of a core.
 const AT_ONCE: usize = 4;
-/// Beyond it waiting two seconds would be in vain.
+/// More would wait longer than two seconds.
 const MAX_WAITING: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Hasher {
-    /// Computes the dummy's hash, which takes as long as a login. Fails where no hash can be made at all.
+    /// Computes the hash for unknown accounts, which takes as long as a login. Fails if no hash can be computed.
     pub async fn new() -> anyhow::Result<Self> {
         let (memory, place) = (Arc::<Memory>::default(), Arc::new(Semaphore::new(AT_ONCE)));
         let theirs = memory.clone();
-        let hash = move || theirs.lend(|blocks| hash(&SecretString::from(dice::token()), blocks));
+        let hash = move || theirs.lend(|blocks| hash(&SecretString::from(random::token()), blocks));
         let dummy = tokio::task::spawn_blocking(hash).await?.context("passwords cannot be hashed")?;
         Ok(Self(Arc::new(Inner { memory, places: place, waiting: AtomicUsize::new(0), dummy })))
     }
@@ -76,8 +76,8 @@ impl Hasher {
         })
     }
 
-    /// Whether a password is the one of a hash; the same work where there is none. One that is too long is nobody's, and
-    /// does not wait here with all its bytes.
+    /// Verifies a password; without a hash it takes the same work. A password that is too long is wrong without a comparison, so that
+    /// the queue does not hold its bytes.
     pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<Verdict, Fault> {
         let (password, hash) = match password.expose_secret().len() {
             0..=MAX_BYTES => (password, hash),
@@ -91,8 +91,8 @@ impl Hasher {
         .await
     }
 
-    /// The place is owned by the blocking work itself, which goes on when its caller hangs up: given back by the caller, it
-    /// would be taken twice.
+    /// The permit belongs to the blocking work itself, which continues if its caller disconnects: released by the caller, it would be
+    /// used twice.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
@@ -119,8 +119,8 @@ impl Hasher {
     }
 }
 
-/// What hashes are computed in, lent out again and again: the system's allocator keeps most of what each thread has ever freed,
-/// and there are hundreds of threads. It holds as many as were needed at once, which is no more than there are places.
+/// Memory blocks for hashing, which are used again: otherwise the allocator would keep freed memory for each of hundreds of threads.
+/// There are as many blocks as were needed at once, at most as many as permits.
 #[derive(Default)]
 struct Memory(Mutex<Vec<Vec<Block>>>);
 
@@ -135,12 +135,10 @@ impl Memory {
     }
 }
 
-/// What came of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// It is the password.
     pub right: bool,
-    /// It was hashed with other parameters than are used now: hash it again while it is known.
+    /// The hash has outdated parameters: the password is hashed again now, while it is known.
     pub outdated: bool,
 }
 
@@ -196,7 +194,7 @@ fn verify(password: &SecretString, known: &str, blocks: &mut Vec<Block>) -> Verd
     Verdict { right, outdated }
 }
 
-/// By the parameters that stand in the hash.
+/// With the parameters of the hash.
 fn recompute(
     password: &SecretString,
     known: &PasswordHash,
@@ -217,10 +215,10 @@ mod tests {
     #[test]
     fn weak_passwords_are_refused_by_name() {
         for weak in ["short", "aaaaaaaaaaaaaaaa", "password12345", "ada@example.com1", &"x".repeat(300)] {
-            let fault = judge(weak, "new_password", &["ada@example.com"]).expect_err(weak);
+            let fault = validate(weak, "new_password", &["ada@example.com"]).expect_err(weak);
             assert_eq!(fault.fields()[0].field, "new_password", "{weak}");
         }
-        judge("correct horse battery staple", "password", &[]).expect("a good one");
+        validate("correct horse battery staple", "password", &[]).expect("a good one");
     }
 
     #[tokio::test]

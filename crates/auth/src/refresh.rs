@@ -1,5 +1,6 @@
-//! The refresh token: version ‖ session ‖ counter ‖ HMAC. The database knows the session's counter and not the key, so nothing in
-//! it can make or replay a token; and the successor of a token is always the same one, so a lost answer can be asked for again.
+//! The refresh token: version ‖ session ‖ counter ‖ HMAC. The database has the counter and not the key, so its
+//! contents are not enough to forge or replay a token. The successor of a token is always the same, so a client that has lost a
+//! response can repeat the request.
 
 use std::time::Duration;
 
@@ -21,27 +22,25 @@ use crate::{
 
 const VERSION: u8 = 1;
 const BODY: usize = 1 + 16 + 8;
-/// A token that was just replaced still gets its successor: answers are lost, and tabs race.
+/// For this time after a rotation, the previous token still gets its successor: responses are lost, and browser tabs race.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A token whose seal holds.
+/// A token with a valid HMAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh {
-    /// Of which session.
     pub session_id: SessionId,
-    /// The how manieth of it, from 0.
+    /// Rotation count of this refresh-token family, starting at 0.
     pub counter: u64,
 }
 
 impl Refresh {
-    /// The token's text.
     pub fn seal(self, secret: &ServerSecret) -> String {
         let mut bytes = self.body().to_vec();
         bytes.extend_from_slice(&self.mac(secret).finalize().into_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a token; `None` for anything that was not sealed here.
+    /// Parses a token and verifies its HMAC.
     pub fn open(text: &str, secret: &ServerSecret) -> Option<Self> {
         if text.len() > 128 {
             return None;
@@ -73,8 +72,8 @@ impl Refresh {
     }
 }
 
-/// Uses a refresh token up. Of many that present the same one, one advances the counter and all get the same successor; one
-/// who presents it after the grace has a copy that they should not have, and the session ends.
+/// Exchanges a refresh token. If several requests present the same token, one of them advances the counter and all get the same
+/// successor. A token that is presented later than [`GRACE`] after its rotation was copied, and the session ends.
 pub async fn rotate(store: &Store, token: Refresh, now: Timestamp) -> Result<Active, SessionError> {
     let counter = i64::try_from(token.counter).map_err(|_| SessionError::Over)?;
     let session = token.session_id.to_string();
@@ -106,7 +105,7 @@ pub async fn rotate(store: &Store, token: Refresh, now: Timestamp) -> Result<Act
         }
     }
     let session = sessions::of_id(store, token.session_id, now).await?;
-    // The successor of what was presented, whatever has come since.
+    // The successor of the presented token, also if there were later rotations.
     Ok(Active { counter: token.counter + 1, ..session })
 }
 
@@ -136,7 +135,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_without_panic(text: String) {
+        fn any_text_is_parsed_without_a_panic(text: String) {
             proptest::prop_assert_eq!(Refresh::open(&text, &secret("ours")), None);
         }
     }

@@ -1,4 +1,4 @@
-//! Removing what is of no more use: sessions that are over, tickets and idempotency keys that have expired.
+//! Removes ended sessions, expired tickets and expired idempotency keys.
 
 use std::time::Duration;
 
@@ -7,12 +7,11 @@ use turnpike_kit::Process;
 use turnpike_store::{Store, idempotency, micros, sweep};
 use turnpike_token::LIFETIME;
 
-/// How often the sweeps look.
+/// Pause between two sweeps.
 const EVERY: Duration = Duration::from_secs(600);
-/// Tickets live for 30 s, and any session may ask for many.
+/// Tickets are valid for 30 s, and a session can request many.
 const TICKETS_EVERY: Duration = Duration::from_secs(60);
 
-/// Starts the sweeps.
 pub fn start(process: &Process, store: &Store) {
     let of = store.clone();
     sweep(process, "sessions", EVERY, move |now| {
@@ -31,7 +30,7 @@ pub fn start(process: &Process, store: &Store) {
     });
 }
 
-/// Sessions that ended or expired so long ago that no access token of theirs is valid; at most 200.
+/// Removes at most 200 sessions that ended so long ago that none of their access tokens is valid.
 async fn sessions(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     let mut removed = 0;
     for column in ["ended_at", "expires_at"] {
@@ -44,7 +43,7 @@ async fn sessions(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     Ok(removed)
 }
 
-/// Tickets that expired; at most 200.
+/// Removes at most 200 expired tickets.
 async fn tickets(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     let sql = "DELETE FROM tickets WHERE hash IN
                    (SELECT hash FROM tickets WHERE expires_at < $1 ORDER BY expires_at LIMIT 200)";

@@ -1,6 +1,5 @@
-//! The generated trait: parse, call, project. No decisions here.
+//! The generated trait: parse, call, convert.
 
-use jiff::Timestamp;
 use secrecy::SecretString;
 use tonic::{Request, Response, Status};
 use turnpike_event::EndReason;
@@ -10,12 +9,11 @@ use turnpike_kit::Clock;
 use turnpike_proto::auth::v1::{self as pb, auth_service_server::AuthService};
 use turnpike_rpc::{Access, Policy};
 use turnpike_store::{Store, idempotency::Key};
-use turnpike_token::{Claims, LIFETIME, Role, SigningKey};
-use turnpike_topic::UserId;
-use uuid::Uuid;
+use turnpike_token::Role;
 
 use crate::{
     changes::{self, Change},
+    convert::{invalid, parse_role, parse_user_id, printable, timestamp, to_pb_session, to_pb_user},
     limits::Logins,
     login::{self, Attempt},
     one_time,
@@ -23,13 +21,13 @@ use crate::{
     password::Hasher,
     refresh::{self, Refresh},
     revocations,
-    secret::ServerSecret,
-    sessions::{self, Active, Session, SessionError},
+    sessions::{self, Active, SessionError},
     tickets,
-    users::{self, New, Replayed, User, UserError},
+    tokens::Tokens,
+    users::{self, New, Replayed},
 };
 
-/// Who may call what.
+/// The role that each method needs.
 pub const POLICY: Policy = &[
     ("/turnpike.auth.v1.AuthService/Login", Access::Anyone),
     ("/turnpike.auth.v1.AuthService/Refresh", Access::Anyone),
@@ -57,8 +55,7 @@ pub const POLICY: Policy = &[
 
 pub(crate) struct Rpc {
     pub(crate) store: Store,
-    pub(crate) secret: ServerSecret,
-    pub(crate) key: SigningKey,
+    pub(crate) tokens: Tokens,
     pub(crate) jwks: String,
     pub(crate) hasher: Hasher,
     pub(crate) limits: Logins,
@@ -67,49 +64,14 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
-    fn access_token(&self, session: &Active, now: Timestamp) -> String {
-        self.key.sign(&Claims {
-            user_id: session.user.id,
-            session_id: session.id,
-            token_id: Uuid::now_v7(),
-            role: session.user.role,
-            issued_at: now,
-            expires_at: now + LIFETIME,
-            auth_time: session.authenticated_at,
-        })
-    }
-
-    fn pair(&self, session: &Active, now: Timestamp) -> pb::TokenPair {
-        let refresh = Refresh { session_id: session.id, counter: session.counter };
-        pb::TokenPair {
-            access_token: self.access_token(session, now),
-            refresh_token: refresh.seal(&self.secret),
-            expires_in: LIFETIME.as_secs() as u32,
-            refresh_expires_in: sessions::IDLE.as_secs() as u32,
-        }
-    }
-
-    fn begun(&self, (session, cookie): (Active, String), now: Timestamp) -> pb::LoginResponse {
-        pb::LoginResponse {
-            tokens: Some(self.pair(&session, now)),
-            session_token: cookie,
-            session_expires_at: Some(timestamp(now + sessions::COOKIE)),
-            user: Some(to_pb_user(session.user)),
-        }
-    }
-
-    fn short(&self, session: &Active, now: Timestamp) -> pb::AccessToken {
-        pb::AccessToken { access_token: self.access_token(session, now), expires_in: LIFETIME.as_secs() as u32 }
-    }
-
-    /// What a request with an idempotency key is known by; its words are secret.
+    /// The stored form of an idempotency key, with a keyed hash of the request, which can contain passwords.
     fn key(&self, session: &Active, key: &str, request: &[&str]) -> Result<Option<Key>, Fault> {
-        let hash = self.secret.digest(b"idempotency", request);
+        let hash = self.tokens.secret.digest(b"idempotency", request);
         Key::new(session.user.id, key, hash)
     }
 
-    /// The caller's session as it is now: here, at its source, a token is not enough. An admin's call needs the role as it is
-    /// now, too.
+    /// The caller's present session. Auth does not rely on the access token alone: a session that has ended is refused at once, and
+    /// so is an admin whose role has changed.
     async fn session<T>(&self, request: &Request<T>, least: Role) -> Result<(Caller, Active), Fault> {
         let caller = caller(request)?.clone();
         let session = sessions::of_id(&self.store, caller.claims.session_id, self.clock.now()).await?;
@@ -132,16 +94,16 @@ impl AuthService for Rpc {
             user_agent: printable(&request.user_agent, 256),
         };
         let begun = login::login(&self.store, &self.hasher, &self.limits, attempt, now).await?;
-        Ok(Response::new(self.begun(begun, now)))
+        Ok(Response::new(self.tokens.login(begun, now)))
     }
 
     async fn refresh(&self, request: Request<pb::RefreshRequest>) -> Result<Response<pb::TokenPair>, Status> {
         let now = self.clock.now();
-        let token = Refresh::open(&request.into_inner().refresh_token, &self.secret)
+        let token = Refresh::open(&request.into_inner().refresh_token, &self.tokens.secret)
             .ok_or_else(|| Fault::from(SessionError::Over))?;
         let rotated = refresh::rotate(&self.store, token, now).await;
         self.bell.ring(); // a reuse has ended the session
-        Ok(Response::new(self.pair(&rotated?, now)))
+        Ok(Response::new(self.tokens.pair(&rotated?, now)))
     }
 
     async fn logout(&self, request: Request<pb::LogoutRequest>) -> Result<Response<pb::LogoutResponse>, Status> {
@@ -152,13 +114,13 @@ impl AuthService for Rpc {
             "" => None,
             cookie => known(sessions::of_cookie(&self.store, cookie, now).await)?,
         };
-        let by_refresh = match Refresh::open(&request.refresh_token, &self.secret) {
+        let by_refresh = match Refresh::open(&request.refresh_token, &self.tokens.secret) {
             None => None,
             Some(token) => known(sessions::of_id(&self.store, token.session_id, now).await)?,
         };
         let sessions = [by_cookie, by_refresh].map(|session| session.map(|session| (session.user.id, session.id)));
         for (user, session) in by_token.into_iter().chain(sessions.into_iter().flatten()) {
-            // Over already is what was asked for.
+            // A session that has ended already needs nothing.
             known(sessions::end(&self.store, user, session, EndReason::Logout, now).await)?;
         }
         self.bell.ring();
@@ -171,7 +133,7 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::AccessToken>, Status> {
         let now = self.clock.now();
         let session = sessions::of_cookie(&self.store, &request.into_inner().session_token, now).await?;
-        Ok(Response::new(self.short(&session, now)))
+        Ok(Response::new(self.tokens.short(&session, now)))
     }
 
     async fn redeem_ticket(
@@ -180,7 +142,7 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::AccessToken>, Status> {
         let now = self.clock.now();
         let session = tickets::redeem(&self.store, &request.into_inner().ticket, now).await?;
-        Ok(Response::new(self.short(&session, now)))
+        Ok(Response::new(self.tokens.short(&session, now)))
     }
 
     async fn redeem_one_time_code(
@@ -196,7 +158,7 @@ impl AuthService for Rpc {
         let (ip, agent) = (printable(&request.client_ip, 64), printable(&request.user_agent, 256));
         let code = SecretString::from(request.code);
         let begun = one_time::redeem(&self.store, &self.limits, &code, &ip, &agent, now).await?;
-        Ok(Response::new(self.begun(begun, now)))
+        Ok(Response::new(self.tokens.login(begun, now)))
     }
 
     async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {
@@ -374,68 +336,11 @@ impl AuthService for Rpc {
     }
 }
 
-/// A credential that proves nothing names no session; a database that is away is another thing.
+/// `None` if the credential belongs to no active session. A failure of the database stays a failure.
 fn known<T>(found: Result<T, SessionError>) -> Result<Option<T>, SessionError> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(error @ SessionError::Database(_)) => Err(error),
         Err(SessionError::Over | SessionError::Inactive | SessionError::NotFound) => Ok(None),
     }
-}
-
-fn invalid(field: &str, message: &str) -> Fault {
-    Fault::new(Kind::Validation, "The request is not valid").field(field, message)
-}
-
-/// A stranger's words, as they are kept and shown.
-fn printable(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
-}
-
-fn parse_user_id(text: &str) -> Result<UserId, Fault> {
-    text.parse().map_err(|_| UserError::NotFound.into())
-}
-
-fn parse_role(role: i32) -> Result<Role, Fault> {
-    match pb::Role::try_from(role) {
-        Ok(pb::Role::User) => Ok(Role::User),
-        Ok(pb::Role::Operator) => Ok(Role::Operator),
-        Ok(pb::Role::Engineer) => Ok(Role::Engineer),
-        Ok(pb::Role::Admin) => Ok(Role::Admin),
-        Ok(pb::Role::Unspecified) | Err(_) => Err(invalid("role", "must be user, operator, engineer or admin")),
-    }
-}
-
-fn to_pb_user(user: User) -> pb::User {
-    let role = match user.role {
-        Role::User => pb::Role::User,
-        Role::Operator => pb::Role::Operator,
-        Role::Engineer => pb::Role::Engineer,
-        Role::Admin => pb::Role::Admin,
-    };
-    pb::User {
-        id: user.id.to_string(),
-        email: user.email,
-        username: user.username,
-        display_name: user.display_name,
-        role: role.into(),
-        active: user.active,
-        created_at: Some(timestamp(user.created_at)),
-    }
-}
-
-fn to_pb_session(session: Session, current: Option<&Active>) -> pb::Session {
-    pb::Session {
-        id: session.id.to_string(),
-        created_at: Some(timestamp(session.created_at)),
-        last_seen_at: Some(timestamp(session.last_seen_at)),
-        ip: session.ip,
-        user_agent: session.user_agent,
-        current: current.is_some_and(|current| current.id == session.id),
-    }
-}
-
-fn timestamp(at: Timestamp) -> prost_types::Timestamp {
-    // Everything here is after 1970: nanoseconds are never negative.
-    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }

@@ -1,4 +1,4 @@
-//! The server's secret: the one thing beside the database that a credential of ours needs.
+//! The server's secret. With the database, it is all that is needed to verify credentials.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha2::Sha256;
 
-use crate::dice;
+use crate::random;
 
 /// Keys are derived from it, each for its purpose (HKDF, RFC 5869); it is used for nothing else.
 pub struct ServerSecret(Hkdf<Sha256>);
@@ -22,7 +22,7 @@ pub struct ServerSecret(Hkdf<Sha256>);
 const FILE: &str = "auth.secret";
 
 impl ServerSecret {
-    /// The configured one, or the one in the data directory, which is generated at the first start.
+    /// The configured secret, or the one in the data directory, which is generated at the first start.
     pub fn obtain(configured: Option<&SecretString>, data_dir: &Path) -> anyhow::Result<Self> {
         match configured {
             Some(secret) => Ok(Self::new(secret.expose_secret().as_bytes())),
@@ -39,20 +39,20 @@ impl ServerSecret {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).with_context(about)?;
         }
-        // Two processes that start together: one creates the file, whole, and both read it.
+        // If two processes start at the same time, one creates the whole file, and both read it.
         if !path.exists() {
-            let draft = path.with_extension(dice::token());
+            let draft = path.with_extension(random::token());
             let written = fs::OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
                 .open(&draft)
-                .and_then(|mut file| file.write_all(dice::token().as_bytes()).and_then(|()| file.sync_all()))
+                .and_then(|mut file| file.write_all(random::token().as_bytes()).and_then(|()| file.sync_all()))
                 .and_then(|()| match fs::hard_link(&draft, path) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                     linked => linked,
                 });
-            // Gone or not, the draft is of no more use.
+            // If it cannot be removed, the draft is only left behind.
             let _ = fs::remove_file(&draft);
             written.with_context(about)?;
         }

@@ -1,4 +1,4 @@
-//! The service: what it is made of, and the tasks beside its calls.
+//! The service: its parts and its tasks.
 
 use std::path::Path;
 
@@ -24,13 +24,20 @@ use crate::{
     retention,
     rpc::{self, Rpc},
     secret::ServerSecret,
+    tokens::Tokens,
     topic_rpc::TopicRpc,
 };
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// Users, sessions, tokens.
+/// What the service uses.
+pub struct Deps {
+    /// The bus that it publishes the ends of sessions and the changes of accounts on.
+    pub bus: Bus,
+}
+
+/// Users, sessions and tokens.
 pub struct Service {
     routes: Routes,
     first_admin: Option<FirstAdmin>,
@@ -39,8 +46,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the database, makes the first admin if there is none.
-    pub async fn bind(config: Config, process: &Process, bus: &Bus) -> anyhow::Result<Self> {
+    /// Opens the database, and creates the first admin if there is none.
+    pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         process.outbound.permit(&config.database_url)?;
         let secret = ServerSecret::obtain(config.secret.as_ref(), Path::new(&config.data_dir))?;
         let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES })
@@ -54,10 +61,10 @@ impl Service {
         store.serve(process);
         let hasher = Hasher::new().await?;
         let first_admin = bootstrap::first_admin(&store, &hasher, &config, process.clock.now()).await?;
-        // The key has a number so that a later one can stand beside it in the set.
+        // The key has a number, so that a later key can be in the set at the same time.
         let key = SigningKey::from_secret(&secret.derive(&[b"signing key", b"1"]));
         let keys = KeySet::new([key.public()]);
-        let bell = outbox::publish(process, &store, bus);
+        let bell = outbox::publish(process, &store, &deps.bus);
         limits::sweep(process, &store);
         retention::start(process, &store);
         let rpc = Rpc {
@@ -66,8 +73,7 @@ impl Service {
             clock: process.clock.clone(),
             jwks: keys.to_jwks(),
             store: store.clone(),
-            secret,
-            key,
+            tokens: Tokens { key, secret },
             bell,
         };
         let mut services = RoutesBuilder::default();
@@ -77,12 +83,11 @@ impl Service {
         Ok(Self { routes, first_admin, store, clock: process.clock.clone() })
     }
 
-    /// What clients call.
     pub fn routes(&self) -> Routes {
         self.routes.clone()
     }
 
-    /// The admin that was made at this start. A generated password is shown to whoever started the process, once.
+    /// The admin that was created at this start. A generated password is shown once, where the process was started.
     pub fn first_admin(&self) -> Option<&FirstAdmin> {
         self.first_admin.as_ref()
     }

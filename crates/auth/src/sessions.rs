@@ -1,4 +1,4 @@
-//! Sessions: begun by a login, kept by a cookie and a refresh token, ended once.
+//! Sessions: a login begins one, a cookie and a refresh token continue it, and it ends once.
 
 use std::time::Duration;
 
@@ -11,60 +11,50 @@ use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{SessionId, UserId};
 
 use crate::{
-    dice, one_time, outbox,
+    one_time_codes, outbox, random,
     users::{self, User},
 };
 
-/// How long a refresh token can be used; each use starts it anew.
+/// How long a refresh token can be used. Each use issues a new one.
 pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a cookie can be used.
 pub const COOKIE: Duration = Duration::from_secs(24 * 3600);
-/// "Last seen" is no more exact than this.
+/// The precision of `last_seen_at`.
 const SEEN: Duration = Duration::from_secs(60);
-/// Sessions of one user; beyond it the oldest ends.
+/// Sessions of one user; beyond this number the oldest one ends.
 const MOST: i64 = 100;
 
-/// A session with the user it is of, both in force.
+/// An active session of an active user.
 #[derive(Clone, Debug)]
 pub struct Active {
-    /// The session.
     pub id: SessionId,
-    /// Its user.
     pub user: User,
-    /// When the user proved who they are.
+    /// Time of the sign-in.
     pub authenticated_at: Timestamp,
-    /// The number of its refresh token.
+    /// Rotation count of its refresh token.
     pub counter: u64,
 }
 
 /// A session as its user sees it.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Its id.
     pub id: SessionId,
-    /// When the user signed in.
     pub created_at: Timestamp,
-    /// When it was last used, to the minute.
+    /// Time of the last use, to the minute.
     pub last_seen_at: Timestamp,
-    /// From where.
     pub ip: String,
-    /// With what.
     pub user_agent: String,
 }
 
-/// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The credential proves nothing, or did once.
+    /// The credential belongs to no session, or the session has ended.
     #[error("the session has ended or never was")]
     Over,
-    /// The account is switched off.
     #[error("the account is inactive")]
     Inactive,
-    /// There is none of this id for this user.
     #[error("there is no such session")]
     NotFound,
-    /// The database.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -88,16 +78,16 @@ impl From<SessionError> for Fault {
     }
 }
 
-/// What a password was compared with.
+/// The stored hash with which a password was compared.
 pub struct Proof {
-    /// The account's hash then.
+    /// The hash at the comparison.
     pub checked: String,
-    /// The hash to keep from now on; mostly the same.
+    /// The hash to store from now on; usually the same.
     pub renewed: String,
 }
 
-/// Begins a session. Gives it with the cookie's value, of which only a hash is kept; `Over` if the account is not any more
-/// what was checked.
+/// Begins a session. Returns it with the value of the cookie, of which only a hash is stored; `Over` if the account has changed since
+/// the password was checked.
 pub async fn begin(
     store: &Store,
     user: UserId,
@@ -122,7 +112,7 @@ pub async fn insert(
     user_agent: &str,
     now: Timestamp,
 ) -> Result<(Active, String), sqlx::Error> {
-    let (id, cookie) = (SessionId::new(now), dice::token());
+    let (id, cookie) = (SessionId::new(now), random::token());
     sqlx::query(
         "INSERT INTO sessions (id, user_id, cookie_hash, cookie_expires_at, refresh_counter, refreshed_at, created_at,
              last_seen_at, expires_at, ip, user_agent)
@@ -130,7 +120,7 @@ pub async fn insert(
     )
     .bind(id.to_string())
     .bind(user.id.to_string())
-    .bind(dice::hash(&cookie))
+    .bind(random::hash(&cookie))
     .bind(micros(now + COOKIE))
     .bind(micros(now))
     .bind(micros(now + IDLE))
@@ -155,10 +145,10 @@ pub async fn insert(
 
 /// The session of a cookie.
 pub async fn of_cookie(store: &Store, cookie: &str, now: Timestamp) -> Result<Active, SessionError> {
-    active(store, "s.cookie_hash = $1 AND s.cookie_expires_at > $2", &dice::hash(cookie), now).await
+    active(store, "s.cookie_hash = $1 AND s.cookie_expires_at > $2", &random::hash(cookie), now).await
 }
 
-/// The session of an access token's `sid`: the token says that it was, this says that it is.
+/// The session of an access token's `sid`, which may have ended since the token was issued.
 pub async fn of_id(store: &Store, id: SessionId, now: Timestamp) -> Result<Active, SessionError> {
     active(store, "s.id = $1 AND $2 > 0", &id.to_string(), now).await
 }
@@ -194,7 +184,7 @@ async fn active(store: &Store, condition: &str, value: &str, now: Timestamp) -> 
     })
 }
 
-/// A user's sessions in force, newest first.
+/// The active sessions of a user, newest first.
 pub async fn list(store: &Store, user: UserId, now: Timestamp) -> Result<Vec<Session>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT id, created_at, last_seen_at, ip, user_agent FROM sessions
@@ -240,7 +230,7 @@ pub async fn end(
     Ok(())
 }
 
-/// Ends the sessions of a user, but for `except`, within a transaction. A one-time code that could begin another one goes, too.
+/// Ends the sessions of a user, except `except`, within a transaction. Also deletes one-time codes that could begin another session.
 pub async fn end_all(
     tx: &mut Transaction<'_, Any>,
     user: UserId,
@@ -256,10 +246,10 @@ pub async fn end_all(
     for row in rows {
         end_one(tx, &row.try_get::<String, _>("id")?, reason, now).await?;
     }
-    one_time::withdraw(tx, user).await
+    one_time_codes::withdraw(tx, user).await
 }
 
-/// The end is written, and the word of it laid out, in the same transaction.
+/// Stores the end and its event in the same transaction.
 pub async fn end_one(
     tx: &mut Transaction<'_, Any>,
     id: &str,
@@ -275,8 +265,9 @@ pub async fn end_one(
     .fetch_optional(&mut **tx)
     .await?;
     let Some(row) = ended else { return Ok(()) };
-    let odd = |column: &str| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not an id".into() };
-    let user_id = row.try_get::<String, _>("user_id")?.parse().map_err(|_| odd("user_id"))?;
+    let corrupt_column =
+        |column: &str| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not an id".into() };
+    let user_id = row.try_get::<String, _>("user_id")?.parse().map_err(|_| corrupt_column("user_id"))?;
     outbox::put(
         tx,
         Body::Account(AccountEvent::SessionEnded { session_id: session_id(&row, "id")?, user_id, reason }),
@@ -285,8 +276,7 @@ pub async fn end_one(
     .await
 }
 
-/// A session's id in a row.
 pub fn session_id(row: &AnyRow, column: &str) -> Result<SessionId, sqlx::Error> {
-    let odd = |_| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not an id".into() };
-    row.try_get::<String, _>(column)?.parse().map_err(odd)
+    let corrupt_column = |_| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not an id".into() };
+    row.try_get::<String, _>(column)?.parse().map_err(corrupt_column)
 }

@@ -1,4 +1,4 @@
-//! Tickets: a credential that works once and soon, so that no token stands in a URL.
+//! Tickets: credentials that work once and for a short time, so that no token is in a URL.
 
 use std::time::Duration;
 
@@ -13,24 +13,22 @@ use turnpike_store::{
 use turnpike_topic::UserId;
 
 use crate::{
-    dice,
+    random,
     sessions::{self, Active, SessionError},
 };
 
-/// How long a ticket waits to be used.
+/// How long a ticket is valid.
 pub const LIFE: Duration = Duration::from_secs(30);
-/// Tickets of one user that wait to be used.
+/// Unused tickets of one user at most.
 const MOST_OPEN: i64 = 20;
-/// Tickets of one user a minute: a reconnect of all their sockets, several times.
+/// Tickets of one user a minute: enough to reconnect all of their sockets several times.
 const PER_MINUTE: u32 = 60;
 
-/// Why no ticket is issued.
 #[derive(Debug, thiserror::Error)]
 pub enum TicketError {
-    /// The user has too many that are not used yet, or asks too often. One can be issued after this time.
+    /// The user has too many unused tickets, or requests too many. The next one can be issued after this time.
     #[error("the user has too many tickets")]
     TooMany(Duration),
-    /// The database.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -46,9 +44,9 @@ impl From<TicketError> for Fault {
     }
 }
 
-/// A ticket of a session.
+/// Issues a ticket for a session.
 pub async fn issue(store: &Store, session: &Active, now: Timestamp) -> Result<String, TicketError> {
-    let ticket = dice::token();
+    let ticket = random::token();
     let mut tx = store.begin().await?;
     let user = session.user.id;
     // Locks the user's counter: parallel requests come one after another, and each sees the tickets of those before it.
@@ -60,10 +58,10 @@ pub async fn issue(store: &Store, session: &Active, now: Timestamp) -> Result<St
     let (open, first_expires_at) = open(&mut tx, user, now).await?;
     if open >= MOST_OPEN {
         let after = first_expires_at.map_or(LIFE, |at| now.duration_until(at).unsigned_abs());
-        return Err(TicketError::TooMany(after)); // the rollback takes the counted request back
+        return Err(TicketError::TooMany(after)); // the rollback subtracts the request again
     }
     sqlx::query("INSERT INTO tickets (hash, session_id, expires_at) VALUES ($1, $2, $3)")
-        .bind(dice::hash(&ticket))
+        .bind(random::hash(&ticket))
         .bind(session.id.to_string())
         .bind(micros(now + LIFE))
         .execute(&mut *tx)
@@ -72,7 +70,7 @@ pub async fn issue(store: &Store, session: &Active, now: Timestamp) -> Result<St
     Ok(ticket)
 }
 
-/// How many tickets of a user wait to be used, and when the first of them expires.
+/// The number of unused tickets of a user, and when the first of them expires.
 async fn open(
     on: &mut sqlx::AnyConnection,
     user: UserId,
@@ -89,10 +87,10 @@ async fn open(
     Ok((row.try_get("open")?, row.try_get::<Option<i64>, _>("first")?.map(from_micros)))
 }
 
-/// Uses a ticket up: of many that present it at once, one gets its session.
+/// Redeems a ticket: if several requests present it at once, one gets the session.
 pub async fn redeem(store: &Store, ticket: &str, now: Timestamp) -> Result<Active, SessionError> {
     let used = sqlx::query("DELETE FROM tickets WHERE hash = $1 AND expires_at > $2 RETURNING session_id")
-        .bind(dice::hash(ticket))
+        .bind(random::hash(ticket))
         .bind(micros(now))
         .fetch_optional(store.pool())
         .await?

@@ -15,63 +15,48 @@ use turnpike_topic::UserId;
 
 use crate::password::{self, Hasher};
 
-/// An account.
 #[derive(Clone, Debug, PartialEq)]
 pub struct User {
-    /// Its id.
     pub id: UserId,
-    /// As it was given.
     pub email: String,
-    /// As it was given.
     pub username: String,
-    /// For people.
     pub display_name: String,
-    /// What it may do.
     pub role: Role,
-    /// It may sign in.
+    /// Inactive accounts cannot sign in.
     pub active: bool,
-    /// When it was made.
     pub created_at: Timestamp,
 }
 
-/// An account to be made.
+/// An account to be created.
 #[derive(Clone, Debug)]
 pub struct New {
-    /// An e-mail address.
     pub email: String,
     /// A name without `@`.
     pub username: String,
-    /// For people; the username if it is blank.
+    /// The username if it is blank.
     pub display_name: String,
-    /// What it may do.
     pub role: Role,
-    /// Under which the same request makes no second account.
+    /// A repeated request with the same key creates no second account.
     pub key: Option<Key>,
 }
 
-/// Whether it was done before, under the same key.
+/// Whether the answer is that of an earlier request with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replayed(pub bool);
 
-/// Why an account can't be made or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// Another account has the address.
     #[error("the e-mail address is taken")]
     EmailTaken,
-    /// Another account has the name.
     #[error("the username is taken")]
     UsernameTaken,
-    /// The key stands for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// There is none.
     #[error("there is no such account")]
     NotFound,
-    /// Nobody could administer what is left.
+    /// The change would leave no active admin.
     #[error("the last active admin stays")]
     LastAdmin,
-    /// The database.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -101,7 +86,7 @@ impl From<UserError> for Fault {
     }
 }
 
-/// What [`user`] reads.
+/// The columns that [`user`] reads.
 pub const COLUMNS: &str = "id, email, username, display_name, role, active, created_at";
 
 /// Names are compared without regard to case.
@@ -109,8 +94,8 @@ pub fn key(name: &str) -> String {
     name.trim().to_lowercase()
 }
 
-/// Judges the names of a new account.
-pub fn judge(email: &str, username: &str, display_name: &str) -> Result<(), Fault> {
+/// Validates the names of an account.
+pub fn validate(email: &str, username: &str, display_name: &str) -> Result<(), Fault> {
     let mut fault = Fault::new(Kind::Validation, "The account is not valid");
     let local_and_domain = email.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty()
@@ -119,7 +104,7 @@ pub fn judge(email: &str, username: &str, display_name: &str) -> Result<(), Faul
             && !domain.starts_with('.')
             && !domain.ends_with('.')
     });
-    // Whether mail arrives, only mail can tell; this much is what every address has.
+    // This is what every address has; whether it exists is not checked.
     if !local_and_domain || email.len() > 254 || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
         fault = fault.field("email", "must be an e-mail address");
     }
@@ -133,12 +118,12 @@ pub fn judge(email: &str, username: &str, display_name: &str) -> Result<(), Faul
     if fault.fields().is_empty() { Ok(()) } else { Err(fault) }
 }
 
-/// The name for people, which nobody need give.
+/// The display name: the given one, or the username.
 pub fn display_name<'a>(given: &'a str, username: &'a str) -> &'a str {
     Some(given.trim()).filter(|name| !name.is_empty()).unwrap_or(username)
 }
 
-/// Judges a new account and its password, and makes it.
+/// Validates a new account and its password, and creates it.
 pub async fn register(
     store: &Store,
     hasher: &Hasher,
@@ -146,13 +131,13 @@ pub async fn register(
     password: SecretString,
     now: Timestamp,
 ) -> Result<(User, Replayed), Fault> {
-    judge(&new.email, &new.username, &new.display_name)?;
-    password::judge(password.expose_secret(), "password", &[&new.email, &new.username])?;
+    validate(&new.email, &new.username, &new.display_name)?;
+    password::validate(password.expose_secret(), "password", &[&new.email, &new.username])?;
     let password_hash = hasher.hash(password).await?;
     Ok(create(store, new, &password_hash, now).await?)
 }
 
-/// Makes an account with the hash of its password, in PHC format. Gives it as it was made.
+/// Creates an account with the hash of its password, in PHC format. Returns it as it was created.
 pub async fn create(
     store: &Store,
     new: &New,
@@ -199,14 +184,13 @@ pub async fn create(
     Ok((user(&row)?, Replayed(false)))
 }
 
-/// One account.
 pub async fn get(store: &Store, id: UserId) -> Result<User, UserError> {
     let sql = format!("SELECT {COLUMNS} FROM users WHERE id = $1 AND deleted_at IS NULL");
     let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(store.reader()).await?;
     Ok(user(&row.ok_or(UserError::NotFound)?)?)
 }
 
-/// An account by its address or name, with the hash of its password.
+/// Finds an account by its e-mail address or username. Returns it with the hash of its password.
 pub async fn find(store: &Store, identifier: &str) -> Result<Option<(User, String)>, sqlx::Error> {
     // No username has an @, and every address has.
     let column = if identifier.contains('@') { "email_key" } else { "username_key" };
@@ -215,7 +199,6 @@ pub async fn find(store: &Store, identifier: &str) -> Result<Option<(User, Strin
     row.map(|row| Ok((user(&row)?, row.try_get("password_hash")?))).transpose()
 }
 
-/// The hash of an account's password.
 pub async fn password_hash(store: &Store, id: UserId) -> Result<String, UserError> {
     let row = sqlx::query("SELECT password_hash FROM users WHERE id = $1 AND deleted_at IS NULL")
         .bind(id.to_string())
@@ -247,7 +230,7 @@ pub async fn has_admin(store: &Store) -> Result<bool, sqlx::Error> {
 }
 
 /// Replaces an active account's hash if it is still the one that was checked, and locks the account until the transaction's
-/// end. Gives the account as it is now; `None` if it is not what was checked any more.
+/// end. Returns the account as it is now; `None` if it has changed since the check.
 pub async fn renew(
     tx: &mut Transaction<'_, Any>,
     id: UserId,
@@ -266,7 +249,8 @@ pub async fn renew(
     row.as_ref().map(user).transpose()
 }
 
-/// An account, locked until the transaction's end: whoever changes it, or begins or ends its sessions, comes one after another.
+/// Locks an account until the end of the transaction. Every change of an account, and every start and end of its sessions, takes this
+/// lock.
 pub async fn locked(tx: &mut Transaction<'_, Any>, id: &str) -> Result<User, UserError> {
     // An update that changes nothing is a lock on both databases.
     let sql = format!("UPDATE users SET active = active WHERE id = $1 AND deleted_at IS NULL RETURNING {COLUMNS}");
@@ -277,14 +261,16 @@ pub async fn locked(tx: &mut Transaction<'_, Any>, id: &str) -> Result<User, Use
 /// Reads a row that has [`COLUMNS`].
 pub fn user(row: &AnyRow) -> Result<User, sqlx::Error> {
     let role: String = row.try_get("role")?;
-    let odd =
-        |column: &str| sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not a value of ours".into() };
+    let corrupt_column = |column: &str| sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: "not a value that this service writes".into(),
+    };
     Ok(User {
-        id: row.try_get::<String, _>("id")?.parse().map_err(|_| odd("id"))?,
+        id: row.try_get::<String, _>("id")?.parse().map_err(|_| corrupt_column("id"))?,
         email: row.try_get("email")?,
         username: row.try_get("username")?,
         display_name: row.try_get("display_name")?,
-        role: Role::from_word(&role).ok_or_else(|| odd("role"))?,
+        role: Role::from_word(&role).ok_or_else(|| corrupt_column("role"))?,
         active: row.try_get::<i64, _>("active")? == 1,
         created_at: from_micros(row.try_get("created_at")?),
     })

@@ -1,57 +1,84 @@
-//! The state that handlers share.
+//! The state that handlers share. The signature of a handler lists the parts that it uses.
 
 use std::{sync::Arc, time::Duration};
 
-use turnpike_bus::Bus;
-use turnpike_kit::{Health, Tasks};
+use axum::extract::FromRef;
+use turnpike_kit::Health;
 use turnpike_proto::{
     auth::v1::auth_service_client::AuthServiceClient, vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
 use turnpike_rpc::Transport;
 
 use crate::{
-    access::{body::Bodies, caller::Identity, messages::PerMinute},
-    config::Config,
-    stream::{connections::Sockets, hub::Hub},
+    access::{body::Bodies, caller::Identity, client::TrustedProxies},
+    stream::{connections::Connections, hub::Hub, socket::context::SocketContext, topics::Topics},
 };
 
-/// What handlers are given; each takes what it needs.
+/// The parts. A clone costs one atomic operation.
 #[derive(Clone)]
-pub(crate) struct App(pub(crate) Arc<Parts>);
+pub(crate) struct App(Arc<Parts>);
 
-pub(crate) struct Parts {
-    pub(crate) config: Config,
-    pub(crate) tasks: Tasks,
-    pub(crate) health: Health,
-    pub(crate) bus: Bus,
-    pub(crate) hub: Hub,
-    pub(crate) identity: Identity,
-    pub(crate) sockets: Sockets,
-    pub(crate) bodies: Bodies,
-    pub(crate) messages: PerMinute,
-    pub(crate) auth: Transport,
-    pub(crate) vehicles: Transport,
+macro_rules! parts {
+    ($($part:ident: $type:ty,)*) => {
+        pub(crate) struct Parts {
+            $(pub(crate) $part: $type,)*
+        }
+
+        $(impl FromRef<App> for $type {
+            fn from_ref(app: &App) -> Self {
+                app.0.$part.clone()
+            }
+        })*
+    };
 }
 
-impl std::ops::Deref for App {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
+parts! {
+    health: Health,
+    identity: Identity,
+    proxies: TrustedProxies,
+    bodies: Arc<Bodies>,
+    hub: Hub,
+    topics: Topics,
+    connections: Connections,
+    sockets: SocketContext,
+    auth: Auth,
+    vehicles: Vehicles,
+    services: Services,
 }
 
 impl App {
-    pub(crate) fn auth(&self) -> AuthServiceClient<Transport> {
-        AuthServiceClient::new(self.auth.clone())
-    }
-
-    pub(crate) fn vehicles(&self) -> VehicleServiceClient<Transport> {
-        VehicleServiceClient::new(self.vehicles.clone())
-    }
-
-    /// For what is allowed to take as long as a vehicle takes to answer a cancellation.
-    pub(crate) fn patient_vehicles(&self) -> VehicleServiceClient<Transport> {
-        VehicleServiceClient::new(self.vehicles.clone().deadline(Duration::from_secs(8)))
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 }
+
+/// The auth service.
+#[derive(Clone)]
+pub(crate) struct Auth(pub(crate) Transport);
+
+impl Auth {
+    pub(crate) fn client(&self) -> AuthServiceClient<Transport> {
+        AuthServiceClient::new(self.0.clone())
+    }
+}
+
+/// The vehicles service.
+#[derive(Clone)]
+pub(crate) struct Vehicles(pub(crate) Transport);
+
+/// A vehicle may take 5 s to answer a cancellation; the vehicles service then needs time to respond.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(8);
+
+impl Vehicles {
+    pub(crate) fn client(&self) -> VehicleServiceClient<Transport> {
+        VehicleServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) fn cancel_client(&self) -> VehicleServiceClient<Transport> {
+        VehicleServiceClient::new(self.0.clone().deadline(CANCEL_TIMEOUT))
+    }
+}
+
+/// Every service besides the gateway, for health checks.
+#[derive(Clone)]
+pub(crate) struct Services(pub(crate) Arc<[(&'static str, Transport)]>);

@@ -6,9 +6,11 @@ mod config;
 mod families;
 mod http;
 mod router;
+mod serve;
 mod service;
 mod stream;
 
 pub use access::slots::PerAddress;
 pub use config::{Config, Limits};
+pub use serve::serve;
 pub use service::{Deps, Service};

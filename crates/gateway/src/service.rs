@@ -1,4 +1,4 @@
-//! The gateway as a service: its parts and their shared state.
+//! The gateway as a service.
 
 use std::sync::Arc;
 
@@ -13,67 +13,86 @@ use turnpike_rpc::Transport;
 
 use crate::{
     access::{
-        body::Bodies,
         caller::Identity,
+        client::TrustedProxies,
         messages::PerMinute,
-        slots::{Places, room},
+        slots::{ConnectionSlots, slots_for},
     },
-    app::{App, Parts},
+    app::{self, App, Auth, Services, Vehicles},
     config::Config,
     http::listener::accept,
     router::router,
-    stream::{connections::Sockets, hub::Hub},
+    stream::{
+        connections::Connections,
+        hub::Hub,
+        owners::Owners,
+        socket::context::{self, SocketContext},
+        topics::Topics,
+    },
 };
 
-/// What the gateway talks to.
+/// The bus and the services that the gateway uses.
 pub struct Deps {
-    /// Where events come from.
+    /// The bus that carries the events.
     pub bus: Bus,
-    /// Who somebody is.
+    /// The auth service.
     pub auth: Transport,
-    /// What there is to command.
+    /// The vehicles service.
     pub vehicles: Transport,
-    /// What ended before its time.
+    /// Sessions and accounts that have ended.
     pub revocations: Revocations,
 }
 
-/// The one public door.
+/// The gateway.
 pub struct Service {
     router: Router,
-    places: Arc<Places>,
+    slots: Arc<ConnectionSlots>,
 }
 
 impl Service {
-    /// Puts the parts together and starts to watch what they need watched.
-    pub fn new(config: Config, process: &Process, deps: Deps) -> Self {
+    /// Builds the shared state and starts the tasks that watch sessions and the bus.
+    pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         let verifier = Verifier::remote(deps.auth.clone(), deps.revocations.clone());
-        let total = room(descriptors::limit());
-        let places = Places::new(total, config.limits.connections_per_address, config.trusted_proxies.clone());
-        info!(connections = total, "the limit of open files allows");
+        let identity = Identity::new(verifier, deps.auth.clone(), process.clock.clone(), &config.allowed_origins);
+        let total = slots_for(descriptors::limit());
+        let slots = ConnectionSlots::new(total, config.limits.connections_per_address, config.trusted_proxies.clone());
+        info!(connections = total, "the limit of open files bounds the number of connections");
         let revocations = deps.revocations.clone();
-        let sockets = Sockets::new(config.limits.sockets_per_user, move |claims| revocations.check(claims));
-        sockets.watch(process, &deps.revocations, &deps.bus);
-        let app = App(Arc::new(Parts {
-            tasks: process.tasks.clone(),
-            health: process.health.clone(),
-            hub: Hub::new(deps.bus.clone(), process.tasks.clone()),
-            bus: deps.bus,
-            identity: Identity::new(verifier, deps.auth.clone(), process.clock.clone(), &config.allowed_origins),
-            sockets,
+        let connections = Connections::new(config.limits.sockets_per_user, move |claims| revocations.check(claims));
+        connections.watch(process, &deps.revocations, &deps.bus);
+        let owners = Owners { auth: deps.auth.clone(), vehicles: deps.vehicles.clone() };
+        let hub = Hub::new(deps.bus.clone(), process.tasks.clone());
+        let topics = Topics { bus: deps.bus, hub: hub.clone(), owners };
+        let sockets = SocketContext::new(context::Parts {
+            identity: identity.clone(),
+            connections: connections.clone(),
+            topics: topics.clone(),
             messages: PerMinute::new(process, config.limits.messages_per_minute),
-            bodies: Bodies::default(),
-            auth: deps.auth,
-            vehicles: deps.vehicles,
-            config,
-        }));
-        Self { router: router(app), places }
+            tasks: process.tasks.clone(),
+            limits: config.limits,
+            heartbeat: config.heartbeat,
+        });
+        let app = App::new(app::Parts {
+            health: process.health.clone(),
+            identity,
+            proxies: TrustedProxies(config.trusted_proxies.into()),
+            bodies: Arc::default(),
+            hub,
+            topics,
+            connections,
+            sockets,
+            auth: Auth(deps.auth.clone()),
+            vehicles: Vehicles(deps.vehicles.clone()),
+            services: Services([("auth", deps.auth), ("vehicles", deps.vehicles)].into()),
+        });
+        Ok(Self { router: router(app, process.health.clone()), slots })
     }
 
     /// Serves until the process stops; requests that have begun are answered.
     pub fn serve(&self, process: &Process, listener: TcpListener) -> anyhow::Result<()> {
         let address = listener.local_addr().context("the public address")?;
         info!(%address, "public HTTP and WebSocket");
-        let accepting = accept(listener, self.router.clone(), self.places.clone(), process.tasks.clone());
+        let accepting = accept(listener, self.router.clone(), self.slots.clone(), process.tasks.clone());
         process.tasks.spawn("public http", OnExit::StopProcess, accepting);
         Ok(())
     }

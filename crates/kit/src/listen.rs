@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
-use crate::{ConfigError, Environment, Variable};
+use crate::{ConfigError, Environment, Process, Variable, ops};
 
 /// The address in a variable. `host:0` lets the system choose the port.
 pub fn address(env: &Environment, variable: &'static Variable) -> Result<SocketAddr, ConfigError> {
@@ -31,8 +31,14 @@ pub async fn bind(variable: &Variable, address: SocketAddr) -> anyhow::Result<Tc
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({name} says where)"))
 }
 
-/// Binds the private port that goes with the address.
-pub async fn bind_private(variable: &Variable, address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Binds the address of a service and its private port, and serves the private port: health is known while the service starts.
+pub async fn bind_service(process: &Process, variable: &Variable, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = bind(variable, address).await?;
+    ops::serve(process, bind_private(variable, address).await?);
+    Ok(listener)
+}
+
+async fn bind_private(variable: &Variable, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let (name, private) = (variable.name, private_address(variable, address)?);
     let about = || format!("cannot listen on {private}, the private port: {name}'s and a thousand");
     TcpListener::bind(private).await.with_context(about)

@@ -34,7 +34,7 @@ struct Ready {
 }
 
 /// Serves the private port until the process has stopped.
-pub fn serve(process: &Process, listener: TcpListener) {
+pub(crate) fn serve(process: &Process, listener: TcpListener) {
     let metrics = recorder().clone();
     let upkeep = metrics.clone();
     let router = health_routes(process.health.clone()).route("/metrics", get(async move || metrics.render()));

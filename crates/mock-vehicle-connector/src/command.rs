@@ -1,4 +1,4 @@
-//! Commands into requests, and answers into JSON.
+//! Converts commands to UDS requests, and answers to JSON.
 
 use serde_json::{Map, Value, json};
 use turnpike_event::Json;
@@ -9,14 +9,14 @@ use crate::{
     vehicle::{ECUS, code_of},
 };
 
-/// The sub-function of RoutineControl that only asks.
+/// The sub-function of RoutineControl that only reads results.
 const RESULTS: u8 = 0x03;
 
-/// A command that this connector can do.
+/// A valid command.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Command {
     pub(crate) ecu: u8,
-    /// What goes to the control unit.
+    /// The UDS request.
     pub(crate) request: Vec<u8>,
     pub(crate) kind: Kind,
 }
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 }
 
 impl Command {
-    /// It may have changed something, and nobody can tell whether it did. Asking a routine for its results changes nothing.
+    /// After a failure it is not known whether the command changed something. Reading the results of a routine changes nothing.
     pub(crate) fn is_unsafe(&self) -> bool {
         match self.kind {
             Kind::Routine => self.request[1] != RESULTS,
@@ -42,13 +42,13 @@ impl Command {
 }
 
 impl Kind {
-    /// A restart can't be stopped.
+    /// A restart cannot be stopped.
     pub(crate) fn can_be_cancelled(self) -> bool {
         self != Self::Reset
     }
 }
 
-/// Reads a command; an error says what is wrong with it.
+/// Parses a command; an error says what is wrong.
 pub(crate) fn parse(name: &str, params: &str) -> Result<Command, String> {
     let params: Map<String, Value> = match params {
         "" => Map::new(),
@@ -105,20 +105,20 @@ pub(crate) fn parse(name: &str, params: &str) -> Result<Command, String> {
     Ok(Command { ecu, request, kind })
 }
 
-/// What a message of a control unit means.
+/// A parsed message of a control unit.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Meaning {
-    /// A piece of the answer.
+    /// A part of the answer.
     Piece(Json),
-    /// "I am working on it."
+    /// Response pending (0x78).
     Pending,
-    /// No, and why.
+    /// A negative response.
     Negative { message: String },
-    /// Nothing that this request can be answered with.
+    /// Not an answer to this request.
     Malformed,
 }
 
-/// Reads a message.
+/// Parses a message.
 pub(crate) fn read(command: &Command, message: &[u8]) -> Meaning {
     let service = command.request[0];
     match message {
@@ -134,7 +134,7 @@ pub(crate) fn read(command: &Command, message: &[u8]) -> Meaning {
     }
 }
 
-/// The JSON of a positive answer, behind its first byte.
+/// The JSON of a positive answer, without its first byte.
 fn object(command: &Command, rest: &[u8]) -> Option<Value> {
     let ecu = format!("0x{:02x}", command.ecu);
     Some(match (command.kind, rest) {
@@ -191,7 +191,7 @@ fn cleared(request: &[u8]) -> Value {
     }
 }
 
-/// Name, value and unit of a data identifier; `None` if its bytes are not as many as it has.
+/// Name, value and unit of a data identifier; `None` if the number of bytes is wrong.
 fn datum(id: u16, data: &[u8]) -> Option<(&'static str, Value, Option<&'static str>)> {
     let text = || String::from_utf8(data.to_vec()).ok().map(Value::from);
     Some(match (id, data) {

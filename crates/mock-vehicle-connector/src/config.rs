@@ -1,11 +1,10 @@
-//! What the connector is told.
+//! The configuration.
 
 use std::net::SocketAddr;
 
 use turnpike_bus::BusConfig;
 use turnpike_kit::{ConfigError, Environment, listen, variables};
 
-/// The configuration of the mock.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC`.
@@ -14,14 +13,12 @@ pub struct Config {
     pub seed: u64,
     /// `TURNPIKE_MOCK_VEHICLES`.
     pub vehicles: u32,
-    /// `TURNPIKE_MOCK_DELAY_MS`: mean milliseconds between the pieces of an answer; 0 is none at all.
+    /// `TURNPIKE_MOCK_DELAY_MS`: mean milliseconds between the parts of an answer; 0: no delay.
     pub delay_ms: u32,
-    /// The bus.
     pub bus: BusConfig,
 }
 
 impl Config {
-    /// Reads it.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             grpc: listen::address(env, &variables::MOCK_VEHICLE_CONNECTOR_GRPC)?,

@@ -1,4 +1,4 @@
-//! One running command: frames arrive, pieces are published, an end is found.
+//! One running command: its frames arrive, responses are published, and its end is published.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::{
     link::{Arrival, Assembled, Assembler},
 };
 
-/// A command on its way.
+/// A running command.
 pub(crate) struct Execution {
     pub(crate) id: CommandId,
     pub(crate) vin: String,
     pub(crate) command: Command,
-    /// Nobody listens any longer.
+    /// The end of the command at the latest.
     pub(crate) deadline: Timestamp,
     pub(crate) cancelled: CancellationToken,
     pub(crate) bus: Bus,
@@ -29,7 +29,7 @@ pub(crate) struct Execution {
     pub(crate) fleet: Fleet,
 }
 
-/// How a command ends, as far as this connector knows.
+/// The end of a command.
 #[derive(Debug, PartialEq)]
 enum End {
     Completed,
@@ -37,25 +37,25 @@ enum End {
         code: &'static str,
         message: String,
     },
-    /// It is not known whether it ran; told like a failure, with its reason.
+    /// It is not known whether it ran; published with a reason, like a failure.
     Unknown {
         code: &'static str,
         message: String,
     },
     Cancelled,
-    /// No word: whoever waits has a deadline of his own.
+    /// No answer: vehicles declares the end at the deadline.
     Silence,
 }
 
-/// Nothing can be published any longer: somebody else has ended the command, or its time is over.
+/// Nothing more can be published: the topic is closed, or the deadline has passed.
 #[derive(Debug)]
 struct Over;
 
-/// Until a bus that refuses is asked again.
+/// Pause after an event that the bus has refused.
 const RETRY: Duration = Duration::from_millis(200);
 
 impl Execution {
-    /// Runs it to its end.
+    /// Runs the command to its end.
     pub(crate) async fn run(self) {
         let over = self.clock.sleep_until(self.deadline);
         let outcome = tokio::select! {
@@ -64,7 +64,7 @@ impl Execution {
         };
         match outcome {
             Ok(()) => info!("the command has ended"),
-            Err(Over) => info!("the command has ended elsewhere"),
+            Err(Over) => info!("the command was ended by another service"),
         }
     }
 
@@ -93,7 +93,7 @@ impl Execution {
         self.say(Body::Command(CommandEvent::Status { command_id: self.id, state }), true).await
     }
 
-    /// Publishes the pieces as they come.
+    /// Publishes responses as their frames arrive.
     async fn answer(&self) -> Result<End, Over> {
         let arrivals = match self.fleet.ask(&self.vin, &self.command) {
             Ok(arrivals) => arrivals,
@@ -140,11 +140,11 @@ impl Execution {
                 }
             }
         }
-        // The answer has a hole, or there is none.
+        // The answer is incomplete, or there is none.
         Ok(End::Silence)
     }
 
-    /// What was asked for may have been done, or not.
+    /// The end if it is not known whether the command ran.
     fn broken(&self, code: &'static str, message: &str) -> End {
         let message = message.to_owned();
         match self.command.is_unsafe() {
@@ -153,12 +153,12 @@ impl Execution {
         }
     }
 
-    /// Publishes, in order, for as long as somebody listens.
+    /// Publishes events in order, until the deadline.
     async fn say(&self, body: Body, is_final: bool) -> Result<(), Over> {
         let topic = Topic::Response(self.id);
         let event = Event { at: self.clock.now(), body };
         loop {
-            // The bus waits for its Redis: a second call would be a second event. The deadline ends it.
+            // The bus itself waits for Redis: a second call would publish the event twice. The deadline ends the call.
             let said = match is_final {
                 true => self.bus.close_within(UNTIL_DROPPED, &topic, &event.to_bytes()).await,
                 false => self.bus.publish_within(UNTIL_DROPPED, &topic, &event.to_bytes()).await,

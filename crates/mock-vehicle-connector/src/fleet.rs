@@ -1,4 +1,4 @@
-//! The vehicles of a running connector: shared, connected or not, with what was done to them.
+//! The vehicles of a running connector: their connections, their faults and their executed commands.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -23,7 +23,7 @@ pub(crate) struct Fleet(Arc<Inner>);
 struct Inner {
     vehicles: BTreeMap<String, Mutex<Slot>>,
     runs: Mutex<Runs>,
-    /// Counts changes that watchers are told of.
+    /// Counts changes, for the streams of vehicles.
     changes: watch::Sender<u64>,
     delay_ms: u32,
     clock: Clock,
@@ -34,11 +34,11 @@ struct Slot {
     vehicle: Vehicle,
     faults: Faults,
     connected: bool,
-    /// Control units that are restarting, until when.
+    /// Control units that are restarting, with the end of the restart.
     silent: HashMap<u8, Timestamp>,
 }
 
-/// How often each command was really run.
+/// How often each command ran.
 #[derive(Default)]
 struct Runs {
     order: VecDeque<String>,
@@ -54,7 +54,7 @@ pub(crate) struct Run {
     pub(crate) times: u32,
 }
 
-/// A vehicle as watchers see it.
+/// A vehicle, as streams of vehicles show it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) vin: String,
@@ -64,18 +64,18 @@ pub(crate) struct Seen {
     pub(crate) connected: bool,
 }
 
-/// Why a vehicle can't be asked.
+/// Why a vehicle cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotAsked {
     Unknown,
     Disconnected,
 }
 
-/// Runs that are remembered.
+/// Stored executions.
 const REMEMBERED: usize = 100_000;
-/// A vehicle that lost its connection finds it again.
+/// Time until a vehicle that lost its connection reconnects.
 const RECONNECT: Duration = Duration::from_secs(5);
-/// For a vehicle, asking takes so much of its time.
+/// Time of the vehicle that one request takes.
 const TICK: u64 = 100;
 
 impl Fleet {
@@ -94,7 +94,7 @@ impl Fleet {
         }))
     }
 
-    /// Wakes at each change.
+    /// Receives every change.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
     }
@@ -108,13 +108,13 @@ impl Fleet {
         self.0.vehicles.values().map(look).collect()
     }
 
-    /// Whether a vehicle could be asked now.
+    /// Whether a vehicle can be reached now.
     pub(crate) fn check(&self, vin: &str) -> Result<(), NotAsked> {
         let slot = self.0.vehicles.get(vin).ok_or(NotAsked::Unknown)?;
         if lock(slot).connected { Ok(()) } else { Err(NotAsked::Disconnected) }
     }
 
-    /// Asks a control unit; what arrives, and when. Nothing at all from one that is restarting.
+    /// Sends a request to a control unit. Returns the frames with their delays; a restarting control unit sends none.
     pub(crate) fn ask(&self, vin: &str, command: &Command) -> Result<Vec<(u64, Arrival)>, NotAsked> {
         let slot = self.0.vehicles.get(vin).ok_or(NotAsked::Unknown)?;
         let mut slot = lock(slot);
@@ -138,7 +138,7 @@ impl Fleet {
         Ok(arrivals)
     }
 
-    /// Notes that a command was run.
+    /// Stores that a command ran.
     pub(crate) fn count(&self, command_id: &str, vin: &str, name: &str) {
         let mut runs = lock(&self.0.runs);
         if let Some(run) = runs.of.get_mut(command_id) {
@@ -155,7 +155,7 @@ impl Fleet {
         runs.of.insert(command_id.to_owned(), run);
     }
 
-    /// What was run on a vehicle, or on all.
+    /// The executions on one vehicle, or on all.
     pub(crate) fn runs(&self, vin: &str) -> Vec<Run> {
         let runs = lock(&self.0.runs);
         let all = runs.order.iter().filter_map(|id| runs.of.get(id));
@@ -167,7 +167,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Sets where the speed goes. The vehicle is given the time to get there.
+    /// Sets the target speed. The time of the vehicle advances until it is reached.
     pub(crate) fn drive(&self, vin: &str, speed_kmh: Option<f64>, connected: Option<bool>) -> Result<(), NotAsked> {
         let mut slot = lock(self.0.vehicles.get(vin).ok_or(NotAsked::Unknown)?);
         if let Some(speed) = speed_kmh {
@@ -182,7 +182,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// The vehicle is gone for a while.
+    /// Disconnects the vehicle for some seconds.
     pub(crate) fn lose(&self, vin: &str) {
         if self.drive(vin, None, Some(false)).is_err() {
             return;
@@ -193,7 +193,7 @@ impl Fleet {
             tokio::select! {
                 () = stopping.cancelled() => {}
                 () = back => {
-                    // It is of this fleet: checked above.
+                    // The vehicle exists: checked above.
                     let _ = fleet.drive(&vin, None, Some(true));
                 }
             }
@@ -210,7 +210,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The vehicles of a seed by their VINs. Serial numbers are random and few, so two vehicles of a large fleet can get one VIN. Then
-/// another vehicle takes the place, the same one whatever the size of the fleet is.
+/// another vehicle replaces it; it does not depend on the size of the fleet.
 fn distinct(seed: u64, vehicles: u32) -> BTreeMap<String, Vehicle> {
     let mut fleet = BTreeMap::new();
     let mut spare = (0..u32::MAX).rev();

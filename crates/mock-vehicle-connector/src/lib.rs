@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "only this workspace uses this crate")]
 
 mod command;
 mod config;
@@ -8,6 +9,7 @@ mod link;
 mod physics;
 mod rpc;
 mod running;
+mod serve;
 mod service;
 mod trouble;
 mod uds;
@@ -16,4 +18,5 @@ mod vin;
 
 pub use config::Config;
 pub use rpc::POLICY;
-pub use service::Service;
+pub use serve::serve;
+pub use service::{Deps, Service};

@@ -1,5 +1,5 @@
-//! The way from a vehicle to us, and what goes wrong on it: the answer of a control unit becomes numbered frames with delays, and
-//! faults do to them what they do.
+//! The link between a vehicle and the connector: the answer of a control unit becomes numbered frames with delays, and faults change
+//! them.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -9,22 +9,22 @@ use crate::uds;
 /// One frame as it arrives.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frame {
-    /// 1, 2, 3… within the answer; 0 is outside it ("response pending").
+    /// 1, 2, 3… within the answer; 0: outside of it ("response pending").
     pub(crate) index: u32,
     /// The answer's last frame.
     pub(crate) last: bool,
     pub(crate) message: Vec<u8>,
 }
 
-/// What happens on the link.
+/// An event on the link.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Arrival {
     Frame(Frame),
-    /// The vehicle is gone.
+    /// The connection is lost.
     Lost,
 }
 
-/// What can be done to a vehicle. Probabilities are 0–1; every choice is drawn from the vehicle's own stream.
+/// Faults of a vehicle. Probabilities are 0–1; every choice is drawn from the random generator of the vehicle.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Faults {
     /// Mean and spread of the milliseconds between frames.
@@ -33,7 +33,7 @@ pub(crate) struct Faults {
     pub(crate) nrc: Option<(u8, f64)>,
     pub(crate) pending: u32,
     pub(crate) silent: bool,
-    /// The connection breaks instead of this frame, 1…
+    /// The connection is lost instead of this frame (1…).
     pub(crate) disconnect_at: Option<u32>,
     pub(crate) duplicate: f64,
     pub(crate) reorder: f64,
@@ -41,7 +41,7 @@ pub(crate) struct Faults {
     pub(crate) lose_final: bool,
 }
 
-/// Frames with the milliseconds before each. Whatever does not arrive is not in it; who waits for more waits in vain.
+/// Frames with the milliseconds before each. Lost frames are not in it.
 pub(crate) fn transmit(
     service: u8,
     messages: Vec<Vec<u8>>,
@@ -61,7 +61,7 @@ pub(crate) fn transmit(
     let mut frames: Vec<Frame> = Vec::new();
     for (index, mut message) in (1..).zip(messages) {
         if dice.random_bool(faults.malformed) {
-            // Cut within the head: no decoder takes it for anything.
+            // Cut within the header, so that no decoder accepts it.
             message.truncate(1);
             message[0] ^= 0x80;
         }
@@ -75,7 +75,7 @@ pub(crate) fn transmit(
     while place + 1 < frames.len() {
         if dice.random_bool(faults.reorder) {
             frames.swap(place, place + 1);
-            place += 1; // a frame is late by one place, not by many
+            place += 1; // a frame is late by one place only
         }
         place += 1;
     }
@@ -97,23 +97,22 @@ pub(crate) fn transmit(
     arrivals
 }
 
-/// Puts an answer together again: duplicates go, order returns, and its end is known.
+/// Reassembles an answer: removes duplicates, restores the order, and finds the end.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
-    /// Of the last message handed over.
+    /// Number of the last returned message.
     reached: u32,
     early: std::collections::BTreeMap<u32, Frame>,
 }
 
-/// So many frames may be early; a vehicle that is further ahead is not in disorder but broken.
+/// Frames that may be early; a vehicle that is further ahead is faulty.
 const WINDOW: u32 = 64;
 
-/// What a frame leads to.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Assembled {
-    /// These messages come next, in order; the flag is the answer's end.
+    /// The next messages, in order; the flag: the answer is complete.
     Messages(Vec<(Vec<u8>, bool)>),
-    /// No answer of a vehicle looks like this.
+    /// The frame is not valid.
     Nonsense,
 }
 

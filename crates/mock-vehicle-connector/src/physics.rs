@@ -1,14 +1,14 @@
-//! How a vehicle behaves: speed makes revolutions and draws current, current makes heat and empties the battery. Simple, coupled,
-//! and a function of nothing but its past.
+//! The physics of a vehicle: speed determines revolutions and current; current heats the coolant and discharges the battery. Simple,
+//! coupled and deterministic.
 
-/// What can be measured.
+/// The measured values.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Physics {
-    /// Where the driver wants the speed, km/h.
+    /// Target speed, km/h.
     pub(crate) target_kmh: f64,
     pub(crate) speed_kmh: f64,
     pub(crate) rpm: f64,
-    /// Battery current, A; positive is out of it.
+    /// Battery current, A; positive: discharging.
     pub(crate) current_a: f64,
     /// State of charge, 0–100 %.
     pub(crate) charge: f64,
@@ -18,13 +18,13 @@ pub(crate) struct Physics {
     idle_rpm: f64,
 }
 
-/// km/h gained or lost in a second.
+/// Acceleration, km/h per second.
 const ACCELERATION: f64 = 10.0;
-/// Ah.
+/// Capacity of the battery, Ah.
 const CAPACITY: f64 = 90.0;
-/// Of the cooling, seconds.
+/// Time constant of the cooling, seconds.
 const COOLING: f64 = 240.0;
-/// One step of the integration, seconds.
+/// Step of the integration, seconds.
 const STEP: f64 = 0.1;
 
 impl Physics {
@@ -44,7 +44,7 @@ impl Physics {
         physics
     }
 
-    /// Lets so many milliseconds pass; at most an hour at once.
+    /// Advances by this number of milliseconds, at most an hour.
     pub(crate) fn pass(&mut self, millis: u64) {
         let mut left = (millis.min(3_600_000) as f64) / 1000.0;
         while left > 0.0 {
@@ -59,7 +59,7 @@ impl Physics {
         // Five gears of 40 km/h each; in gear the revolutions follow the wheels.
         let gear = (self.speed_kmh / 40.0).floor().min(4.0) + 1.0;
         self.rpm = if self.speed_kmh < 1.0 { self.idle_rpm } else { 900.0 + self.speed_kmh * 60.0 / gear };
-        // What stands needs 4 A; drag grows with the square of the speed; gaining speed costs, losing it gives back.
+        // 4 A at rest; drag grows with the square of the speed; accelerating takes current, braking returns it.
         let gained = if seconds > 0.0 { change / seconds } else { 0.0 };
         self.current_a = 4.0 + 0.012 * self.speed_kmh * self.speed_kmh + 9.0 * gained;
         self.charge = (self.charge - self.current_a * seconds / 3600.0 / CAPACITY * 100.0).clamp(0.0, 100.0);

@@ -1,4 +1,4 @@
-//! The generated traits: parse, call, project.
+//! The generated traits: parse, call, convert.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::{
     running::{Entry, Running, Stop},
 };
 
-/// Who may call what: whoever reaches the port, which is private.
+/// Every method can be called without a credential: the port is private.
 pub const POLICY: Policy = &[
     ("/turnpike.vehicle.v1.VehicleConnector/Execute", Access::Anyone),
     ("/turnpike.vehicle.v1.VehicleConnector/Cancel", Access::Anyone),
@@ -118,7 +118,7 @@ impl VehicleConnector for Rpc {
         self.tasks.spawn("watch", OnExit::Continue, async move {
             loop {
                 changes.mark_unchanged();
-                // The whole fleet each time: it is as small as it is, and nothing can be missed.
+                // Each message has the whole fleet, which is small, so that no change can be missed.
                 let message = pb::WatchVehiclesResponse {
                     instance_id: rpc.instance_id.clone(),
                     vehicles: rpc.fleet.seen().into_iter().map(to_pb_vehicle).collect(),
@@ -135,7 +135,7 @@ impl VehicleConnector for Rpc {
                     changed = changes.changed() => if changed.is_err() { return },
                     () = sender.closed() => return,
                     () = rpc.tasks.stopping().cancelled() => return,
-                    // "still here": last seen moves on
+                    // repeated, so that `last_seen_at` advances
                     () = tokio::time::sleep(Duration::from_secs(10)) => {}
                 }
             }

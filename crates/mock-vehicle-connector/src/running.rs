@@ -1,4 +1,4 @@
-//! Which commands are running, and which were seen before.
+//! The running commands, and the ids of earlier ones.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -10,7 +10,7 @@ use turnpike_topic::CommandId;
 
 use crate::command::Kind;
 
-/// The commands of this life of the connector.
+/// The commands of this incarnation of the connector.
 #[derive(Clone, Default)]
 pub(crate) struct Running(Arc<Mutex<Table>>);
 
@@ -23,21 +23,21 @@ struct Table {
 
 /// What to do with a command.
 pub(crate) enum Entry {
-    /// It is new.
+    /// The command is new.
     Begin(Place, CancellationToken),
-    /// It was accepted before, and runs or has run.
+    /// The command was accepted before.
     Known,
-    /// There are too many at once.
+    /// Too many commands are running.
     Full,
 }
 
-/// A running command's place, given back however it ends.
+/// A running command's entry, removed when it is dropped.
 pub(crate) struct Place {
     running: Running,
     id: CommandId,
 }
 
-/// What becomes of a wish to stop.
+/// The result of a cancellation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     Asked,
@@ -45,13 +45,13 @@ pub(crate) enum Stop {
     NotRunning,
 }
 
-/// At once.
+/// Commands that run at once at most.
 const MOST: usize = 10_000;
-/// Ids that are known again.
+/// Ids of earlier commands that are stored.
 const SEEN: usize = 100_000;
 
 impl Running {
-    /// Whether a command was accepted before; it answers like the first time, whatever has become of its vehicle.
+    /// Whether a command was accepted before. It is then accepted again, whatever the state of its vehicle is.
     pub(crate) fn knows(&self, id: CommandId) -> bool {
         self.0.lock().expect("no panic while it is held").seen.contains(&id)
     }

@@ -16,32 +16,34 @@ use crate::{
     running::Running,
 };
 
-/// A fleet that is not there.
+pub struct Deps {
+    pub bus: Bus,
+}
+
+/// Simulated vehicles.
 pub struct Service {
     routes: Routes,
     vins: Vec<String>,
 }
 
 impl Service {
-    /// Makes the vehicles of the seed.
-    pub fn new(config: &Config, process: &Process, bus: Bus) -> Self {
+    /// Creates the vehicles of the seed.
+    pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         let (clock, tasks) = (process.clock.clone(), process.tasks.clone());
         let fleet = Fleet::new(config.seed, config.vehicles, config.delay_ms, clock.clone(), tasks.clone());
         let vins = fleet.seen().into_iter().map(|seen| seen.vin).collect();
         let instance_id = Uuid::now_v7().to_string();
-        let rpc = Rpc { instance_id, fleet, running: Running::default(), bus, clock, tasks };
+        let rpc = Rpc { instance_id, fleet, running: Running::default(), bus: deps.bus, clock, tasks };
         let mut services = RoutesBuilder::default();
         services.add_service(VehicleConnectorServer::new(rpc.clone())).add_service(MockVehicleControlServer::new(rpc));
         let routes = turnpike_rpc::with_interceptors(process, services, rpc::POLICY, NoCredentials);
-        Self { routes, vins }
+        Ok(Self { routes, vins })
     }
 
-    /// The vehicles there are.
     pub fn vins(&self) -> &[String] {
         &self.vins
     }
 
-    /// What clients call.
     pub fn routes(&self) -> Routes {
         self.routes.clone()
     }

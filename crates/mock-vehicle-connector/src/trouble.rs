@@ -1,16 +1,16 @@
-//! Diagnostic trouble codes: what can be wrong, and what a control unit remembers of it.
+//! Diagnostic trouble codes, and the fault memory of a control unit.
 
 /// A code of the catalogue.
 #[derive(Debug)]
 pub(crate) struct Code {
-    /// As people read it (SAE J2012).
+    /// In the notation of SAE J2012.
     pub(crate) name: &'static str,
-    /// As control units store it.
+    /// As control units store it, 3 bytes.
     pub(crate) number: u32,
     pub(crate) meaning: &'static str,
     /// 1 fatal … 4 info.
     pub(crate) severity: u8,
-    /// The control unit that finds it.
+    /// Address of the control unit that detects it.
     pub(crate) ecu: u8,
 }
 
@@ -33,8 +33,7 @@ pub(crate) fn find(number: u32) -> Option<&'static Code> {
     CODES.iter().find(|code| code.number == number)
 }
 
-/// The number of a code as people write it: the letter is its first two bits (SAE J2012: P 00, C 01, B 10, U 11), the last byte
-/// says nothing here.
+/// The number of a code: the letter is its first two bits (SAE J2012: P 00, C 01, B 10, U 11), the last byte is not used here.
 pub(crate) fn number(name: &str) -> Option<u32> {
     let letter = match name.as_bytes().first()? {
         b'P' => 0,
@@ -52,22 +51,22 @@ pub(crate) mod status {
     pub(crate) const FAILED: u8 = 0x01;
     pub(crate) const PENDING: u8 = 0x04;
     pub(crate) const CONFIRMED: u8 = 0x08;
-    /// Right after clearing: not tested since, nor in this cycle.
+    /// Directly after clearing: not tested since, nor in this cycle.
     pub(crate) const CLEARED: u8 = 0x50;
 }
 
-/// One entry of a control unit's memory.
+/// One entry of a fault memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) code: &'static Code,
     pub(crate) status: u8,
-    /// What it tells of is still wrong.
+    /// Its cause is still there.
     pub(crate) cause: bool,
-    /// When it was cleared, in the vehicle's time.
+    /// Time of the vehicle at which it was cleared.
     pub(crate) cleared_at: Option<u64>,
 }
 
-/// A cleared code is tested again so many milliseconds of the vehicle's time later.
+/// A cleared code is tested again after this time of the vehicle, in milliseconds.
 const RETEST: u64 = 5_000;
 
 impl Entry {
@@ -75,7 +74,7 @@ impl Entry {
         (self.status, self.cleared_at) = (status::CLEARED, Some(now));
     }
 
-    /// The test runs again: the code returns if its cause is still there, and is forgotten if not. Says whether it stays.
+    /// Runs the test again: the code returns if its cause is still there, else it is removed. Returns whether it stays.
     pub(crate) fn retest(&mut self, now: u64) -> bool {
         match self.cleared_at {
             Some(at) if now >= at + RETEST => {

@@ -11,7 +11,7 @@ pub(crate) const READ_DATA: u8 = 0x22;
 /// RoutineControl.
 pub(crate) const ROUTINE: u8 = 0x31;
 
-/// A positive answer's first byte is the service's plus this.
+/// The first byte of a positive answer is that of the request plus this.
 pub(crate) const POSITIVE: u8 = 0x40;
 /// The first byte of every negative answer.
 pub(crate) const NEGATIVE: u8 = 0x7f;
@@ -34,7 +34,7 @@ pub(crate) fn negative(service: u8, code: u8) -> Vec<u8> {
     vec![NEGATIVE, service, code]
 }
 
-/// A code's name in the standard.
+/// The name of a code in the standard.
 pub(crate) fn nrc_name(code: u8) -> &'static str {
     match code {
         0x10 => "generalReject",

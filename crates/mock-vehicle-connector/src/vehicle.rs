@@ -1,4 +1,4 @@
-//! One simulated vehicle: control units that answer UDS requests out of a shared state.
+//! One simulated vehicle: control units that answer UDS requests from a shared state.
 
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -14,9 +14,9 @@ use crate::{
 pub(crate) const ECUS: [(u8, &str); 5] =
     [(0x10, "motor"), (0x11, "bms"), (0x12, "abs"), (0x13, "bcm"), (0x14, "gateway")];
 
-/// The insulation test of the high-voltage system, which the battery management runs.
+/// The isolation test of the high-voltage system, which the battery management runs.
 pub(crate) const HV_ISOLATION_TEST: u16 = 0x0203;
-/// Asks for a key that nobody has.
+/// A routine that needs a security key, which no client has.
 pub(crate) const LOCKED_ROUTINE: u16 = 0x0f01;
 
 const MODELS: [(&str, &str, &str, &str); 5] = [
@@ -27,33 +27,32 @@ const MODELS: [(&str, &str, &str, &str); 5] = [
     ("VTP", "VN4E1", "Lumiere", "Cargo"),
 ];
 
-/// What a control unit sends back: its messages in order, and how long it is deaf afterwards.
+/// The answer of a control unit: its messages in order, and the time of its restart.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) messages: Vec<Vec<u8>>,
-    /// After a reset, milliseconds.
+    /// After a reset it does not answer for this time, in milliseconds.
     pub(crate) silent_for: Option<u64>,
 }
 
-/// A vehicle that is not there.
+/// A simulated vehicle.
 pub(crate) struct Vehicle {
     pub(crate) vin: String,
     pub(crate) make: &'static str,
     pub(crate) model: &'static str,
     pub(crate) year: u32,
     serial: u32,
-    /// Milliseconds that have passed for it: only what is done with it makes its time pass, so that the same script finds the
-    /// same vehicle, however fast it is played.
+    /// Time of the vehicle in milliseconds. Only requests advance it, so that the same script always finds the same vehicle.
     now: u64,
     pub(crate) physics: Physics,
     memory: Vec<Entry>,
     isolation_test: Option<u64>,
-    /// Every choice of this vehicle and of its faults is drawn from here.
+    /// The random generator of this vehicle and its faults.
     pub(crate) dice: ChaCha8Rng,
 }
 
 impl Vehicle {
-    /// The vehicle of a seed and a place in the fleet.
+    /// The vehicle of a seed and an index in the fleet.
     pub(crate) fn new(seed: u64, index: u32) -> Self {
         let mut dice = ChaCha8Rng::seed_from_u64(seed);
         dice.set_stream(u64::from(index) + 1);
@@ -62,7 +61,7 @@ impl Vehicle {
         let serial = dice.random_range(0..900_000) / 1000 * 1000 + index % 1000;
         let mut memory = Vec::new();
         for (place, code) in CODES.iter().enumerate() {
-            // The first is everybody's, so that there is always something to read.
+            // Every vehicle has the first code, so that there is always one to read.
             if place == 0 || dice.random_bool(0.45) {
                 let severe = if dice.random_bool(0.5) { 0x2f } else { status::FAILED | status::CONFIRMED };
                 memory.push(Entry { code, status: severe, cause: dice.random_bool(0.5), cleared_at: None });
@@ -87,7 +86,7 @@ impl Vehicle {
         }
     }
 
-    /// Lets the vehicle's time pass.
+    /// Advances the time of the vehicle.
     pub(crate) fn pass(&mut self, millis: u64) {
         self.now += millis;
         self.physics.pass(millis);
@@ -203,7 +202,6 @@ impl Vehicle {
     }
 }
 
-/// Used where a number must have a name.
 pub(crate) fn code_of(bytes: [u8; 3]) -> (String, Option<&'static trouble::Code>) {
     let number = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
     (format!("{number:06X}"), trouble::find(number))

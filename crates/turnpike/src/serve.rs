@@ -11,7 +11,7 @@ use tonic::service::Routes;
 use tracing::warn;
 use turnpike_auth::FirstAdmin;
 use turnpike_identity::{Revocations, Verifier};
-use turnpike_kit::{Process, listen, ops, variables};
+use turnpike_kit::{Process, listen, variables};
 use turnpike_rpc::Transport;
 
 use crate::one_time::{self, OneTime};
@@ -35,9 +35,8 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
     let vehicles_config = turnpike_vehicles::Config::new(env)?;
     let gateway_config = turnpike_gateway::Config::new(env)?;
 
-    let public = listen::bind(&variables::HTTP, gateway_config.http).await?;
+    let public = listen::bind_service(process, &variables::HTTP, gateway_config.http).await?;
     let address = public.local_addr()?;
-    ops::serve(process, listen::bind_private(&variables::HTTP, gateway_config.http).await?);
 
     let data_dir = auth_config.data_dir.clone();
     let bus = turnpike_bus::open(process, &gateway_config.bus)?;
@@ -53,14 +52,15 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
         });
     }
 
-    let auth = turnpike_auth::Service::bind(auth_config, process, &bus).await?;
+    let auth = turnpike_auth::Service::bind(auth_config, process, turnpike_auth::Deps { bus: bus.clone() }).await?;
     if let Some(admin) = auth.first_admin() {
         told(admin);
     }
     let to_auth = Transport::direct(auth.routes());
     let revocations = Revocations::watch(process, &bus, to_auth.clone());
 
-    let mock = turnpike_mock_vehicle_connector::Service::new(&mock_config, process, bus.clone());
+    let deps = turnpike_mock_vehicle_connector::Deps { bus: bus.clone() };
+    let mock = turnpike_mock_vehicle_connector::Service::bind(mock_config, process, deps).await?;
     let verifier = Verifier::remote(to_auth.clone(), revocations.clone());
     let connectors = connectors(process, &vehicles_config, mock.routes())?;
     let deps = turnpike_vehicles::Deps { bus: bus.clone(), verifier, connectors };
@@ -73,7 +73,7 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
         }
     }
     let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, revocations };
-    turnpike_gateway::Service::new(gateway_config, process, deps).serve(process, public)?;
+    turnpike_gateway::Service::bind(gateway_config, process, deps).await?.serve(process, public)?;
     process.health.ready().await;
     let one_time = match leave_one_time(&auth, &data_dir, address).await {
         Ok(left) => left.then_some(data_dir),

@@ -1,4 +1,4 @@
-//! Cancelling a command: a request that is stored, passed to the connector, and may be refused by the vehicle.
+//! Cancelling a command: the request is stored and passed to the connector; the vehicle may refuse it.
 
 use std::{future::pending, time::Duration};
 
@@ -18,36 +18,32 @@ use turnpike_topic::{CommandId, Topic};
 
 use crate::{
     commands::{self, Command, Open},
-    conductor::{Conductor, RETRY},
+    fleet::{Fleet, RETRY_CALL},
     lifecycle::State,
+    resources::Resources,
     text::clean,
 };
 
-/// How long the end may take after the vehicle was asked.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a caller waits for the command's end at most.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Attempts to record a cancellation.
+/// Attempts to store a cancellation.
 const ATTEMPTS: u32 = 3;
 
-/// Why a command is not cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum CancelError {
-    /// The command has ended.
     #[error("the command has ended")]
     Ended,
-    /// The vehicle refuses to stop.
     #[error("the vehicle refuses to stop")]
     Refused(String),
     /// There was no answer in time; the command may still stop.
     #[error("no answer yet")]
     NoAnswer,
-    /// The key stands for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// This process stops; another conducts the command on.
+    /// This process stops; another instance takes the command over.
     #[error("this process stops")]
     Stopping,
-    /// The database.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -73,20 +69,20 @@ impl From<CancelError> for Fault {
     }
 }
 
-/// Cancels a command and waits for its end, for at most [`PATIENCE`]. A request that came before under the same key, or comes at
-/// the same time, is the same request: it waits for the same end and gets the same answer. Returns whether it came before.
+/// Cancels a command and waits for its end, for at most [`END_TIMEOUT`]. Requests with the same key, one after the other or at the same
+/// time, are one request: each waits for the same end and gets the same answer. Returns whether the request was a repetition.
 pub async fn once(
-    conductor: &Conductor,
+    resources: &Resources,
     command: Command,
     key: Option<&Key>,
     now: Timestamp,
 ) -> Result<(Command, bool), CancelError> {
-    // Before it is asked: the end of a command that has ended by then is the answer.
-    let follower = conductor.bus.follow(Topic::Response(command.id), Since::Start);
-    match ask(conductor, command.id, key, now).await? {
-        Asked::Now { replayed } => Ok((wait(conductor, follower, command.id).await?, replayed)),
+    // Followed from before the request: if the command has ended by then, that end is the answer.
+    let follower = resources.bus.follow(Topic::Response(command.id), Since::Start);
+    match ask(&resources.store, command.id, key, now).await? {
+        Asked::Now { replayed } => Ok((wait(resources, follower, command.id).await?, replayed)),
         Asked::Before => {
-            let ended = commands::get(&conductor.store, command.id).await?.ok_or(CancelError::Ended)?;
+            let ended = commands::get(&resources.store, command.id).await?.ok_or(CancelError::Ended)?;
             Ok((ended, true))
         }
         Asked::TooLate => Err(CancelError::Ended),
@@ -106,14 +102,14 @@ enum Asked {
     KeyReused,
 }
 
-/// Batches of two instances can wait for each other, for a key and a command; the database then refuses one of them, and it is
-/// tried again. To ask twice is to ask once.
-async fn ask(conductor: &Conductor, id: CommandId, key: Option<&Key>, now: Timestamp) -> Result<Asked, sqlx::Error> {
+/// Batches of two instances can wait for each other, for a key and a command. The database then refuses one of them, and it is
+/// tried again; storing a cancellation twice has the effect of storing it once.
+async fn ask(store: &Store, id: CommandId, key: Option<&Key>, now: Timestamp) -> Result<Asked, sqlx::Error> {
     let mut attempt = 1;
     loop {
-        match conductor.store.write(Ask { id, key: key.cloned(), now }).await {
+        match store.write(Ask { id, key: key.cloned(), now }).await {
             Err(error) if attempt < ATTEMPTS && turnpike_store::is_away(&error) => {
-                debug!(%error, attempt, "a cancellation could not be recorded yet");
+                debug!(%error, attempt, "a cancellation could not be stored yet");
                 attempt += 1;
             }
             asked => return asked,
@@ -121,7 +117,7 @@ async fn ask(conductor: &Conductor, id: CommandId, key: Option<&Key>, now: Times
     }
 }
 
-/// Records that somebody asks to cancel a command, together with the key of the request.
+/// Stores a cancellation together with the key of its request.
 struct Ask {
     id: CommandId,
     key: Option<Key>,
@@ -156,7 +152,7 @@ impl Ask {
                 Known::Other => return Ok(Asked::KeyReused),
             },
         };
-        // An open command that has a declared end has ended for everyone but its topic.
+        // An open command that has a declared end can no longer be cancelled; only its final event is missing.
         let asked = sqlx::query(
             "UPDATE commands SET cancel_asked_at = COALESCE(cancel_asked_at, $1)
              WHERE id = $2 AND ended = 0 AND state IN ('pending', 'dispatched', 'in_progress')",
@@ -171,7 +167,7 @@ impl Ask {
         if replayed {
             return Ok(Asked::Before);
         }
-        // A refused request does not use its key up.
+        // The key of a refused request can be used again.
         if let Some(key) = &self.key {
             key.give_back(on).await?;
         }
@@ -179,7 +175,7 @@ impl Ask {
     }
 }
 
-/// Whether somebody has asked to cancel a command.
+/// Whether the cancellation of a command was requested.
 pub async fn is_asked(store: &Store, id: CommandId) -> Result<bool, sqlx::Error> {
     let asked = sqlx::query("SELECT 1 AS asked FROM commands WHERE id = $1 AND cancel_asked_at IS NOT NULL")
         .bind(id.to_string())
@@ -188,23 +184,23 @@ pub async fn is_asked(store: &Store, id: CommandId) -> Result<bool, sqlx::Error>
     Ok(asked.is_some())
 }
 
-/// Asks the connector to stop a command for somebody who may no longer be waiting: its refusal changes nothing.
-pub async fn deliver(conductor: &Conductor, open: &Open) {
-    let Some(mut client) = conductor.fleet.client(&open.connector) else { return };
+/// Asks the connector to stop a command. The caller may no longer be waiting, so a refusal is only logged.
+pub async fn deliver(fleet: &Fleet, open: &Open) {
+    let Some(mut client) = fleet.client(&open.connector) else { return };
     match client.cancel(pb::CancelRequest { command_id: open.command.id.to_string() }).await {
         Ok(_) => info!("the connector was asked to cancel the command"),
         Err(status) => info!(code = ?status.code(), "the connector did not cancel the command"),
     }
 }
 
-async fn wait(conductor: &Conductor, mut follower: Follower, id: CommandId) -> Result<Command, CancelError> {
+async fn wait(resources: &Resources, mut follower: Follower, id: CommandId) -> Result<Command, CancelError> {
     let asking = async {
-        let Some(open) = commands::get_open(&conductor.store, id).await? else { return pending().await };
-        // A pending command has not left: its conductor finds the mark and ends it.
+        let Some(open) = commands::get_open(&resources.store, id).await? else { return pending().await };
+        // A pending command was not sent: its supervisor finds the cancellation and ends it.
         if open.command.state == State::Pending {
             return pending().await;
         }
-        let Some(client) = conductor.fleet.client(&open.connector) else {
+        let Some(client) = resources.fleet.client(&open.connector) else {
             return Err(CancelError::NoAnswer);
         };
         loop {
@@ -213,8 +209,8 @@ async fn wait(conductor: &Conductor, mut follower: Follower, id: CommandId) -> R
                 Err(status) if status.code() == Code::FailedPrecondition => {
                     return Err(CancelError::Refused(clean(status.message(), 300)));
                 }
-                // It ends, has ended, or has not begun: the topic tells. Until then it can still begin.
-                Err(_) => conductor.clock.sleep(RETRY).await,
+                // The command ends, has ended, or has not begun; the topic shows which. Until then it can still begin.
+                Err(_) => resources.clock.sleep(RETRY_CALL).await,
             }
         }
     };
@@ -224,20 +220,20 @@ async fn wait(conductor: &Conductor, mut follower: Follower, id: CommandId) -> R
                 break;
             }
         }
-        // The same event is on its way into the record.
+        // The same event is being archived.
         loop {
-            match commands::get(&conductor.store, id).await? {
+            match commands::get(&resources.store, id).await? {
                 Some(ended) if ended.state.is_end() => return Ok(ended),
                 Some(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 None => return Err(CancelError::Ended),
             }
         }
     };
-    let patience = conductor.clock.sleep(PATIENCE);
+    let timeout = resources.clock.sleep(END_TIMEOUT);
     tokio::select! {
         ended = ending => ended,
         refused = asking => refused,
-        () = patience => Err(CancelError::NoAnswer),
-        () = conductor.tasks.stopping().cancelled() => Err(CancelError::Stopping),
+        () = timeout => Err(CancelError::NoAnswer),
+        () = resources.tasks.stopping().cancelled() => Err(CancelError::Stopping),
     }
 }

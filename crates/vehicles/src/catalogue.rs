@@ -1,20 +1,17 @@
-//! The commands there are, and what their parameters must look like.
+//! The catalogue of commands, and the form of their parameters.
 
 use serde_json::{Map, Value};
 use turnpike_fault::{Fault, Kind};
 
 use crate::lifecycle::Effect;
 
-/// A command that makes sense.
+/// A valid command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Its name in the catalogue.
     pub name: &'static str,
-    /// Its parameters, as they were given.
     pub params: Map<String, Value>,
-    /// What happens if it is run twice.
     pub effect: Effect,
-    /// The control unit that it goes to.
+    /// Address of the control unit.
     pub ecu: String,
 }
 
@@ -31,7 +28,7 @@ struct Param {
 }
 
 enum Form {
-    /// `0x` and so many hexadecimal digits.
+    /// `0x` and this number of hexadecimal digits.
     Hex(usize),
     /// A diagnostic trouble code (SAE J2012).
     TroubleCode,
@@ -73,8 +70,8 @@ const CATALOGUE: [Spec; 5] = [
     },
 ];
 
-/// Judges a command; a refusal names each field that does not fit.
-pub fn judge(name: &str, params: Map<String, Value>) -> Result<Request, Fault> {
+/// Validates a command; a refusal names each invalid field.
+pub fn validate(name: &str, params: Map<String, Value>) -> Result<Request, Fault> {
     let Some(spec) = CATALOGUE.iter().find(|spec| spec.name == name) else {
         let names: Vec<_> = CATALOGUE.iter().map(|spec| spec.name).collect();
         return Err(Fault::new(Kind::Invalid, "There is no such command")
@@ -104,7 +101,7 @@ pub fn judge(name: &str, params: Map<String, Value>) -> Result<Request, Fault> {
     Ok(Request { name: spec.name, effect: (spec.effect)(&params), ecu, params })
 }
 
-/// A field's name is the caller's text: it is echoed in part.
+/// A field's name is text of the caller: only its beginning is repeated in an error.
 fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }
@@ -141,7 +138,7 @@ mod tests {
 
     fn try_it(name: &str, params: Value) -> Result<Request, Fault> {
         let Value::Object(params) = params else { panic!("an object") };
-        judge(name, params)
+        validate(name, params)
     }
 
     #[test]

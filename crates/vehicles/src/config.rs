@@ -1,18 +1,17 @@
-//! What the service is told.
+//! The configuration.
 
 use std::{net::SocketAddr, time::Duration};
 
 use turnpike_bus::BusConfig;
 use turnpike_kit::{ConfigError, Environment, listen, variables};
 
-/// The configuration of this service.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `TURNPIKE_VEHICLES_GRPC`.
     pub grpc: SocketAddr,
     /// `TURNPIKE_VEHICLES_DATABASE_URL`.
     pub database_url: String,
-    /// `TURNPIKE_CONNECTORS`: names and where they are.
+    /// `TURNPIKE_CONNECTORS`: names and URLs.
     pub connectors: Vec<(String, String)>,
     /// `TURNPIKE_AUTH_URL`.
     pub auth_url: String,
@@ -20,12 +19,10 @@ pub struct Config {
     pub command_retention: Option<Duration>,
     /// `TURNPIKE_LIMIT_COMMANDS_PER_MINUTE`: of one user, at all instances together; 0 means no limit.
     pub commands_per_minute: u32,
-    /// The bus.
     pub bus: BusConfig,
 }
 
 impl Config {
-    /// Reads it.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
         let data_dir = env.value(&variables::DATA_DIR);
         let database_url = match env.get(&variables::VEHICLES_DATABASE_URL) {
@@ -97,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_kept_for_ninety_days_unless_told_otherwise() {
+    fn commands_are_kept_for_ninety_days_by_default() {
         const DAYS: &str = variables::COMMAND_RETENTION_DAYS.name;
         let kept = |env: &Environment| command_retention(env).map(|kept| kept.map(|kept| kept.as_secs() / 86_400));
         assert_eq!(kept(&Environment::default()).expect("valid"), Some(90));

@@ -1,5 +1,5 @@
-//! Ends that this service declares, and ends in the database that the topic's final event cannot bring: while the bus is away,
-//! and if an event cannot be stored.
+//! Ends that this service declares, and ends that are stored without the final event of the topic: while the bus is away, or if
+//! an event cannot be archived.
 
 use std::time::Duration;
 
@@ -8,37 +8,37 @@ use tracing::{error, info};
 use turnpike_store::{Store, micros};
 
 use crate::{
-    announce::Declared,
+    archive::{MAX_CODE, MAX_MESSAGE},
     commands::Open,
-    conductor::{Conducting, Stop},
     lifecycle::State,
-    record::{MAX_CODE, MAX_MESSAGE},
+    publisher::Declared,
     retry::Retry,
+    supervised::{Stop, Supervised},
     text::clean,
 };
 
-/// A declared end that the bus has not taken by then is stored in the database first.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// If the bus does not accept a declared end within this time, the end is stored in the database first.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl Conducting {
+impl Supervised {
     pub(crate) fn at_the_deadline(&self) -> Declared {
         let state = self.open.command.effect.at_the_deadline(self.open.command.state);
-        Declared { state, error: None, at: self.here.clock.now() }
+        Declared { state, error: None, at: self.resources.clock.now() }
     }
 
-    /// Declares an end. Nothing is handed over after it: that would run, and nobody would know.
+    /// Declares an end. The dispatch stops before: otherwise the command could run after its end.
     pub(crate) async fn declare(&mut self, end: Declared) -> Result<(), Stop> {
         info!(state = end.state.as_str(), error = ?end.error.as_ref().map(|(code, _)| code), "the command's end is declared");
-        self.handoff = None;
+        self.dispatching = None;
         self.declared = Some(end.clone());
-        self.announce(end).await
+        self.publish_end(end).await
     }
 
-    /// Closes the topic with a declared end; if the bus does not take it soon, the end is stored in the database meanwhile.
-    pub(crate) async fn announce(&mut self, end: Declared) -> Result<(), Stop> {
-        let mut publishing = Box::pin(self.announcer().end(end.clone()));
-        if !self.shown {
-            let late = self.here.clock.sleep(PATIENCE);
+    /// Closes the topic with a declared end; if the bus does not accept it soon, the end is stored in the database meanwhile.
+    pub(crate) async fn publish_end(&mut self, end: Declared) -> Result<(), Stop> {
+        let mut publishing = Box::pin(self.publisher().end(end.clone()));
+        if !self.end_stored {
+            let late = self.resources.clock.sleep(PUBLISH_TIMEOUT);
             tokio::select! {
                 biased;
                 () = &mut publishing => return Ok(()),
@@ -47,7 +47,7 @@ impl Conducting {
             tokio::select! {
                 biased;
                 () = &mut publishing => return Ok(()),
-                shown = self.show(&end) => shown?,
+                stored = self.store_end(&end) => stored?,
             }
         }
         publishing.await;
@@ -55,19 +55,19 @@ impl Conducting {
     }
 
     /// Stores a declared end in the database, before the topic has it.
-    pub(crate) async fn show(&mut self, end: &Declared) -> Result<(), Stop> {
-        // Whatever else comes on the topic: only its final event moves the command now.
+    pub(crate) async fn store_end(&mut self, end: &Declared) -> Result<(), Stop> {
+        // From now on only the final event of the topic changes the state of the command.
         self.open.command.state = State::InProgress;
         let mut retry = Retry::default();
         loop {
-            match declare(&self.here.store, &self.open, end).await {
+            match declare(&self.resources.store, &self.open, end).await {
                 Ok(true) => {
-                    self.shown = true;
+                    self.end_stored = true;
                     return Ok(());
                 }
                 Ok(false) => return Err(Stop::TakenOver),
                 Err(error) if turnpike_store::is_away(&error) => {
-                    retry.pause(&self.here.clock, "the command's end cannot be stored yet", error).await;
+                    retry.pause(&self.resources.clock, "the command's end cannot be stored yet", error).await;
                 }
                 Err(error) => {
                     error!(%error, "the command's end cannot be stored before its topic is closed");
@@ -78,8 +78,8 @@ impl Conducting {
     }
 }
 
-/// Stores a declared end before the bus has it. The command stays open: whoever conducts it closes its topic, and the topic's
-/// final event, which can be another one that came first, is what remains. `false` if another instance has taken over.
+/// Stores a declared end before the bus has it. The command stays open: its supervisor closes the topic, and the topic's
+/// final event, which can be another one that was published first, decides. `false` if another instance has taken over.
 async fn declare(store: &Store, open: &Open, end: &Declared) -> Result<bool, sqlx::Error> {
     let (code, message) = columns(end.error.as_ref());
     let stored = sqlx::query(

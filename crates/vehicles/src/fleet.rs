@@ -1,4 +1,4 @@
-//! The connectors: how each is reached, which life it lives, and what it sees.
+//! The connectors: how each is called, its present incarnation, and the vehicles that it reports.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,11 +25,13 @@ pub struct Fleet(Arc<BTreeMap<String, Connector>>);
 
 struct Connector {
     client: Client,
-    /// The id of its present life, while it can be reached.
-    life: watch::Sender<Option<String>>,
+    /// The id of its present incarnation, while it can be reached.
+    incarnation: watch::Sender<Option<String>>,
 }
 
-/// Between two attempts to reach a connector.
+/// Pause between two calls to a connector about one command.
+pub const RETRY_CALL: Duration = Duration::from_millis(250);
+/// Pause between two attempts to watch a connector.
 const RETRY: Duration = Duration::from_millis(500);
 /// One message lists the whole fleet: five thousand vehicles are well within it.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -45,11 +47,11 @@ pub fn instance_id(text: &str) -> String {
 }
 
 impl Fleet {
-    /// Connects to every connector and keeps the registry up to date. `bell` is rung when a vehicle's status has changed.
+    /// Connects to every connector and keeps the registry up to date. Rings `bell` when the status of a vehicle has changed.
     pub fn watch(process: &Process, connectors: Vec<(String, Transport)>, store: &Store, bell: &Bell) -> Self {
         let connectors = connectors.into_iter().map(|(name, transport)| {
             let client = VehicleConnectorClient::new(transport).max_decoding_message_size(MAX_MESSAGE);
-            (name, Connector { client, life: watch::Sender::new(None) })
+            (name, Connector { client, incarnation: watch::Sender::new(None) })
         });
         let fleet = Self(Arc::new(connectors.collect()));
         for name in fleet.0.keys() {
@@ -73,27 +75,27 @@ impl Fleet {
         fleet
     }
 
-    /// How to call a connector; `None` if the configuration no longer names it.
+    /// The client of a connector; `None` if the configuration no longer names it.
     pub fn client(&self, name: &str) -> Option<Client> {
         self.0.get(name).map(|connector| connector.client.clone())
     }
 
-    /// Which life a connector lives, as far as it is seen; `None` while it is away.
-    pub fn life(&self, name: &str) -> Option<String> {
-        self.0.get(name)?.life.borrow().clone()
+    /// The present incarnation of a connector; `None` while it cannot be reached.
+    pub fn incarnation(&self, name: &str) -> Option<String> {
+        self.0.get(name)?.incarnation.borrow().clone()
     }
 
-    /// Waits until a connector lives another life than `known`, and than `outlived`, which is known to be over. One that is
-    /// merely away may come back as it was.
+    /// Waits until a connector has another incarnation than `known` and than `outlived`, which is known to have ended. A connector
+    /// that cannot be reached may come back in the same incarnation.
     pub async fn lost(&self, name: &str, known: &str, outlived: Option<&str>) {
         let Some(connector) = self.0.get(name) else {
             return std::future::pending().await;
         };
-        let other = |life: &Option<String>| {
-            life.as_deref().is_some_and(|life| life != known && outlived.is_none_or(|outlived| life != outlived))
+        let other = |seen: &Option<String>| {
+            seen.as_deref().is_some_and(|seen| seen != known && outlived.is_none_or(|outlived| seen != outlived))
         };
         // Cannot fail: the sender lives as long as the fleet.
-        let _ = connector.life.subscribe().wait_for(other).await;
+        let _ = connector.incarnation.subscribe().wait_for(other).await;
     }
 }
 
@@ -106,7 +108,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Watches the connector for as long as this service lives, over all its lives.
+    /// Watches the connector, through all of its incarnations, until this service stops.
     async fn run(self) {
         let connector = &self.fleet.0[&self.name];
         let mut known = false;
@@ -130,9 +132,9 @@ impl Watcher {
                 }
                 Err(status) => debug!(connector = self.name, code = ?status.code(), "connector not reachable"),
             }
-            connector.life.send_replace(None);
+            connector.incarnation.send_replace(None);
             if !known {
-                // Also at the start: what an earlier run of this service believed may be long untrue.
+                // Also at the start: the stored states may be out of date.
                 self.lose_all_but(&[]).await;
                 known = true;
             }
@@ -160,7 +162,7 @@ impl Watcher {
                 year: vehicle.year,
                 connection_status,
             };
-            // Of a vehicle that is named twice, the later word holds.
+            // If a message names a vehicle twice, the last entry counts.
             seen.insert(vehicle.vin, sighting);
         }
         let still: Vec<_> = seen.keys().cloned().collect();
@@ -169,15 +171,15 @@ impl Watcher {
         if message.snapshot {
             self.lose_all_but(&still).await;
         }
-        // Last: whoever sees the incarnation sees its vehicles too.
-        connector.life.send_replace(Some(instance_id(&message.instance_id)));
+        // Last: a task that sees the incarnation also sees its vehicles.
+        connector.incarnation.send_replace(Some(instance_id(&message.instance_id)));
     }
 
     async fn lose_all_but(&self, still: &[String]) {
         self.stored(|| registry::lose_others(&self.store, &self.name, still, self.clock.now())).await;
     }
 
-    /// Stores what was seen, however long the database is away: the connector says it once.
+    /// Stores a report, however long the database is away: the connector sends it once.
     async fn stored<F: Future<Output = Result<bool, sqlx::Error>>>(&self, mut store: impl FnMut() -> F) {
         let mut delayed = false;
         loop {
@@ -189,14 +191,14 @@ impl Watcher {
                     return;
                 }
                 Err(error) if !turnpike_store::is_away(&error) => {
-                    error!(connector = self.name, %error, "what a connector sees of a vehicle cannot be stored");
+                    error!(connector = self.name, %error, "a report of the connector cannot be stored");
                     return;
                 }
                 Err(error) if !delayed => {
                     delayed = true;
-                    warn!(connector = self.name, %error, "what a connector sees is stored later");
+                    warn!(connector = self.name, %error, "a report of the connector is stored later");
                 }
-                Err(error) => debug!(connector = self.name, %error, "what a connector sees cannot be stored yet"),
+                Err(error) => debug!(connector = self.name, %error, "a report of the connector cannot be stored yet"),
             }
             tokio::time::sleep(RETRY).await;
         }

@@ -1,5 +1,5 @@
-//! Which instance conducts a command: by a lease that it renews, and a fencing token that counts its owners. A conductor writes
-//! only under its fencing token; a command that was taken from it, it can no longer change.
+//! Which instance supervises a command: the one that holds its lease. A lease ends unless it is renewed. Each takeover raises the
+//! fencing token; writes with an older token are refused, so an instance that has lost a command can no longer change it.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -10,21 +10,21 @@ use turnpike_topic::CommandId;
 
 use crate::{
     commands::{COLUMNS, OPEN_COLUMNS, Open, open},
-    registry::odd,
+    registry::corrupt_column,
 };
 
-/// How long an instance may be silent before another takes its commands over.
+/// How long a lease holds unless it is renewed.
 pub const LEASE: Duration = Duration::from_secs(5);
 
 /// The fencing token of the instance to which a command was submitted. Each takeover adds 1.
 pub const FIRST_FENCE: i64 = 1;
 
-/// The types of a command's id and fencing token in a list of rows.
+/// Column types of a row of command id and fencing token.
 const HELD: [&str; 2] = ["TEXT", "BIGINT"];
 
 /// Takes over open commands whose lease has ended; at most `limit`.
 pub async fn claim(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<Open>, Error> {
-    // Mostly there is none, and a reader can say so.
+    // Mostly there is none; then a read-only query is enough.
     let any = sqlx::query("SELECT id FROM commands WHERE ended = 0 AND lease_until < $1 LIMIT 1")
         .bind(micros(now))
         .fetch_optional(store.reader())
@@ -46,7 +46,7 @@ impl Write for Claim {
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Vec<Open>>, Error> {
         let mut all = Vec::with_capacity(writes.len());
         for Self { now, limit } in writes {
-            // Of several instances one raises a lease; the others find nothing to update.
+            // If several instances try, one raises the lease; the others find nothing to update.
             let ids = sqlx::query(
                 "UPDATE commands SET lease_until = $1, fence = fence + 1
                  WHERE id IN (SELECT id FROM commands WHERE ended = 0 AND lease_until < $2 ORDER BY lease_until LIMIT $3)
@@ -71,13 +71,13 @@ impl Write for Claim {
     }
 }
 
-/// Renews leases, at most [`RENEWED_AT_ONCE`]. Gives those that this instance does not hold any more: the command has ended, or
+/// Renews leases, at most [`RENEWED_AT_ONCE`]. Returns those that this instance no longer holds: the command has ended, or
 /// another instance has taken it over.
 pub async fn renew(store: &Store, held: Vec<(CommandId, i64)>, now: Timestamp) -> Result<Vec<(CommandId, i64)>, Error> {
     store.write(Renew { held, now }).await
 }
 
-/// A bound for how long a renewal delays other writes.
+/// A limit, so that a renewal does not delay other writes for long.
 pub const RENEWED_AT_ONCE: usize = 256;
 
 struct Renew {
@@ -110,10 +110,10 @@ impl Write for Renew {
 }
 
 fn ids(rows: &[sqlx::any::AnyRow]) -> Result<HashSet<CommandId>, Error> {
-    rows.iter().map(|row| row.try_get::<String, _>("id")?.parse().map_err(|_| odd("id"))).collect()
+    rows.iter().map(|row| row.try_get::<String, _>("id")?.parse().map_err(|_| corrupt_column("id"))).collect()
 }
 
-/// Lets another instance take over at once.
+/// Ends a lease, so that another instance can take over at once.
 pub async fn release(store: &Store, id: CommandId, fence: i64) -> Result<(), Error> {
     store.write(Release { id, fence }).await
 }
@@ -141,21 +141,20 @@ impl Write for Release {
     }
 }
 
-/// What stands in the way of dispatching.
+/// The result of marking a command as dispatched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dispatch {
-    /// Nothing: it is marked as dispatched.
-    Go,
-    /// Somebody wants it stopped.
+pub enum Marked {
+    Dispatched,
+    /// A cancellation was requested; the command was left pending.
     Cancelled,
-    /// Another instance has it, or it is further on.
+    /// Another instance has the command, or it is no longer pending.
     NotOurs,
-    /// Its deadline has passed; it was left as it is.
+    /// The deadline has passed; the command was left pending.
     TooLate,
 }
 
-/// Marks a pending command as dispatched, before anything leaves this service: after a crash it counts as possibly run.
-pub async fn mark_dispatched(store: &Store, id: CommandId, fence: i64) -> Result<Dispatch, Error> {
+/// Marks a pending command as dispatched, before it is sent: after a crash it counts as possibly run.
+pub async fn mark_dispatched(store: &Store, id: CommandId, fence: i64) -> Result<Marked, Error> {
     store.write(MarkDispatched { id, fence }).await
 }
 
@@ -165,9 +164,9 @@ struct MarkDispatched {
 }
 
 impl Write for MarkDispatched {
-    type Output = Dispatch;
+    type Output = Marked;
 
-    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Dispatch>, Error> {
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Marked>, Error> {
         let sql = format!(
             "WITH held (command, token) AS (VALUES {})
              UPDATE commands SET state = 'dispatched' FROM held
@@ -182,7 +181,7 @@ impl Write for MarkDispatched {
         let mut outputs = Vec::with_capacity(writes.len());
         for Self { id, fence } in writes {
             if marked.contains(id) {
-                outputs.push(Dispatch::Go);
+                outputs.push(Marked::Dispatched);
                 continue;
             }
             let asked =
@@ -191,13 +190,13 @@ impl Write for MarkDispatched {
                     .bind(*fence)
                     .fetch_optional(&mut *on)
                     .await?;
-            outputs.push(if asked.is_some() { Dispatch::Cancelled } else { Dispatch::NotOurs });
+            outputs.push(if asked.is_some() { Marked::Cancelled } else { Marked::NotOurs });
         }
         Ok(outputs)
     }
 }
 
-/// Records which incarnation of the connector accepted a command. Gives whether somebody has asked to cancel it.
+/// Stores which incarnation of the connector accepted a command. Returns whether a cancellation was requested.
 pub async fn mark_accepted(store: &Store, id: CommandId, fence: i64, instance_id: &str) -> Result<bool, Error> {
     store.write(MarkAccepted { id, fence, instance_id: instance_id.to_owned() }).await
 }

@@ -1,32 +1,38 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "only this workspace uses this crate")]
 
-mod announce;
+mod archive;
+mod archiving;
 mod cancel;
 mod catalogue;
 mod commands;
-mod conductor;
 mod config;
+mod dispatch;
 mod ending;
 mod fleet;
-mod handover;
 mod leases;
 mod lifecycle;
 mod list;
 mod outbox;
 mod progress;
-mod record;
-mod recording;
+mod publisher;
 mod registry;
 mod renewal;
+mod resources;
 mod retention;
 mod retry;
 mod rpc;
+mod serve;
 mod service;
 mod submit;
+mod supervised;
+mod supervisor;
 mod text;
+mod timestamps;
 mod topic_rpc;
 mod topics;
 
 pub use config::Config;
 pub use rpc::POLICY;
+pub use serve::serve;
 pub use service::{Deps, Service};

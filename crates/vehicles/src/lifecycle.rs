@@ -1,43 +1,41 @@
-//! Where a command can be, and where it can go from there. Pure.
+//! The states of a command and the moves between them. Pure.
 
 use turnpike_event::CommandState;
 
-/// Where a command is, finer than clients are told.
+/// The state of a command; clients see fewer states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Accepted; nothing has left this service.
+    /// Accepted; nothing was sent to a connector.
     Pending,
-    /// Perhaps at the connector, perhaps at the vehicle.
+    /// The connector and the vehicle may have it.
     Dispatched,
-    /// The connector said that it has begun.
+    /// The connector has reported that it began.
     InProgress,
-    /// Done.
     Completed,
-    /// Not done; it is known why.
+    /// It did not complete, and the reason is known.
     Failed,
     /// Refused before it ran.
     Rejected,
-    /// Stopped at somebody's request.
+    /// Stopped by a cancellation.
     Cancelled,
-    /// No whole answer before the deadline.
+    /// No complete answer before the deadline.
     TimedOut,
-    /// It may have run, or not.
+    /// It is not known whether it ran.
     Unknown,
 }
 
 /// What happens if a command is run twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// Nothing: it may be tried again.
+    /// No effect: it may be tried again.
     Read,
-    /// The same as once: it may be tried again if it provably did not run.
+    /// The same effect as once: it may be tried again if it provably did not run.
     Idempotent,
-    /// Harm, perhaps: it is never sent twice.
+    /// Possibly harm: it is never sent twice.
     Unsafe,
 }
 
 impl State {
-    /// Every state.
     pub const ALL: [Self; 9] = [
         Self::Pending,
         Self::Dispatched,
@@ -50,7 +48,7 @@ impl State {
         Self::Unknown,
     ];
 
-    /// The word in the database.
+    /// The value in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -65,17 +63,15 @@ impl State {
         }
     }
 
-    /// What the word stands for.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Nothing follows.
     pub const fn is_end(self) -> bool {
         !matches!(self, Self::Pending | Self::Dispatched | Self::InProgress)
     }
 
-    /// What clients are told: a dispatched command is still pending, a rejected one has failed.
+    /// The state that clients see: a dispatched command is shown as pending, a rejected one as failed.
     pub const fn shown(self) -> CommandState {
         match self {
             Self::Pending | Self::Dispatched => CommandState::Pending,
@@ -93,7 +89,7 @@ impl State {
         Self::ALL.into_iter().filter(move |state| state.shown() == shown)
     }
 
-    /// Where a status event on the topic takes a command from here; `None` leaves it where it is. An end is never left.
+    /// The state after a status event of the topic; `None` if it stays. An end is never left.
     pub fn after(self, said: CommandState) -> Option<Self> {
         if self.is_end() {
             return None;
@@ -112,7 +108,7 @@ impl State {
 
 impl Effect {
     /// The state in which a command is stored. A read is stored as dispatched, which saves its caller a second transaction: after
-    /// a crash it is handed over again, whether or not it had left this service.
+    /// a crash it is dispatched again, whether or not it was sent before.
     pub const fn at_submission(self) -> State {
         match self {
             Self::Read => State::Dispatched,
@@ -120,7 +116,7 @@ impl Effect {
         }
     }
 
-    /// The word in the database.
+    /// The value in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -129,12 +125,11 @@ impl Effect {
         }
     }
 
-    /// What the word stands for.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Read, Self::Idempotent, Self::Unsafe].into_iter().find(|effect| effect.as_str() == word)
     }
 
-    /// How a command ends whose deadline has passed.
+    /// The end of a command whose deadline has passed.
     pub const fn at_the_deadline(self, state: State) -> State {
         match (self, state) {
             (Self::Unsafe, State::Dispatched | State::InProgress) => State::Unknown,
@@ -142,11 +137,11 @@ impl Effect {
         }
     }
 
-    /// How a command ends whose connector died with it.
+    /// The end of a command whose connector was lost.
     pub const fn when_lost(self) -> State {
         match self {
             Self::Read => State::Failed,
-            // "the same as once" is no answer to whether it was done
+            // that it may run twice does not say whether it ran
             Self::Idempotent | Self::Unsafe => State::Unknown,
         }
     }

@@ -11,20 +11,17 @@ use crate::{
     lifecycle::State,
 };
 
-/// Which commands are wanted; each filter is off when empty.
+/// Each filter is off when empty.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of this user.
     pub user_id: Option<UserId>,
-    /// To this vehicle.
     pub vehicle_id: Option<VehicleId>,
-    /// In one of these states.
     pub states: Vec<State>,
-    /// Submitted at or after.
+    /// Submitted at or after this time.
     pub since: Option<Timestamp>,
-    /// Submitted before.
+    /// Submitted before this time.
     pub until: Option<Timestamp>,
-    /// Only older than this one.
+    /// Only commands older than this one.
     pub before: Option<CommandId>,
 }
 
@@ -80,7 +77,7 @@ fn sql(filter: &Filter) -> String {
     }
 }
 
-/// The smallest id of the millisecond of a time, or of one that comes so much later.
+/// The smallest id of the millisecond of a time, `later` milliseconds after it.
 fn first_id(at: Timestamp, later: u64) -> String {
     let millis = u64::try_from(at.as_millisecond()).unwrap_or_default() + later;
     Uuid::from_u128(u128::from(millis.min((1 << 48) - 1)) << 80).to_string()

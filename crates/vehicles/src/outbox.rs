@@ -1,7 +1,7 @@
 //! Publishes changes of vehicles' status. A change is marked in the transaction that makes it and published until it is: a bus
 //! outage or a restart delays it and does not lose it.
 //!
-//! What is published is the present status: of several changes during an outage, followers are told the last one. A change can
+//! The present status is published: of several changes during an outage, followers receive the last one. A change can
 //! be published twice (after a crash in between), and the last event on a vehicle's topic is always its present status.
 
 use std::{sync::Arc, time::Duration};
@@ -16,20 +16,19 @@ use turnpike_kit::{Clock, OnExit, Process};
 use turnpike_store::{Store, from_micros, micros};
 use turnpike_topic::{Topic, VehicleId};
 
-use crate::registry::odd;
+use crate::registry::corrupt_column;
 
 /// Wakes the publisher after a change was stored.
 #[derive(Clone, Default)]
 pub struct Bell(Arc<Notify>);
 
 impl Bell {
-    /// There is a change to publish.
     pub fn ring(&self) {
         self.0.notify_one();
     }
 }
 
-/// Pause between two looks while the bus is away, and to find what another instance left.
+/// Pause between two searches for changes: those of an outage of the bus, and those that another instance left.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// No other instance publishes a vehicle's change for this long after an instance has claimed it.
@@ -55,7 +54,7 @@ struct Change {
     status: ConnectionStatus,
 }
 
-/// Publishes marked changes for as long as the process lives.
+/// Publishes marked changes until the process stops.
 pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
     let bell = Bell::default();
     let outbox = Outbox { store: store.clone(), bus: bus.clone(), clock: process.clock.clone() };
@@ -113,7 +112,7 @@ impl Outbox {
         let body = Body::Vehicle(VehicleEvent::Changed { vehicle_id, connection_status: change.status });
         let event = Event { at: change.at, body };
         match self.bus.publish(&Topic::Vehicle(vehicle_id), &event.to_bytes()).await {
-            // Nobody closes a vehicle's topic; if somebody has, its followers are gone.
+            // No service closes the topic of a vehicle; a closed one has no followers.
             Ok(_) | Err(PublishError::Closed { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -146,7 +145,7 @@ impl Outbox {
                 id: row.try_get("id")?,
                 number: row.try_get("changes")?,
                 at: from_micros(row.try_get("changed_at")?),
-                status: ConnectionStatus::from_word(&status).ok_or_else(|| odd("connection_status"))?,
+                status: ConnectionStatus::from_word(&status).ok_or_else(|| corrupt_column("connection_status"))?,
             })
         };
         let mut changes = rows.iter().map(change).collect::<Result<Vec<_>, sqlx::Error>>()?;
@@ -154,8 +153,8 @@ impl Outbox {
         Ok(changes)
     }
 
-    /// Clears the marks of what was published, and gives the rest back. A status that has changed since is marked again: it
-    /// must be the last that followers are told, also if another instance has published it meanwhile.
+    /// Clears the marks of published changes, and releases the others. A status that has changed since is marked again: it must be
+    /// the last event, also if another instance has published it meanwhile.
     async fn settle(&self, done: &[Change], left: &[Change]) -> Result<(), sqlx::Error> {
         if done.is_empty() && left.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! How far commands are recorded, for callers that have seen more on a command's topic than the database has.
+//! How far commands are archived, for callers that have seen newer events on a command's topic than the database has.
 
 use std::{
     collections::HashMap,
@@ -8,24 +8,25 @@ use std::{
 
 use sqlx::Row;
 use tokio::{sync::watch, time::timeout};
-use turnpike_bus::Status;
+use turnpike_bus::{Bus, Status};
+use turnpike_store::Store;
 use turnpike_topic::{CommandId, Offset, Topic};
 
-use crate::{commands::Command, conductor::Conductor};
+use crate::commands::Command;
 
-/// A read waits at most so long for the record; then it answers with what is recorded.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// First and longest pause between two looks at a command that another instance conducts.
-const FIRST_LOOK: Duration = Duration::from_millis(2);
-const LONGEST_LOOK: Duration = Duration::from_millis(50);
+/// How long a read waits for the archive at most; then it answers with the archived events.
+const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// First and longest pause between two reads of a command that another instance supervises.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 type Reached = watch::Sender<Option<Offset>>;
 
-/// The commands that this instance conducts, with the last offset that it has recorded of each.
+/// The commands that this instance supervises, with the offset of the last archived event of each.
 #[derive(Clone, Default)]
 pub(crate) struct Progress(Arc<Mutex<HashMap<CommandId, Reached>>>);
 
-/// A command's entry, removed however conducting ends.
+/// A command's entry, removed when it is dropped.
 pub(crate) struct Entry {
     progress: Progress,
     id: CommandId,
@@ -43,6 +44,32 @@ impl Progress {
         }
     }
 
+    /// Waits until every event that is on a command's topic now is archived, for at most [`ARCHIVE_TIMEOUT`]. For an ended command
+    /// it returns at once: all of its events are archived.
+    pub(crate) async fn wait_until_archived(&self, store: &Store, bus: &Bus, command: &Command) {
+        let away = matches!(*bus.status().borrow(), Status::Down { .. });
+        if command.state.is_end() || away {
+            return;
+        }
+        let waiting = async {
+            // Without a topic, or while it cannot be read, the archive has every known event.
+            let Ok(page) = bus.read(&Topic::Response(command.id), None, 0).await else { return };
+            let Some(head) = page.state.map(|state| state.head()) else { return };
+            if let Some(mut reached) = self.watch(command.id) {
+                // An error means that this instance no longer supervises the command: it has ended or was taken over.
+                if reached.wait_for(|reached| covers(*reached, head)).await.is_ok() {
+                    return;
+                }
+            }
+            let mut pause = FIRST_PAUSE;
+            while let Ok(false) = is_archived(store, command.id, head).await {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        };
+        let _ = timeout(ARCHIVE_TIMEOUT, waiting).await;
+    }
+
     fn watch(&self, id: CommandId) -> Option<watch::Receiver<Option<Offset>>> {
         self.0.lock().expect("no panic while it is held").get(&id).map(watch::Sender::subscribe)
     }
@@ -54,41 +81,15 @@ impl Drop for Entry {
     }
 }
 
-/// Waits until everything that is on a command's topic now is recorded, for at most [`PATIENCE`]. An ended command costs
-/// nothing: all of it is recorded.
-pub(crate) async fn recorded(here: &Conductor, command: &Command) {
-    let away = matches!(*here.bus.status().borrow(), Status::Down { .. });
-    if command.state.is_end() || away {
-        return;
-    }
-    let waiting = async {
-        // Without a topic, or while it cannot be read, the database has all there is to know.
-        let Ok(page) = here.bus.read(&Topic::Response(command.id), None, 0).await else { return };
-        let Some(head) = page.state.map(|state| state.head()) else { return };
-        if let Some(mut reached) = here.progress.watch(command.id) {
-            // An error means that this instance conducts the command no longer: it has ended or was taken over.
-            if reached.wait_for(|reached| covers(*reached, head)).await.is_ok() {
-                return;
-            }
-        }
-        let mut pause = FIRST_LOOK;
-        while let Ok(false) = has_recorded(here, command.id, head).await {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_LOOK);
-        }
-    };
-    let _ = timeout(PATIENCE, waiting).await;
-}
-
-/// A later epoch comes after everything of an earlier one.
+/// Every event of a later epoch comes after those of an earlier one.
 fn covers(reached: Option<Offset>, head: Offset) -> bool {
     reached.is_some_and(|reached| (reached.epoch, reached.n) >= (head.epoch, head.n))
 }
 
-async fn has_recorded(here: &Conductor, id: CommandId, head: Offset) -> Result<bool, sqlx::Error> {
+async fn is_archived(store: &Store, id: CommandId, head: Offset) -> Result<bool, sqlx::Error> {
     let row = sqlx::query("SELECT ended, epoch, reached FROM commands WHERE id = $1")
         .bind(id.to_string())
-        .fetch_optional(here.store.reader())
+        .fetch_optional(store.reader())
         .await?;
     let Some(row) = row else { return Ok(true) };
     let reached = match (row.try_get::<Option<i64>, _>("epoch")?, row.try_get::<Option<i64>, _>("reached")?) {

@@ -10,49 +10,39 @@ use turnpike_topic::VehicleId;
 
 use crate::text::folded;
 
-/// A vehicle in the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vehicle {
-    /// Given at first sight, and kept.
+    /// Assigned when a connector first reports the vehicle; it never changes.
     pub id: VehicleId,
     /// Vehicle identification number (ISO 3779).
     pub vin: String,
-    /// Who made it.
     pub make: String,
-    /// What they call it.
     pub model: String,
-    /// Model year.
     pub year: u32,
-    /// The connector that reaches it.
+    /// Name of the connector that reaches it.
     pub connector: String,
-    /// How it can be reached.
     pub connection_status: ConnectionStatus,
-    /// When a connector last spoke of it.
+    /// When a connector last reported it.
     pub last_seen_at: Timestamp,
 }
 
 /// A vehicle as a connector describes it.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// Vehicle identification number.
     pub vin: String,
-    /// Who made it.
     pub make: String,
-    /// What they call it.
     pub model: String,
-    /// Model year.
     pub year: u32,
-    /// How it can be reached.
     pub connection_status: ConnectionStatus,
 }
 
 const COLUMNS: &str = "id, vin, make, model, year, connector, connection_status, last_seen_at";
 
-/// How many vehicles one write notes, as a bound for how long it delays others.
+/// Vehicles that one write stores at most, so that it does not delay other writes for long.
 const NOTED_AT_ONCE: usize = 256;
 
-/// Records what a connector saw; a vehicle is named once. Gives whether a status changed; such a vehicle is marked as not yet
-/// published. Of several instances that see the same change, one finds it.
+/// Stores the report of a connector, which names each vehicle once. Returns whether a status changed; such a vehicle is marked as not
+/// yet published. If several instances see the same change, one of them stores it.
 pub async fn note(store: &Store, connector: &str, seen: Vec<Sighting>, now: Timestamp) -> Result<bool, sqlx::Error> {
     let mut changed = false;
     for part in parts(&seen, NOTED_AT_ONCE) {
@@ -73,7 +63,7 @@ impl Sighting {
     }
 }
 
-/// The text that a search looks at.
+/// The text that a search compares.
 fn search(vin: &str, make: &str, model: &str) -> String {
     folded(&format!("{vin} {make} {model}"))
 }
@@ -93,10 +83,10 @@ impl Write for Note {
 }
 
 impl Note {
-    /// Updates vehicles whose connector and status are known. Gives their VINs.
+    /// Updates vehicles whose connector and status have not changed. Returns their VINs.
     async fn confirm(&self, on: &mut AnyConnection) -> Result<HashSet<String>, sqlx::Error> {
         let now = self.seen.len() * 6 + 1;
-        // Instances note the same vehicle in any order: the time never goes back.
+        // Instances can store reports of the same vehicle in any order: the time never goes back.
         let sql = format!(
             "WITH seen (seen_vin, seen_make, seen_model, seen_year, seen_search, seen_status) AS (VALUES {})
              UPDATE vehicles SET make = seen_make, model = seen_model, year = seen_year, search = seen_search,
@@ -114,7 +104,7 @@ impl Note {
         rows.iter().map(|row| row.try_get("vin")).collect()
     }
 
-    /// Inserts vehicles, or updates those whose connector or status is another.
+    /// Inserts vehicles, or updates those whose connector or status has changed.
     async fn change(&self, seen: &[&Sighting], on: &mut AnyConnection) -> Result<bool, sqlx::Error> {
         let sql = format!(
             "INSERT INTO vehicles (id, vin, make, model, year, search, connector, connection_status, last_seen_at,
@@ -149,7 +139,7 @@ impl Note {
     }
 }
 
-/// Records that a connector sees no vehicles but `still`. Gives whether a status changed.
+/// Marks every vehicle of a connector as disconnected, except `still`. Returns whether a status changed.
 pub async fn lose_others(
     store: &Store,
     connector: &str,
@@ -176,7 +166,6 @@ pub async fn lose_others(
 
 struct Lose {
     connector: String,
-    /// Ids of vehicles.
     gone: Vec<String>,
     now: Timestamp,
 }
@@ -206,7 +195,7 @@ impl Write for Lose {
     }
 }
 
-/// Fills the searched text of vehicles that were stored before there was one; at most `limit`. Gives how many.
+/// Fills the search text of at most `limit` vehicles that were stored by a version without search. Returns how many.
 pub async fn fill_search(store: &Store, limit: u32) -> Result<usize, sqlx::Error> {
     let rows = sqlx::query("SELECT id, vin, make, model FROM vehicles WHERE search = '' LIMIT $1")
         .bind(i64::from(limit))
@@ -226,14 +215,12 @@ pub async fn fill_search(store: &Store, limit: u32) -> Result<usize, sqlx::Error
     Ok(rows.len())
 }
 
-/// Which vehicles are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Only with this status.
     pub status: Option<ConnectionStatus>,
-    /// Only with this text in VIN, make or model, in any case.
+    /// Part of VIN, make or model, in any case.
     pub search: String,
-    /// Only after this one.
+    /// Only vehicles after this one.
     pub after: Option<VehicleId>,
 }
 
@@ -255,7 +242,6 @@ pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Vehi
     rows.iter().map(vehicle).collect()
 }
 
-/// One vehicle.
 pub async fn get(store: &Store, id: VehicleId) -> Result<Option<Vehicle>, sqlx::Error> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM vehicles WHERE id = $1")))
         .bind(id.to_string())
@@ -288,14 +274,14 @@ fn vehicle(row: &AnyRow) -> Result<Vehicle, sqlx::Error> {
 
 fn connection_status(row: &AnyRow) -> Result<ConnectionStatus, sqlx::Error> {
     let word: String = row.try_get("connection_status")?;
-    ConnectionStatus::from_word(&word).ok_or_else(|| odd("connection_status"))
+    ConnectionStatus::from_word(&word).ok_or_else(|| corrupt_column("connection_status"))
 }
 
 fn id(row: &AnyRow) -> Result<VehicleId, sqlx::Error> {
-    row.try_get::<String, _>("id")?.parse().map_err(|_| odd("id"))
+    row.try_get::<String, _>("id")?.parse().map_err(|_| corrupt_column("id"))
 }
 
-/// A column holds what this code never writes.
-pub(crate) fn odd(column: &str) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not a value of ours".into() }
+/// A column has a value that this service never writes.
+pub(crate) fn corrupt_column(column: &str) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: "not a value that this service writes".into() }
 }

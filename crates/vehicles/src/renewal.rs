@@ -1,4 +1,4 @@
-//! Renewal of leases: one task renews all that this instance holds, by few statements, however many commands run.
+//! Renewal of leases: one task renews all leases of this instance with few statements.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use crate::leases;
 /// A lease is renewed well before it ends.
 pub const RENEW: Duration = Duration::from_millis(1500);
 
-/// The leases that this instance holds: of each command the fencing token, and how its conductor learns of the loss.
+/// The leases that this instance holds: for each command the fencing token, and a sender that tells its supervisor of the loss.
 #[derive(Clone, Default)]
 pub struct Leases(Arc<Mutex<Held>>);
 
@@ -32,15 +32,15 @@ pub struct Lease {
 }
 
 impl Leases {
-    /// Has a lease renewed from now on.
+    /// Renews a lease from now on.
     pub fn hold(&self, id: CommandId, fence: i64) -> Lease {
         let (losing, lost) = oneshot::channel();
-        // A conductor with an older fencing token learns that it has lost the command: its sender is dropped here.
+        // A supervisor with an older fencing token learns that it has lost the command: its sender is dropped here.
         self.held().insert(id, (fence, losing));
         Lease { leases: self.clone(), id, fence, lost }
     }
 
-    /// Starts the task that renews them.
+    /// Starts the task that renews the leases.
     pub fn renew(&self, process: &Process, store: &Store) {
         let (leases, store, clock) = (self.clone(), store.clone(), process.clock.clone());
         let stopping = process.tasks.stopping().clone();

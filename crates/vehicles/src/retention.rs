@@ -1,4 +1,4 @@
-//! Removing what has been kept for long enough: ended commands with their events, idempotency keys, and limits that are over.
+//! Removes rows after their retention: ended commands with their archived events, idempotency keys, and expired limits.
 
 use std::time::Duration;
 
@@ -7,14 +7,13 @@ use sqlx::{AnyConnection, Row};
 use turnpike_kit::Process;
 use turnpike_store::{Store, Write, idempotency, limits, micros, rows};
 
-/// How often the sweeps look.
+/// Pause between two sweeps.
 const EVERY: Duration = Duration::from_secs(600);
-/// Rows that one step removes, as a bound for how long it delays writers.
+/// Rows that one step removes at most, so that it does not delay other writes for long.
 const ROWS: i64 = 500;
-/// Commands that one step removes.
+/// Commands that one step removes at most.
 const COMMANDS: i64 = 50;
 
-/// Starts the sweeps.
 pub fn sweep(process: &Process, store: &Store, kept: Option<Duration>) {
     let keys = store.clone();
     turnpike_store::sweep(process, "idempotency keys of commands", EVERY, move |now| {
@@ -34,7 +33,7 @@ pub fn sweep(process: &Process, store: &Store, kept: Option<Duration>) {
     });
 }
 
-/// Removes some commands that ended before this time. Gives how many rows.
+/// Removes some of the commands that ended before this time. Returns the number of removed rows.
 async fn remove(store: &Store, before: Timestamp) -> Result<u64, sqlx::Error> {
     let oldest = sqlx::query(
         "SELECT id, recorded FROM commands WHERE ended = 1 AND completed_at < $1 ORDER BY completed_at LIMIT $2",
@@ -54,7 +53,7 @@ async fn remove(store: &Store, before: Timestamp) -> Result<u64, sqlx::Error> {
     if commands.is_empty() { Ok(0) } else { store.write(Remove { commands }).await }
 }
 
-/// Removes ended commands, or so many events of the only one that some are left for the next step.
+/// Removes ended commands. Of a single command with too many events, only some events are removed in one step.
 struct Remove {
     commands: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The generated trait: parse, call, project. No decisions here.
+//! The generated trait: parse, call, convert.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -16,15 +16,18 @@ use turnpike_store::{
 use turnpike_token::Role;
 
 use crate::{
-    cancel, catalogue,
-    commands::{self, Command, New, SubmitError, Submitted},
-    conductor::{Conductor, timestamp},
+    archive, cancel, catalogue,
+    commands::{self, Command},
     lifecycle::{Effect, State},
-    list, progress, record,
+    list,
     registry::{self, Vehicle},
+    resources::Resources,
+    submit::{self, New, SubmitError, Submitted},
+    supervisor::Supervisor,
+    timestamps::timestamp,
 };
 
-/// Who may call what.
+/// The role that each method needs.
 pub const POLICY: Policy = &[
     ("/turnpike.vehicle.v1.VehicleService/ListVehicles", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/GetVehicle", Access::Role(Role::User)),
@@ -43,18 +46,24 @@ const MAX_TIMEOUT: u32 = 3600;
 const MAX_PARAMS_BYTES: usize = 16 << 10;
 
 pub(crate) struct Rpc {
-    pub(crate) conductor: Conductor,
-    /// Of the commands of one user.
+    pub(crate) resources: Resources,
+    pub(crate) supervisor: Supervisor,
+    /// For the commands of one user.
     pub(crate) limit: Option<Limit>,
 }
 
 impl Rpc {
-    /// The caller's own command, or any for an admin. Somebody else's does not exist.
+    async fn wait_until_archived(&self, command: &Command) {
+        let Resources { store, bus, progress, .. } = &self.resources;
+        progress.wait_until_archived(store, bus, command).await;
+    }
+
+    /// The caller's own command, or any command for an admin. Commands of other users are reported as not found.
     async fn command_of(&self, caller: &Caller, id: &str) -> Result<Command, Fault> {
         let missing = || Fault::new(Kind::NotFound, "There is no such command");
         let id = id.parse().map_err(|_| missing())?;
         let command =
-            commands::get(&self.conductor.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
+            commands::get(&self.resources.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
         let may = command.user_id == caller.claims.user_id || caller.claims.role == Role::Admin;
         may.then_some(command).ok_or_else(missing)
     }
@@ -82,7 +91,7 @@ impl VehicleService for Rpc {
             after: cursor(&request.cursor)?,
         };
         let mut vehicles =
-            registry::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
+            registry::list(&self.resources.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
         let more = vehicles.len() > limit as usize;
         vehicles.truncate(limit as usize);
         let next_cursor = next(more, vehicles.last().map(|vehicle| vehicle.id));
@@ -94,7 +103,7 @@ impl VehicleService for Rpc {
         let missing = || Fault::new(Kind::NotFound, "There is no such vehicle");
         let id = request.into_inner().vehicle_id.parse().map_err(|_| missing())?;
         let vehicle =
-            registry::get(&self.conductor.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
+            registry::get(&self.resources.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
         Ok(Response::new(to_pb_vehicle(vehicle)))
     }
 
@@ -104,13 +113,13 @@ impl VehicleService for Rpc {
     ) -> Result<Response<pb::SubmitCommandResponse>, Status> {
         let caller = caller(&request)?.clone();
         let new = parse_submission(&caller, request.into_inner())?;
-        self.conductor.can_begin()?;
-        let now = self.conductor.clock.now();
+        self.supervisor.can_begin()?;
+        let now = self.resources.clock.now();
         let (mut command, replayed) =
-            match commands::submit(&self.conductor.store, &new, self.limit, now).await.map_err(Fault::from)? {
+            match submit::submit(&self.resources.store, new, self.limit, now).await.map_err(Fault::from)? {
                 Submitted::New(open) => {
                     let command = open.command.clone();
-                    self.conductor.begin(*open);
+                    self.supervisor.begin(*open);
                     (command, false)
                 }
                 Submitted::Before(command) => (*command, true),
@@ -126,7 +135,7 @@ impl VehicleService for Rpc {
         let request = request.into_inner();
         let mut command = self.command_of(&caller, &request.command_id).await?;
         if request.recorded {
-            progress::recorded(&self.conductor, &command).await;
+            self.wait_until_archived(&command).await;
             command = self.command_of(&caller, &request.command_id).await?;
         }
         Ok(Response::new(to_pb_command(command)))
@@ -141,7 +150,7 @@ impl VehicleService for Rpc {
         let limit = limit(request.limit, 100)?;
         let vehicle_id = match request.vehicle_id.as_str() {
             "" => None,
-            // an id that can't be is of no command
+            // no command has an id of another form
             id => match id.parse() {
                 Ok(id) => Some(id),
                 Err(_) => return Ok(Response::new(pb::ListCommandsResponse::default())),
@@ -164,7 +173,7 @@ impl VehicleService for Rpc {
             before: cursor(&request.cursor)?,
         };
         let mut commands =
-            list::list(&self.conductor.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
+            list::list(&self.resources.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
         let more = commands.len() > limit as usize;
         commands.truncate(limit as usize);
         let next_cursor = next(more, commands.last().map(|command| command.id));
@@ -181,8 +190,8 @@ impl VehicleService for Rpc {
         let command = self.command_of(&caller, &request.command_id).await?;
         let limit = limit(request.limit, 100)?;
         let after = cursor(&request.cursor)?.unwrap_or(0);
-        progress::recorded(&self.conductor, &command).await;
-        let mut rows = record::read(&self.conductor.store, command.id, after, true, limit + 1)
+        self.wait_until_archived(&command).await;
+        let mut rows = archive::read(&self.resources.store, command.id, after, true, limit + 1)
             .await
             .map_err(turnpike_store::fault)?;
         let more = rows.len() > limit as usize;
@@ -202,8 +211,8 @@ impl VehicleService for Rpc {
         let command = self.command_of(&caller, &request.command_id).await?;
         let hash = format!("cancel {}", command.id);
         let key = Key::new(caller.claims.user_id, &request.idempotency_key, hash)?;
-        let now = self.conductor.clock.now();
-        let (ended, replayed) = cancel::once(&self.conductor, command, key.as_ref(), now).await.map_err(Fault::from)?;
+        let now = self.resources.clock.now();
+        let (ended, replayed) = cancel::once(&self.resources, command, key.as_ref(), now).await.map_err(Fault::from)?;
         Ok(Response::new(pb::CancelCommandResponse { command: Some(to_pb_command(ended)), replayed }))
     }
 }
@@ -222,7 +231,7 @@ fn parse_submission(caller: &Caller, request: pb::SubmitCommandRequest) -> Resul
         text => serde_json::from_str(text).map_err(|_| invalid("command_params", "must be a JSON object"))?,
     };
     let vehicle_id = request.vehicle_id.parse().map_err(|_| unknown_vehicle())?;
-    let request_ = catalogue::judge(&request.name, params)?;
+    let request_ = catalogue::validate(&request.name, params)?;
     if request_.effect == Effect::Unsafe && caller.claims.role < Role::Engineer {
         return Err(Fault::new(Kind::Forbidden, "This command needs the role engineer"));
     }

@@ -1,4 +1,4 @@
-//! Submitting commands. Those that are submitted at the same time are inserted together.
+//! Submitting commands. Commands that arrive at the same time are inserted by one statement.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,18 +9,57 @@ use jiff::Timestamp;
 use sqlx::{AnyConnection, Error, Row};
 use turnpike_store::{
     Store, Write,
-    idempotency::Known,
+    idempotency::{Key, Known},
     limits::{Limit, Taken},
     micros, rows,
 };
-use turnpike_topic::CommandId;
+use turnpike_topic::{CommandId, UserId, VehicleId};
 
 use crate::{
-    commands::{ACCEPT, COLUMNS, Command, New, Open, SubmitError, Submitted, command},
+    catalogue::Request,
+    commands::{COLUMNS, Command, Open, command},
     leases::{FIRST_FENCE, LEASE},
 };
 
-/// Stores a command, to be conducted by this instance.
+/// How long a connector has to accept a command.
+const ACCEPT: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub struct New {
+    pub user_id: UserId,
+    pub vehicle_id: VehicleId,
+    pub request: Request,
+    /// 1–3600.
+    pub timeout_seconds: u32,
+    /// The caller's idempotency key, with a hash of the request.
+    pub key: Option<Key>,
+}
+
+#[derive(Debug)]
+pub enum Submitted {
+    /// The command is new, and this instance supervises it.
+    New(Box<Open>),
+    /// The command was submitted before under the same key.
+    Before(Box<Command>),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    #[error("there is no such vehicle")]
+    UnknownVehicle,
+    #[error("another command that must not run twice is running on this control unit")]
+    Busy,
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The user has sent too many commands within a minute. The next one is accepted after this time.
+    #[error("too many commands")]
+    TooMany(Duration),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Stores a command, to be supervised by this instance. A repeated request, and a request that is refused, does not count against
+/// the limit.
 pub async fn submit(store: &Store, new: New, limit: Option<Limit>, now: Timestamp) -> Result<Submitted, SubmitError> {
     let params = serde_json::Value::Object(new.request.params.clone()).to_string();
     let submission = Submission { id: CommandId::new(now), new, params, limit, now };
@@ -37,12 +76,12 @@ struct Submission {
     id: CommandId,
     new: New,
     params: String,
-    /// Of the commands of one user; the same for all of a batch.
+    /// For the commands of one user; the same for all of a batch.
     limit: Option<Limit>,
     now: Timestamp,
 }
 
-/// What became of a submission; nothing is written but for [`Submitted::New`].
+/// Only [`Submitted::New`] leaves something in the database.
 enum Outcome {
     Submitted(Submitted),
     UnknownVehicle,
@@ -116,7 +155,7 @@ async fn vehicles(writes: &[Submission], on: &mut AnyConnection) -> Result<Vehic
     rows.iter().map(|row| Ok((row.try_get("id")?, (row.try_get("vin")?, row.try_get("connector")?)))).collect()
 }
 
-/// Counts commands against the limits of their users. Gives those that are beyond, with the time to wait.
+/// Counts commands against the limits of their users. Returns those that exceed a limit, with the time to wait.
 async fn limited(submissions: &[&Submission], on: &mut AnyConnection) -> Result<HashMap<CommandId, Duration>, Error> {
     let Some((limit, now)) = submissions.last().and_then(|last| Some((last.limit?, last.now))) else {
         return Ok(HashMap::new());
@@ -130,8 +169,7 @@ async fn limited(submissions: &[&Submission], on: &mut AnyConnection) -> Result<
     Ok(beyond.collect())
 }
 
-/// Inserts commands. Gives the ids of those for which there was room: the one conflict there can be is the partial index over
-/// unsafe commands.
+/// Inserts commands. Returns the ids of the inserted ones: the only possible conflict is the partial index over unsafe commands.
 async fn insert(
     submissions: impl Iterator<Item = &Submission>,
     on: &mut AnyConnection,

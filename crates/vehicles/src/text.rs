@@ -1,4 +1,4 @@
-//! Text from connectors, made fit to be stored and shown: PostgreSQL cannot store U+0000, and no text is longer than its place.
+//! Cleans text of connectors before it is stored and shown: PostgreSQL cannot store U+0000, and every text has a maximum length.
 
 /// At most `most` characters; each control character except a line feed or a tab becomes U+FFFD.
 pub fn clean(text: &str, most: usize) -> String {
@@ -6,7 +6,7 @@ pub fn clean(text: &str, most: usize) -> String {
     text.chars().take(most).map(fit).collect()
 }
 
-/// Whether [`clean`] would leave a text as it is, and there is any.
+/// Whether a text is not empty and [`clean`] would not change it.
 pub fn is_clean(text: &str, most: usize) -> bool {
     !text.is_empty() && clean(text, most) == text
 }
@@ -34,7 +34,7 @@ mod tests {
             ("Citroën", "CITROE\u{308}N"),
             ("İ", "i\u{307}"),
         ] {
-            // A final sigma and a sigma are two letters in lower case; upper case makes them one again.
+            // The final sigma and the sigma are two letters in lower case and one in upper case.
             let folded = |text: &str| folded(&text.replace('ς', "σ"));
             assert_eq!(folded(one), folded(other));
         }

@@ -9,7 +9,7 @@ use turnpike_token::Role;
 use turnpike_topic::{Offset, Topic};
 
 use crate::{
-    record::Recorded,
+    archive::ArchivedEvent,
     topics::{self, Caller},
 };
 
@@ -78,6 +78,6 @@ fn to_text(offset: Option<Offset>) -> String {
     offset.map(|offset| offset.to_string()).unwrap_or_default()
 }
 
-fn to_pb_event(event: Recorded) -> pb::ArchivedEvent {
+fn to_pb_event(event: ArchivedEvent) -> pb::ArchivedEvent {
     pb::ArchivedEvent { offset: event.offset.to_string(), r#final: event.is_final, event: event.event }
 }

@@ -5,7 +5,7 @@ use turnpike_store::Store;
 use turnpike_topic::{Offset, Topic, UserId};
 
 use crate::{
-    record::{self, Recorded, Summary},
+    archive::{self, ArchivedEvent, Summary},
     registry,
 };
 
@@ -36,7 +36,7 @@ pub enum TopicError {
 /// A part of an archive.
 #[derive(Debug, Default)]
 pub struct Page {
-    pub events: Vec<Recorded>,
+    pub events: Vec<ArchivedEvent>,
     /// Offset of the newest archived event.
     pub head: Option<Offset>,
     /// The topic has ended, and all of its events are archived.
@@ -47,7 +47,7 @@ pub struct Page {
 pub async fn authorize(store: &Store, topic: Topic, caller: Caller) -> Result<Option<Summary>, TopicError> {
     match topic {
         Topic::Response(id) => {
-            let command = record::summary(store, id).await?.ok_or(TopicError::NoSuchCommand)?;
+            let command = archive::summary(store, id).await?.ok_or(TopicError::NoSuchCommand)?;
             if command.user_id != caller.user_id && !caller.is_admin {
                 return Err(TopicError::NoSuchCommand);
             }
@@ -78,9 +78,9 @@ pub async fn read(
     };
     let position = match after {
         None => 0,
-        Some(offset) => record::position_of(store, id, offset).await?.ok_or(TopicError::NotArchived)?,
+        Some(offset) => archive::position_of(store, id, offset).await?.ok_or(TopicError::NotArchived)?,
     };
-    let events = record::read(store, id, position, false, limit).await?;
+    let events = archive::read(store, id, position, false, limit).await?;
     Ok(Page { events, head: summary.head, complete: summary.ended })
 }
 

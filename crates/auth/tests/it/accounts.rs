@@ -1,4 +1,4 @@
-//! What admins do to accounts, and what nobody may do to the last admin.
+//! Administration of accounts, and the last active admin.
 
 use std::collections::BTreeSet;
 
@@ -10,28 +10,28 @@ use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::Database;
 use turnpike_topic::UserId;
 
-use crate::house::{House, OTHER_PASSWORD, PASSWORD, refused};
+use crate::harness::{Harness, OTHER_PASSWORD, PASSWORD, refused};
 
 turnpike_testkit::on_both!(
-    accounts_are_made_listed_changed_and_deleted,
+    accounts_are_created_listed_changed_and_deleted,
     a_name_is_taken_in_any_case,
     an_account_that_is_not_valid_is_refused_by_field,
     only_admins_administer,
     a_demotion_takes_effect_at_once,
-    a_deactivation_ends_everything_and_is_told,
+    a_deactivation_ends_every_session_and_is_published,
     the_last_active_admin_stays,
-    of_two_admins_who_put_each_other_out_one_stays,
+    of_two_admins_who_deactivate_each_other_one_stays,
     a_password_that_an_admin_sets_ends_the_sessions,
     an_admins_password_wins_over_the_users_at_the_same_moment,
-    a_role_that_is_none_is_refused,
+    an_unknown_role_is_refused,
 );
 
-async fn accounts_are_made_listed_changed_and_deleted(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
+async fn accounts_are_created_listed_changed_and_deleted(database: Database) {
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
     let mut made = BTreeSet::from([admin.user.id.clone()]);
     for n in 0..25 {
-        house.pass(1);
+        harness.pass(1);
         let user =
             admin.create(&format!("u{n}"), &format!("u{n}@example.com"), pb::Role::Operator).await.expect("made");
         assert_eq!((user.role(), user.active, user.display_name.as_str()), (pb::Role::Operator, true, &*user.username));
@@ -79,8 +79,8 @@ async fn accounts_are_made_listed_changed_and_deleted(database: Database) {
 }
 
 async fn a_name_is_taken_in_any_case(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
     admin.create("Ada", "Ada@Example.com", pb::Role::User).await.expect("made");
     for (username, email, field, word) in [
         ("aDA", "other@example.com", "username", "USERNAME_TAKEN"),
@@ -111,8 +111,8 @@ async fn a_name_is_taken_in_any_case(database: Database) {
 }
 
 async fn an_account_that_is_not_valid_is_refused_by_field(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
     let good = pb::CreateUserRequest {
         email: "ada@example.com".to_owned(),
         username: "ada".to_owned(),
@@ -141,10 +141,10 @@ async fn an_account_that_is_not_valid_is_refused_by_field(database: Database) {
 }
 
 async fn only_admins_administer(database: Database) {
-    let house = House::new(&database).await;
+    let harness = Harness::new(&database).await;
     for (name, role) in [("u", pb::Role::User), ("o", pb::Role::Operator), ("e", pb::Role::Engineer)] {
-        let user = house.create(name, role).await;
-        let them = house.enter(name).await;
+        let user = harness.create(name, role).await;
+        let them = harness.enter(name).await;
         refused(them.create("x", "x@example.com", pb::Role::Admin).await, Code::PermissionDenied, "FORBIDDEN");
         refused(them.set_role(&user, pb::Role::Admin).await, Code::PermissionDenied, "FORBIDDEN");
         refused(them.delete(&user).await, Code::PermissionDenied, "FORBIDDEN");
@@ -155,74 +155,78 @@ async fn only_admins_administer(database: Database) {
         let end = them.access.request(pb::EndUserSessionsRequest { user_id: user.id.clone() });
         refused(them.client().end_user_sessions(end).await, Code::PermissionDenied, "FORBIDDEN");
     }
-    refused(house.client().list_users(pb::ListUsersRequest::default()).await, Code::Unauthenticated, "UNAUTHENTICATED");
+    refused(
+        harness.client().list_users(pb::ListUsersRequest::default()).await,
+        Code::Unauthenticated,
+        "UNAUTHENTICATED",
+    );
 }
 
 async fn a_demotion_takes_effect_at_once(database: Database) {
-    let house = House::new(&database).await;
-    let (admin, second) = (house.admin().await, house.create("second", pb::Role::Admin).await);
-    let them = house.enter("second").await;
-    let (session, mut ear) = (them.session_id().await, house.listen().await);
+    let harness = Harness::new(&database).await;
+    let (admin, second) = (harness.admin().await, harness.create("second", pb::Role::Admin).await);
+    let them = harness.enter("second").await;
+    let (session, mut listener) = (them.session_id().await, harness.listen().await);
     admin.set_role(&second, pb::Role::Engineer).await.expect("demoted");
     // the token still says "admin" for a quarter of an hour
     refused(them.set_role(&second, pb::Role::Admin).await, Code::Unauthenticated, "SESSION_ENDED");
-    assert_eq!(ear.hear_end(session).await, EndReason::Revoked);
-    let again = house.enter("second").await;
+    assert_eq!(listener.end_of(session).await, EndReason::Revoked);
+    let again = harness.enter("second").await;
     refused(again.set_role(&second, pb::Role::Admin).await, Code::PermissionDenied, "FORBIDDEN");
 }
 
-async fn a_deactivation_ends_everything_and_is_told(database: Database) {
-    let house = House::new(&database).await;
-    let (admin, ada) = (house.admin().await, house.create("ada", pb::Role::User).await);
-    let them = house.enter("ada").await;
+async fn a_deactivation_ends_every_session_and_is_published(database: Database) {
+    let harness = Harness::new(&database).await;
+    let (admin, ada) = (harness.admin().await, harness.create("ada", pb::Role::User).await);
+    let them = harness.enter("ada").await;
     let (session, ticket) = (them.session_id().await, them.ticket().await.expect("a ticket"));
-    let mut ear = house.listen().await;
+    let mut listener = harness.listen().await;
     admin.set_active(&ada, false).await.expect("switched off");
-    assert_eq!(account_changed(&ear.hear().await), Some((them.user_id(), false)));
-    assert_eq!(ear.hear_end(session).await, EndReason::AccountInactive);
-    let told = house.revocations().await;
+    assert_eq!(account_changed(&listener.next_event().await), Some((them.user_id(), false)));
+    assert_eq!(listener.end_of(session).await, EndReason::AccountInactive);
+    let told = harness.revocations().await;
     assert!(told.iter().any(|one| one.inactive_user_id == ada.id && one.session_id.is_empty()));
     assert!(told.iter().any(|one| one.session_id == session.to_string()));
 
     for answer in [
-        house.me(them.access.expose()).await.map(|_| ()),
-        house.refresh(&them.refresh).await.map(|_| ()),
-        house.exchange(&them.cookie).await.map(|_| ()),
-        house.redeem(&ticket).await.map(|_| ()),
+        harness.me(them.access.expose()).await.map(|_| ()),
+        harness.refresh(&them.refresh).await.map(|_| ()),
+        harness.exchange(&them.cookie).await.map(|_| ()),
+        harness.redeem(&ticket).await.map(|_| ()),
     ] {
         assert_eq!(answer.expect_err("nothing works").code(), Code::Unauthenticated);
     }
     admin.set_active(&ada, true).await.expect("switched on");
-    assert_eq!(account_changed(&ear.hear().await), Some((them.user_id(), true)));
-    assert!(!house.revocations().await.iter().any(|one| one.inactive_user_id == ada.id));
+    assert_eq!(account_changed(&listener.next_event().await), Some((them.user_id(), true)));
+    assert!(!harness.revocations().await.iter().any(|one| one.inactive_user_id == ada.id));
     refused(them.me().await, Code::Unauthenticated, "SESSION_ENDED");
-    house.enter("ada").await;
+    harness.enter("ada").await;
 
-    house.pass(901); // no token from before is valid any more: nothing needs to be told
-    assert!(house.revocations().await.is_empty());
+    harness.pass(901); // no token from before is valid any more: nothing needs to be told
+    assert!(harness.revocations().await.is_empty());
 }
 
 async fn the_last_active_admin_stays(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
     let me = admin.user.clone();
-    house.create("engineer", pb::Role::Engineer).await;
-    let idle = house.create("idle", pb::Role::Admin).await;
+    harness.create("engineer", pb::Role::Engineer).await;
+    let idle = harness.create("idle", pb::Role::Admin).await;
     admin.set_active(&idle, false).await.expect("switched off");
     refused(admin.set_role(&me, pb::Role::Engineer).await, Code::FailedPrecondition, "LAST_ADMIN");
     refused(admin.set_active(&me, false).await, Code::FailedPrecondition, "LAST_ADMIN");
     refused(admin.delete(&me).await, Code::FailedPrecondition, "LAST_ADMIN");
-    assert_eq!(admin.me().await.expect("nothing has happened"), me);
-    admin.delete(&idle).await.expect("one who is inactive may go");
+    assert_eq!(admin.me().await.expect("still signed in"), me);
+    admin.delete(&idle).await.expect("an inactive admin can be deleted");
 }
 
-async fn of_two_admins_who_put_each_other_out_one_stays(database: Database) {
-    let house = House::new(&database).await;
+async fn of_two_admins_who_deactivate_each_other_one_stays(database: Database) {
+    let harness = Harness::new(&database).await;
     for round in 0..6 {
-        let first = house.admin().await;
+        let first = harness.admin().await;
         let name = format!("second{round}");
-        let other = house.create(&name, pb::Role::Admin).await;
-        let second = house.enter(&name).await;
+        let other = harness.create(&name, pb::Role::Admin).await;
+        let second = harness.enter(&name).await;
         let (a, b) = tokio::join!(
             async {
                 match round % 3 {
@@ -238,58 +242,58 @@ async fn of_two_admins_who_put_each_other_out_one_stays(database: Database) {
                 }
             },
         );
-        assert!(a.is_ok() || b.is_ok(), "one was first: {a:?} {b:?}");
-        assert!(a.is_err() || b.is_err(), "and the other came too late");
+        assert!(a.is_ok() || b.is_ok(), "one request was first: {a:?} {b:?}");
+        assert!(a.is_err() || b.is_err(), "the other request is refused");
         if let Ok(()) = b {
-            // put the first admin back
-            let fresh = house.enter(&name).await;
+            // restore the first admin
+            let fresh = harness.enter(&name).await;
             fresh.set_active(&first.user, true).await.expect("on again");
             fresh.set_role(&first.user, pb::Role::Admin).await.expect("admin again");
-            house.admin().await.set_role(&other, pb::Role::User).await.expect("demoted");
+            harness.admin().await.set_role(&other, pb::Role::User).await.expect("demoted");
         }
     }
 }
 
 async fn a_password_that_an_admin_sets_ends_the_sessions(database: Database) {
-    let house = House::new(&database).await;
-    let (admin, ada) = (house.admin().await, house.create("ada", pb::Role::User).await);
-    let them = house.enter("ada").await;
-    let (session, mut ear) = (them.session_id().await, house.listen().await);
+    let harness = Harness::new(&database).await;
+    let (admin, ada) = (harness.admin().await, harness.create("ada", pb::Role::User).await);
+    let them = harness.enter("ada").await;
+    let (session, mut listener) = (them.session_id().await, harness.listen().await);
     let weak =
         pb::UpdateUserRequest { user_id: ada.id.clone(), password: Some("short".to_owned()), ..Default::default() };
     let fault = Fault::from(&admin.update(weak).await.expect_err("weak"));
     assert_eq!((fault.kind(), fault.fields()[0].field.as_str()), (Kind::Validation, "password"));
-    them.me().await.expect("nothing has happened");
+    them.me().await.expect("still signed in");
     let password = Some(OTHER_PASSWORD.to_owned());
     admin.update(pb::UpdateUserRequest { user_id: ada.id, password, ..Default::default() }).await.expect("set");
-    assert_eq!(ear.hear_end(session).await, EndReason::PasswordChanged);
+    assert_eq!(listener.end_of(session).await, EndReason::PasswordChanged);
     refused(them.me().await, Code::Unauthenticated, "SESSION_ENDED");
-    house.sign_in("ada", OTHER_PASSWORD).await.expect("the new one");
+    harness.sign_in("ada", OTHER_PASSWORD).await.expect("the new one");
 }
 
 async fn an_admins_password_wins_over_the_users_at_the_same_moment(database: Database) {
     const MINE: &str = "quietly paddling otters at dusk";
-    let house = House::new(&database).await;
-    let (admin, ada) = (house.admin().await, house.create("ada", pb::Role::User).await);
+    let harness = Harness::new(&database).await;
+    let (admin, ada) = (harness.admin().await, harness.create("ada", pb::Role::User).await);
     let reset = async |to: &str| {
         let password = Some(to.to_owned());
         admin.update(pb::UpdateUserRequest { user_id: ada.id.clone(), password, ..Default::default() }).await
     };
     for _ in 0..8 {
-        let them = house.enter("ada").await;
-        // who comes first does not matter: the user's is either replaced, or compares with a password that is none any more
+        let them = harness.enter("ada").await;
+        // The order does not matter: the user's password is either replaced, or compared with an outdated one.
         let (_, set) = tokio::join!(them.change_password(PASSWORD, MINE), reset(OTHER_PASSWORD));
-        set.expect("an admin need not know the old one");
-        house.sign_in("ada", OTHER_PASSWORD).await.expect("the admin's");
-        refused(house.sign_in("ada", MINE).await, Code::Unauthenticated, "INVALID_CREDENTIALS");
+        set.expect("an admin does not need the old password");
+        harness.sign_in("ada", OTHER_PASSWORD).await.expect("the admin's");
+        refused(harness.sign_in("ada", MINE).await, Code::Unauthenticated, "INVALID_CREDENTIALS");
         refused(them.me().await, Code::Unauthenticated, "SESSION_ENDED");
         reset(PASSWORD).await.expect("set");
     }
 }
 
-async fn a_role_that_is_none_is_refused(database: Database) {
-    let house = House::new(&database).await;
-    let (admin, ada) = (house.admin().await, house.create("ada", pb::Role::Operator).await);
+async fn an_unknown_role_is_refused(database: Database) {
+    let harness = Harness::new(&database).await;
+    let (admin, ada) = (harness.admin().await, harness.create("ada", pb::Role::Operator).await);
     for none in [pb::Role::Unspecified as i32, 99, -1] {
         let change = pb::UpdateUserRequest { user_id: ada.id.clone(), role: Some(none), ..Default::default() };
         let fault = Fault::from(&admin.update(change).await.expect_err("no role"));
@@ -298,7 +302,7 @@ async fn a_role_that_is_none_is_refused(database: Database) {
     let change =
         pb::UpdateUserRequest { user_id: ada.id.clone(), display_name: Some("  ".to_owned()), ..Default::default() };
     assert_eq!(
-        admin.update(change).await.expect("blank is the username"),
+        admin.update(change).await.expect("a blank display name becomes the username"),
         pb::User { display_name: "ada".to_owned(), ..ada }
     );
 }

@@ -1,4 +1,4 @@
-//! The database goes away and comes back.
+//! Outages of the database.
 
 use std::{
     net::SocketAddr,
@@ -14,19 +14,18 @@ use tonic::Code;
 use turnpike_event::EndReason;
 use turnpike_testkit::{Database, eventually};
 
-use crate::house::{PASSWORD, Plan, code};
+use crate::harness::{PASSWORD, Setup, code};
 
-/// What a wire does with its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
     Pass,
     /// Connections break, and new ones break as well.
     Cut,
-    /// Nothing arrives any more, and nobody is told.
+    /// Bytes are held back; connections stay open.
     Silent,
 }
 
-/// A wire to the Postgres of the tests.
+/// A proxy for the Postgres of the tests.
 struct Wire {
     address: SocketAddr,
     flow: watch::Sender<Flow>,
@@ -58,15 +57,15 @@ async fn carry(mut client: TcpStream, server: String, mut flow: watch::Receiver<
     }
     let Ok(mut server) = TcpStream::connect(&server).await else { return };
     tokio::select! {
-        biased; // nothing passes once the flow has changed
+        biased; // no bytes pass once the flow has changed
         _ = flow.wait_for(|flow| *flow != Flow::Pass) => {}
         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
     }
-    // Held, not closed: whoever waits at either end waits on.
+    // Held, not closed: both ends continue to wait.
     let _ = flow.wait_for(|flow| *flow != Flow::Silent).await;
 }
 
-/// The same database, over a wire of ours.
+/// The same database over a proxy.
 async fn wired(database: &Database) -> (Wire, String) {
     let (scheme, rest) = database.url().split_once("://").expect("a URL");
     let (user, rest) = rest.split_once('@').expect("a user");
@@ -76,16 +75,16 @@ async fn wired(database: &Database) -> (Wire, String) {
     (wire, url)
 }
 
-async fn goes_away(flow: Flow) {
+async fn is_unavailable_and_recovers(flow: Flow) {
     let database = Database::postgres().await;
     let (wire, url) = wired(&database).await;
-    let house = Plan::default().start_at(&url).await.expect("a service");
-    let (admin, other) = (house.admin().await, house.admin().await);
-    let (session, mut ear) = (other.session_id().await, house.listen().await);
+    let harness = Setup::default().start_at(&url).await.expect("a service");
+    let (admin, other) = (harness.admin().await, harness.admin().await);
+    let (session, mut listener) = (other.session_id().await, harness.listen().await);
     wire.flow.send_replace(flow);
     for _ in 0..3 {
         let began = Instant::now();
-        let (me, login) = tokio::join!(admin.me(), house.sign_in("admin", PASSWORD));
+        let (me, login) = tokio::join!(admin.me(), harness.sign_in("admin", PASSWORD));
         let took = began.elapsed();
         for status in [me.map(|_| ()).expect_err("away"), login.map(|_| ()).expect_err("away")] {
             assert_eq!((status.code(), code(&status).as_str()), (Code::Unavailable, "UPSTREAM_UNAVAILABLE"));
@@ -93,21 +92,21 @@ async fn goes_away(flow: Flow) {
         assert!(took < Duration::from_secs(3), "{flow:?}: {took:?}");
     }
     eventually("a process that is not ready", 10, || async {
-        house.process.health.missing().contains_key("auth database").then_some(())
+        harness.process.health.missing().contains_key("auth database").then_some(())
     })
     .await;
     wire.flow.send_replace(Flow::Pass);
     eventually("the database again", 10, || async { admin.me().await.ok() }).await;
     other.log_out().await;
-    assert_eq!(ear.hear_end(session).await, EndReason::Logout, "and what happens now is told");
+    assert_eq!(listener.end_of(session).await, EndReason::Logout, "later events are published");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_breaks_off_is_unavailable_and_comes_back() {
-    goes_away(Flow::Cut).await;
+async fn a_database_that_disconnects_is_unavailable_and_recovers() {
+    is_unavailable_and_recovers(Flow::Cut).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_falls_silent_is_unavailable_and_comes_back() {
-    goes_away(Flow::Silent).await;
+async fn a_database_that_does_not_answer_is_unavailable_and_recovers() {
+    is_unavailable_and_recovers(Flow::Silent).await;
 }

@@ -1,12 +1,12 @@
-//! Whoever gets a copy of the database can do nothing with it.
+//! A copy of the database contains no usable credential.
 
 use sqlx::{AnyPool, Row};
 use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::Database;
 
-use crate::house::House;
+use crate::harness::Harness;
 
-turnpike_testkit::on_both!(nothing_in_a_dump_is_a_credential);
+turnpike_testkit::on_both!(no_value_in_a_dump_works_as_a_credential);
 
 /// Every text and every blob (as text, base64 and hex) of every table.
 async fn dump(url: &str) -> Vec<String> {
@@ -41,35 +41,35 @@ async fn dump(url: &str) -> Vec<String> {
     values
 }
 
-async fn nothing_in_a_dump_is_a_credential(database: Database) {
-    let house = House::new(&database).await;
-    let ada = house.create("ada", pb::Role::User).await;
-    let (admin, them) = (house.admin().await, house.enter("ada").await);
-    house.refresh(&them.refresh).await.expect("a successor");
+async fn no_value_in_a_dump_works_as_a_credential(database: Database) {
+    let harness = Harness::new(&database).await;
+    let ada = harness.create("ada", pb::Role::User).await;
+    let (admin, them) = (harness.admin().await, harness.enter("ada").await);
+    harness.refresh(&them.refresh).await.expect("a successor");
     let ticket = admin.ticket().await.expect("a ticket");
-    let code = house.one_time_code().await;
+    let code = harness.one_time_code().await;
     let values = dump(database.url()).await;
     assert!(values.contains(&ada.email) && values.iter().any(|value| value.starts_with("$argon2id$")), "it is a dump");
     for secret in [&admin.cookie, &them.cookie, &admin.refresh, &them.refresh, &ticket, &code] {
         assert!(!values.contains(secret), "{secret} stands there as it is");
     }
     for value in &values {
-        assert!(house.me(value).await.is_err(), "{value} is a token");
-        assert!(house.refresh(value).await.is_err(), "{value} is a refresh token");
-        assert!(house.exchange(value).await.is_err(), "{value} is a cookie");
-        assert!(house.redeem(value).await.is_err(), "{value} is a ticket");
-        assert!(house.redeem_code(value).await.is_err(), "{value} is a one-time code");
+        assert!(harness.me(value).await.is_err(), "{value} is a token");
+        assert!(harness.refresh(value).await.is_err(), "{value} is a refresh token");
+        assert!(harness.exchange(value).await.is_err(), "{value} is a cookie");
+        assert!(harness.redeem(value).await.is_err(), "{value} is a ticket");
+        assert!(harness.redeem_code(value).await.is_err(), "{value} is a one-time code");
     }
-    // A hash each: only what could be a password.
+    // Each takes a hash, so only texts that could be a password.
     for value in values.iter().filter(|value| value.len() > 8) {
         for name in ["admin", "ada"] {
-            assert!(house.sign_in(name, value).await.is_err(), "{value} is the password of {name}");
+            assert!(harness.sign_in(name, value).await.is_err(), "{value} is the password of {name}");
         }
     }
-    // What was tried has touched nothing.
+    // The attempts have changed nothing.
     for session in [&admin, &them] {
         session.me().await.expect("still in");
     }
-    house.redeem(&ticket).await.expect("the ticket itself still works");
-    house.redeem_code(&code).await.expect("the code itself still works");
+    harness.redeem(&ticket).await.expect("the ticket itself still works");
+    harness.redeem_code(&code).await.expect("the code itself still works");
 }

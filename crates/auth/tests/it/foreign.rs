@@ -1,4 +1,4 @@
-//! A client that knows nothing of ours but the protocol, over a real socket.
+//! A plain gRPC client over a real socket.
 
 use std::time::Duration;
 
@@ -13,22 +13,22 @@ use turnpike_kit::{listen, variables};
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
 use turnpike_testkit::{Database, eventually};
 
-use crate::house::{House, PASSWORD};
+use crate::harness::{Harness, PASSWORD};
 
 const SERVICE: &str = "turnpike.auth.v1.AuthService";
 
-pub(crate) async fn socket(house: &House) -> Channel {
+pub(crate) async fn socket(harness: &Harness) -> Channel {
     let listener = listen::bind(&variables::AUTH_GRPC, ([127, 0, 0, 1], 0).into()).await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    turnpike_rpc::serve(&house.process, listener, house.service.routes());
+    turnpike_rpc::serve(&harness.process, listener, harness.service.routes());
     Channel::from_shared(format!("http://{address}")).expect("a URL").connect().await.expect("a connection")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_client_can_sign_in_and_ask() {
+async fn a_plain_grpc_client_can_sign_in_and_call() {
     let database = Database::sqlite();
-    let house = House::new(&database).await;
-    let mut client = AuthServiceClient::new(socket(&house).await);
+    let harness = Harness::new(&database).await;
+    let mut client = AuthServiceClient::new(socket(&harness).await);
     let login =
         pb::LoginRequest { identifier: "admin".to_owned(), password: PASSWORD.to_owned(), ..Default::default() };
     let tokens = client.login(login).await.expect("signed in").into_inner().tokens.expect("tokens");
@@ -49,8 +49,8 @@ async fn any_client_can_sign_in_and_ask() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_reflection_need_no_credential() {
     let database = Database::sqlite();
-    let house = House::new(&database).await;
-    let channel = socket(&house).await;
+    let harness = Harness::new(&database).await;
+    let channel = socket(&harness).await;
     for service in ["", SERVICE] {
         eventually("a service that is ready", 10, || {
             let mut client = HealthClient::new(channel.clone());
@@ -79,7 +79,7 @@ async fn health_and_reflection_need_no_credential() {
     assert!(services.service.iter().any(|service| service.name == SERVICE), "{services:?}");
     assert!(!files.file_descriptor_proto.is_empty());
 
-    // Stopping is announced before the door closes.
+    // Health says NOT_SERVING before the listener closes.
     let mut watch = HealthClient::new(channel)
         .watch(HealthCheckRequest { service: SERVICE.to_owned() })
         .await
@@ -87,7 +87,7 @@ async fn health_and_reflection_need_no_credential() {
         .into_inner();
     let first = watch.next().await.expect("a state").expect("no error").status();
     assert_eq!(first, ServingStatus::Serving);
-    let (_, next) = tokio::join!(house.process.stop(Duration::from_secs(2)), watch.next());
+    let (_, next) = tokio::join!(harness.process.stop(Duration::from_secs(2)), watch.next());
     let next = next.expect("a state").expect("no error").status();
     assert_eq!(next, ServingStatus::NotServing);
 }

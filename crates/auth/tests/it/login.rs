@@ -1,4 +1,4 @@
-//! Signing in: who may, and what everybody else is told.
+//! Signing in, and the one response to every failure.
 
 use std::time::{Duration, Instant};
 
@@ -9,48 +9,48 @@ use turnpike_fault::Fault;
 use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::Database;
 
-use crate::house::{House, OTHER_PASSWORD, PASSWORD, refused};
+use crate::harness::{Harness, OTHER_PASSWORD, PASSWORD, refused};
 
 turnpike_testkit::on_both!(
-    a_name_or_an_address_in_any_case,
+    username_and_email_are_accepted_in_any_case,
     every_refusal_is_the_same,
-    text_that_a_database_cannot_hold_is_just_another_stranger,
-    a_crowd_is_answered_or_sent_away,
+    text_that_a_database_cannot_store_is_an_unknown_account,
+    two_hundred_sign_ins_at_once_are_answered_or_refused,
     a_password_that_changes_while_it_is_checked_begins_no_session,
 );
 
-async fn a_name_or_an_address_in_any_case(database: Database) {
-    let house = House::new(&database).await;
-    let ada = house.create("Ada.Lovelace", pb::Role::Operator).await;
+async fn username_and_email_are_accepted_in_any_case(database: Database) {
+    let harness = Harness::new(&database).await;
+    let ada = harness.create("Ada.Lovelace", pb::Role::Operator).await;
     for identifier in
         ["Ada.Lovelace", "ada.lovelace", "ADA.LOVELACE", "Ada.Lovelace@example.com", " ADA.lovelace@EXAMPLE.com "]
     {
-        let answer = house.sign_in(identifier, PASSWORD).await.expect(identifier);
+        let answer = harness.sign_in(identifier, PASSWORD).await.expect(identifier);
         let user = answer.user.expect("a user");
         assert_eq!(user, ada, "{identifier}");
         assert_eq!(user.username, "Ada.Lovelace", "as it was given");
         let tokens = answer.tokens.expect("tokens");
         assert_eq!(tokens.expires_in, 900);
-        assert_eq!(house.me(&tokens.access_token).await.expect("signed in"), ada);
+        assert_eq!(harness.me(&tokens.access_token).await.expect("signed in"), ada);
         let expires = answer.session_expires_at.expect("an end").seconds;
-        assert_eq!(expires - house.clock.now().as_second(), 24 * 3600);
+        assert_eq!(expires - harness.clock.now().as_second(), 24 * 3600);
     }
 }
 
-/// Everything of a refusal that a stranger sees.
-fn face(status: &Status) -> (Code, String, Vec<u8>, Vec<String>) {
+/// Every part of a refusal that a caller sees.
+fn visible_parts(status: &Status) -> (Code, String, Vec<u8>, Vec<String>) {
     let metadata = status.metadata().keys().map(|key| format!("{key:?}")).collect();
     (status.code(), status.message().to_owned(), status.details().to_vec(), metadata)
 }
 
 async fn every_refusal_is_the_same(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
     for name in ["ada", "idle", "gone"] {
-        house.create(name, pb::Role::User).await;
+        harness.create(name, pb::Role::User).await;
     }
-    admin.set_active(&house.enter("idle").await.user, false).await.expect("switched off");
-    admin.delete(&house.enter("gone").await.user).await.expect("deleted");
+    admin.set_active(&harness.enter("idle").await.user, false).await.expect("switched off");
+    admin.delete(&harness.enter("gone").await.user).await.expect("deleted");
 
     let long = "x".repeat(100_000);
     let tries = [
@@ -69,18 +69,18 @@ async fn every_refusal_is_the_same(database: Database) {
     ];
     let mut faces = Vec::new();
     for (what, identifier, password) in tries {
-        let status = house.sign_in(identifier, password).await.expect_err(what);
-        faces.push((what, face(&status)));
+        let status = harness.sign_in(identifier, password).await.expect_err(what);
+        faces.push((what, visible_parts(&status)));
     }
     let (_, first) = &faces[0];
     assert_eq!((first.0, first.1.as_str()), (Code::Unauthenticated, "Invalid credentials"));
-    for (what, face) in &faces {
-        assert_eq!(face, first, "{what}");
+    for (what, visible_parts) in &faces {
+        assert_eq!(visible_parts, first, "{what}");
     }
-    house.enter("ada").await; // none of it has locked anybody out
+    harness.enter("ada").await; // no account is locked out
 }
 
-/// Counted where it is done: on one thread, by a recorder of the test's own.
+/// On one thread, so that the test's own recorder counts.
 #[tokio::test]
 async fn every_refusal_takes_exactly_one_hash() {
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -91,10 +91,10 @@ async fn every_refusal_takes_exactly_one_hash() {
         line.map_or(0_u64, |count| count.parse().expect("a number"))
     };
     let database = Database::sqlite();
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
-    house.create("ada", pb::Role::User).await;
-    let idle = house.create("idle", pb::Role::User).await;
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
+    harness.create("ada", pb::Role::User).await;
+    let idle = harness.create("idle", pb::Role::User).await;
     admin.set_active(&idle, false).await.expect("switched off");
     let long = "x".repeat(100_000);
     for (identifier, password) in [
@@ -106,18 +106,18 @@ async fn every_refusal_takes_exactly_one_hash() {
         ("", ""),
     ] {
         let before = hashes();
-        house.sign_in(identifier, password).await.expect_err("refused");
+        harness.sign_in(identifier, password).await.expect_err("refused");
         assert_eq!(hashes() - before, 1, "{identifier:.20} {password:.20}");
     }
     let before = hashes();
-    house.enter("ada").await;
-    assert_eq!(hashes() - before, 1, "as much as one who is let in");
+    harness.enter("ada").await;
+    assert_eq!(hashes() - before, 1, "as many as for a successful sign-in");
 }
 
-async fn text_that_a_database_cannot_hold_is_just_another_stranger(database: Database) {
-    let house = House::new(&database).await;
+async fn text_that_a_database_cannot_store_is_an_unknown_account(database: Database) {
+    let harness = Harness::new(&database).await;
     for identifier in ["a\0b", "a\0b@example.com", "\u{7f}", "'; DROP TABLE users; --", "%", "\u{212a}"] {
-        refused(house.sign_in(identifier, PASSWORD).await, Code::Unauthenticated, "INVALID_CREDENTIALS");
+        refused(harness.sign_in(identifier, PASSWORD).await, Code::Unauthenticated, "INVALID_CREDENTIALS");
     }
     let request = pb::LoginRequest {
         identifier: "admin".to_owned(),
@@ -125,21 +125,21 @@ async fn text_that_a_database_cannot_hold_is_just_another_stranger(database: Dat
         client_ip: "192.0.2.7\0".to_owned(),
         user_agent: format!("a\0browser\nwith lines {}", "ä".repeat(1000)),
     };
-    house.client().login(request).await.expect("what is written about a session does not stand in its way");
-    let sessions = house.admin().await.sessions().await.expect("the sessions");
+    harness.client().login(request).await.expect("unusual text in a user agent is accepted");
+    let sessions = harness.admin().await.sessions().await.expect("the sessions");
     let odd = sessions.iter().find(|session| session.user_agent.contains("browser")).expect("it is there");
     assert!(!odd.user_agent.chars().any(char::is_control), "{:?}", odd.user_agent);
     assert!(odd.user_agent.chars().count() <= 256);
     assert_eq!(odd.ip, "192.0.2.7");
 }
 
-/// 200 at once: each gets an answer within the patience of a person, and whoever has a token does not notice.
-async fn a_crowd_is_answered_or_sent_away(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
+/// Each of 200 sign-ins at once gets an answer within some seconds, and calls with a token are not delayed.
+async fn two_hundred_sign_ins_at_once_are_answered_or_refused(database: Database) {
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
     let mut crowd = JoinSet::new();
     for n in 0..200 {
-        let mut client = house.client();
+        let mut client = harness.client();
         crowd.spawn(async move {
             let request = pb::LoginRequest {
                 identifier: if n % 2 == 0 { "admin".to_owned() } else { format!("nobody{n}") },
@@ -151,7 +151,7 @@ async fn a_crowd_is_answered_or_sent_away(database: Database) {
             (client.login(request).await.map_err(|status| Fault::from(&status)), began.elapsed())
         });
     }
-    // Meanwhile: tokens are judged (a ListSessions asks the database, too) without waiting for hashes.
+    // Meanwhile tokens are verified (and ListSessions reads the database) without waiting for hashes.
     let mut checks = Vec::new();
     let (mut entered, mut refused, mut sent_away) = (0, 0, 0);
     let mut slowest = Duration::ZERO;
@@ -165,36 +165,36 @@ async fn a_crowd_is_answered_or_sent_away(database: Database) {
                     Err(fault) if fault.code() == "INVALID_CREDENTIALS" => refused += 1,
                     Err(fault) => {
                         assert_eq!(fault.code(), "UPSTREAM_UNAVAILABLE", "{fault}");
-                        assert!(fault.retry_in().is_some(), "it says when to come back");
+                        assert!(fault.retry_in().is_some(), "the refusal has a time to retry");
                         sent_away += 1;
                     }
                 }
             }
             () = tokio::time::sleep(Duration::from_millis(20)) => {
                 let began = Instant::now();
-                admin.me().await.expect("a token is a token");
+                admin.me().await.expect("the token is valid");
                 checks.push(began.elapsed());
             }
         }
     }
-    assert!(entered > 0 && refused > 0, "some are let in and some refused whatever the crowd");
+    assert!(entered > 0 && refused > 0, "some are signed in and some are refused");
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
-    // The median: on a busy machine a single one may wait for a processor.
+    // The median: on a busy machine single calls can be slow.
     checks.sort();
     let usual = checks.get(checks.len() / 2).copied().unwrap_or_default();
     assert!(usual < Duration::from_millis(500), "{usual:?} of {checks:?}");
-    house.admin().await; // and when the crowd has gone, it works as before
+    harness.admin().await; // afterwards it works as before
 }
 
-/// The old password was right when it was checked, and is not when the session would begin.
+/// The password is right when it is checked, and replaced before the session begins.
 async fn a_password_that_changes_while_it_is_checked_begins_no_session(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
     for round in 0..5 {
-        let ada = house.create(&format!("ada{round}"), pb::Role::User).await;
+        let ada = harness.create(&format!("ada{round}"), pb::Role::User).await;
         let mut thieves = JoinSet::new();
         for _ in 0..12 {
-            let (mut client, identifier) = (house.client(), ada.username.clone());
+            let (mut client, identifier) = (harness.client(), ada.username.clone());
             thieves.spawn(async move {
                 let request = pb::LoginRequest { identifier, password: PASSWORD.to_owned(), ..Default::default() };
                 client.login(request).await.map(|answer| answer.into_inner().tokens.expect("tokens").access_token)
@@ -209,8 +209,8 @@ async fn a_password_that_changes_while_it_is_checked_begins_no_session(database:
         admin.update(new).await.expect("another password");
         for answer in thieves.join_all().await {
             let Ok(token) = answer else { continue };
-            refused(house.me(&token).await, Code::Unauthenticated, "SESSION_ENDED");
+            refused(harness.me(&token).await, Code::Unauthenticated, "SESSION_ENDED");
         }
-        house.sign_in(&ada.username, OTHER_PASSWORD).await.expect("the new one works");
+        harness.sign_in(&ada.username, OTHER_PASSWORD).await.expect("the new one works");
     }
 }

@@ -1,10 +1,10 @@
-//! The real service on either database, with a clock that tests push: signing in, staying in, and being put out.
+//! The real service on both databases, with a clock that tests advance: sign-in, sessions, and their ends.
 
 mod accounts;
 mod away;
 mod dump;
 mod foreign;
-mod house;
+mod harness;
 mod idempotency;
 mod limits;
 mod login;

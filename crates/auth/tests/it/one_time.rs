@@ -7,42 +7,42 @@ use turnpike_testkit::Database;
 
 use crate::{
     foreign::socket,
-    house::{House, OTHER_PASSWORD, PASSWORD, Plan, refused},
+    harness::{Harness, OTHER_PASSWORD, PASSWORD, Setup, refused},
 };
 
 turnpike_testkit::on_both!(
     a_code_begins_one_session,
-    of_many_that_present_a_code_one_is_signed_in,
+    of_many_requests_with_one_code_one_is_signed_in,
     a_code_expires_and_is_replaced,
-    an_ended_account_has_no_code,
+    a_code_is_deleted_when_the_sessions_end,
     a_refused_code_looks_like_a_wrong_password,
 );
 
 #[track_caller]
-fn worthless(answer: Result<pb::LoginResponse, Status>) {
+fn refused_code(answer: Result<pb::LoginResponse, Status>) {
     refused(answer, Code::Unauthenticated, "INVALID_CREDENTIALS");
 }
 
 async fn a_code_begins_one_session(database: Database) {
-    let house = House::new(&database).await;
-    let code = house.one_time_code().await;
+    let harness = Harness::new(&database).await;
+    let code = harness.one_time_code().await;
     assert_eq!(code.len(), 43, "32 random bytes in base64");
-    let answer = house.redeem_code(&code).await.expect("signed in");
+    let answer = harness.redeem_code(&code).await.expect("signed in");
     let tokens = answer.tokens.expect("tokens");
     assert_eq!(tokens.refresh_expires_in, 30 * 24 * 3600);
-    let me = house.me(&tokens.access_token).await.expect("signed in");
+    let me = harness.me(&tokens.access_token).await.expect("signed in");
     assert_eq!((me.username.as_str(), Some(&me)), ("admin", answer.user.as_ref()));
-    house.exchange(&answer.session_token).await.expect("a cookie, too");
-    house.refresh(&tokens.refresh_token).await.expect("a whole session");
-    worthless(house.redeem_code(&code).await);
+    harness.exchange(&answer.session_token).await.expect("a cookie, too");
+    harness.refresh(&tokens.refresh_token).await.expect("a whole session");
+    refused_code(harness.redeem_code(&code).await);
 }
 
-async fn of_many_that_present_a_code_one_is_signed_in(database: Database) {
-    let house = House::new(&database).await;
-    let code = house.one_time_code().await;
+async fn of_many_requests_with_one_code_one_is_signed_in(database: Database) {
+    let harness = Harness::new(&database).await;
+    let code = harness.one_time_code().await;
     let mut crowd = JoinSet::new();
     for _ in 0..20 {
-        let (mut client, code) = (house.client(), code.clone());
+        let (mut client, code) = (harness.client(), code.clone());
         crowd.spawn(async move {
             let request = pb::RedeemOneTimeCodeRequest { code, ..Default::default() };
             client.redeem_one_time_code(request).await.is_ok()
@@ -53,75 +53,72 @@ async fn of_many_that_present_a_code_one_is_signed_in(database: Database) {
 }
 
 async fn a_code_expires_and_is_replaced(database: Database) {
-    let mut house = House::new(&database).await;
-    let first = house.one_time_code().await;
-    house.restart().await;
-    let second = house.one_time_code().await;
+    let mut harness = Harness::new(&database).await;
+    let first = harness.one_time_code().await;
+    harness.restart().await;
+    let second = harness.one_time_code().await;
     assert_ne!(first, second);
-    worthless(house.redeem_code(&first).await);
-    house.pass(24 * 3600 - 1);
-    house.redeem_code(&second).await.expect("in time");
-    let third = house.one_time_code().await;
-    house.pass(24 * 3600);
-    worthless(house.redeem_code(&third).await);
+    refused_code(harness.redeem_code(&first).await);
+    harness.pass(24 * 3600 - 1);
+    harness.redeem_code(&second).await.expect("in time");
+    let third = harness.one_time_code().await;
+    harness.pass(24 * 3600);
+    refused_code(harness.redeem_code(&third).await);
 }
 
 /// A code begins no session of an account whose sessions were ended after the code was issued.
-async fn an_ended_account_has_no_code(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
-    house.create("root", pb::Role::Admin).await;
-    let root = house.enter("root").await;
+async fn a_code_is_deleted_when_the_sessions_end(database: Database) {
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
+    harness.create("root", pb::Role::Admin).await;
+    let root = harness.enter("root").await;
 
-    let code = house.one_time_code().await;
+    let code = harness.one_time_code().await;
     admin.change_password(PASSWORD, OTHER_PASSWORD).await.expect("changed");
-    worthless(house.redeem_code(&code).await);
+    refused_code(harness.redeem_code(&code).await);
 
-    let code = house.one_time_code().await;
+    let code = harness.one_time_code().await;
     root.set_active(&admin.user, false).await.expect("switched off");
-    worthless(house.redeem_code(&code).await);
-    assert!(
-        house.service.one_time_code().await.expect("a database").is_none(),
-        "and nobody else's account takes its place"
-    );
+    refused_code(harness.redeem_code(&code).await);
+    assert!(harness.service.one_time_code().await.expect("a database").is_none(), "no other account takes its place");
 
     root.set_active(&admin.user, true).await.expect("switched on");
     root.set_role(&admin.user, pb::Role::User).await.expect("demoted");
-    assert!(house.service.one_time_code().await.expect("a database").is_none(), "it is no admin");
+    assert!(harness.service.one_time_code().await.expect("a database").is_none(), "the account is no longer an admin");
 }
 
 async fn a_refused_code_looks_like_a_wrong_password(database: Database) {
-    let house = House::new(&database).await;
-    let code = house.one_time_code().await;
-    house.redeem_code(&code).await.expect("signed in");
-    let face = |status: Status| (status.code(), status.message().to_owned(), status.details().to_vec());
-    let wrong = face(house.sign_in("admin", "wrong").await.expect_err("refused"));
+    let harness = Harness::new(&database).await;
+    let code = harness.one_time_code().await;
+    harness.redeem_code(&code).await.expect("signed in");
+    let visible_parts = |status: Status| (status.code(), status.message().to_owned(), status.details().to_vec());
+    let wrong = visible_parts(harness.sign_in("admin", "wrong").await.expect_err("refused"));
     for bad in [code.as_str(), "", "nonsense", "a\0b", "' OR 1=1 --", &"x".repeat(100_000)] {
-        assert_eq!(face(house.redeem_code(bad).await.expect_err("refused")), wrong, "{bad:.20}");
+        assert_eq!(visible_parts(harness.redeem_code(bad).await.expect_err("refused")), wrong, "{bad:.20}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_count_against_the_limit_of_sign_ins() {
     let database = Database::sqlite();
-    let house =
-        Plan::default().with("TURNPIKE_LIMIT_LOGINS_PER_MINUTE", "5").start(&database).await.expect("a service");
-    let code = house.one_time_code().await;
+    let harness =
+        Setup::default().with("TURNPIKE_LIMIT_LOGINS_PER_MINUTE", "5").start(&database).await.expect("a service");
+    let code = harness.one_time_code().await;
     for _ in 0..5 {
-        worthless(house.redeem_code("nonsense").await);
+        refused_code(harness.redeem_code("nonsense").await);
     }
-    refused(house.redeem_code(&code).await, Code::ResourceExhausted, "RATE_LIMITED");
-    house.pass(60);
-    house.redeem_code(&code).await.expect("a refusal for the rate uses no code up");
+    refused(harness.redeem_code(&code).await, Code::ResourceExhausted, "RATE_LIMITED");
+    harness.pass(60);
+    harness.redeem_code(&code).await.expect("a rate limit does not use the code");
 }
 
 /// Every client of the gRPC port can claim any address, so a code is redeemed only by the gateway of the same process.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_code_is_accepted_over_a_socket() {
     let database = Database::sqlite();
-    let house = House::new(&database).await;
-    let code = house.one_time_code().await;
-    let mut client = AuthServiceClient::new(socket(&house).await);
+    let harness = Harness::new(&database).await;
+    let code = harness.one_time_code().await;
+    let mut client = AuthServiceClient::new(socket(&harness).await);
     let request = pb::RedeemOneTimeCodeRequest {
         code: code.clone(),
         client_ip: "127.0.0.1".to_owned(),
@@ -129,5 +126,5 @@ async fn no_code_is_accepted_over_a_socket() {
     };
     let answer = client.redeem_one_time_code(request).await;
     refused(answer, Code::Unauthenticated, "INVALID_CREDENTIALS");
-    house.redeem_code(&code).await.expect("it was not used up");
+    harness.redeem_code(&code).await.expect("the code was not used");
 }

@@ -1,40 +1,40 @@
-//! Query plans and retention: no statement looks at every row of a table that grows, and what is over is removed.
+//! Query plans and retention: no statement reads every row of a table that grows, and expired rows are removed.
 
 use sqlx::{AnyConnection, Connection};
 use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::{Database, Statements, eventually};
 
-use crate::house::House;
+use crate::harness::Harness;
 
-turnpike_testkit::on_both!(no_statement_reads_a_whole_table_and_what_is_over_is_removed);
+turnpike_testkit::on_both!(no_statement_reads_a_whole_table_and_expired_rows_are_removed);
 
 async fn count(database: &Database, sql: &'static str) -> i64 {
     let mut connection = AnyConnection::connect(database.url()).await.expect("the database");
     sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("a number")
 }
 
-async fn no_statement_reads_a_whole_table_and_what_is_over_is_removed(database: Database) {
+async fn no_statement_reads_a_whole_table_and_expired_rows_are_removed(database: Database) {
     let statements = Statements::capture();
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
-    let ended = house.admin().await;
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
+    let ended = harness.admin().await;
     let user = admin.create("someone", "someone@example.com", pb::Role::User).await.expect("an account");
     admin.set_role(&user, pb::Role::Operator).await.expect("changed");
     admin.set_active(&user, false).await.expect("changed");
     admin.delete(&user).await.expect("deleted");
     admin.ticket().await.expect("a ticket");
     let used = ended.ticket().await.expect("a ticket");
-    house.redeem(&used).await.expect("a token");
-    house.refresh(&admin.refresh).await.expect("tokens");
-    house.exchange(&admin.cookie).await.expect("a token");
+    harness.redeem(&used).await.expect("a token");
+    harness.refresh(&admin.refresh).await.expect("tokens");
+    harness.exchange(&admin.cookie).await.expect("a token");
     admin.sessions().await.expect("a list");
     ended.end_session(&ended.session_id().await.to_string()).await.expect("ended");
-    house.revocations().await;
+    harness.revocations().await;
     assert_eq!(count(&database, "SELECT COUNT(*) FROM tickets").await, 1);
     assert_eq!(count(&database, "SELECT COUNT(*) FROM sessions").await, 2);
-    house.pass(31 * 24 * 3600);
-    eventually("what is over to be removed", 20, || async {
-        house.pass(600);
+    harness.pass(31 * 24 * 3600);
+    eventually("expired rows to be removed", 20, || async {
+        harness.pass(600);
         let left = count(&database, "SELECT (SELECT COUNT(*) FROM tickets) + (SELECT COUNT(*) FROM sessions)").await;
         (left == 0).then_some(())
     })

@@ -1,4 +1,4 @@
-//! A connection to Redis that holds back what one instance publishes about somebody, until it is let go.
+//! A proxy for Redis that holds back requests that contain a given text until they are released.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use tokio::{
 };
 use turnpike_testkit::within;
 
-/// Stands before a Redis. A request that contains a given text is held.
+/// A proxy for a Redis. It holds back requests that contain a given text.
 pub(crate) struct Stalled {
     url: String,
-    /// What to hold; nothing while it is empty.
+    /// The text; no request is held while it is empty.
     hold: watch::Sender<String>,
     /// How many requests were held so far.
     held: Arc<watch::Sender<usize>>,
@@ -54,7 +54,7 @@ impl Stalled {
             .expect("ours");
     }
 
-    /// Lets everything go, in the order in which it came on each connection.
+    /// Releases the requests of each connection in their order.
     pub(crate) fn release(&self) {
         self.hold.send_replace(String::new());
     }
@@ -84,7 +84,7 @@ async fn carry(client: TcpStream, server: String, mut hold: watch::Receiver<Stri
         }
     };
     let answers = async {
-        // A client that has gone does not end this: what it sent is still on its way.
+        // The end of the client does not end this: its requests are still delivered.
         let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
     };
     tokio::join!(requests, answers);

@@ -1,4 +1,4 @@
-//! Starting: the first admin, the secret, the keys; and starting again.
+//! Starting and restarting: the first admin, the secret and the keys.
 
 use std::{
     io::Write,
@@ -10,46 +10,46 @@ use turnpike_auth::POLICY;
 use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::Database;
 
-use crate::house::{House, OTHER_PASSWORD, PASSWORD, Plan};
+use crate::harness::{Harness, OTHER_PASSWORD, PASSWORD, Setup};
 
 turnpike_testkit::on_both!(
     a_restart_keeps_admin_keys_and_sessions,
-    the_first_admin_is_made_once,
+    the_first_admin_is_created_once,
     a_weak_first_password_stops_the_start,
     two_instances_are_one_service,
 );
 
 #[test]
-fn every_method_says_who_may_call_it() {
+fn every_method_has_a_required_role() {
     assert_eq!(turnpike_rpc::mismatches(POLICY), Vec::<String>::new());
 }
 
-async fn jwks(house: &House) -> String {
-    house.client().get_jwks(pb::GetJwksRequest {}).await.expect("the keys").into_inner().jwks_json
+async fn jwks(harness: &Harness) -> String {
+    harness.client().get_jwks(pb::GetJwksRequest {}).await.expect("the keys").into_inner().jwks_json
 }
 
 async fn a_restart_keeps_admin_keys_and_sessions(database: Database) {
-    let mut house = House::new(&database).await;
-    assert!(house.service.first_admin().is_some());
-    let (admin, before) = (house.admin().await, jwks(&house).await);
-    let rotated = house.refresh(&admin.refresh).await.expect("a successor");
-    house.restart().await;
-    assert!(house.service.first_admin().is_none(), "there is one already");
-    assert_eq!(jwks(&house).await, before);
-    assert_eq!(house.me(admin.access.expose()).await.expect("signed in"), admin.user);
-    house.exchange(&admin.cookie).await.expect("the cookie works");
-    let again = house.refresh(&admin.refresh).await.expect("the grace goes on");
+    let mut harness = Harness::new(&database).await;
+    assert!(harness.service.first_admin().is_some());
+    let (admin, before) = (harness.admin().await, jwks(&harness).await);
+    let rotated = harness.refresh(&admin.refresh).await.expect("a successor");
+    harness.restart().await;
+    assert!(harness.service.first_admin().is_none(), "there is one already");
+    assert_eq!(jwks(&harness).await, before);
+    assert_eq!(harness.me(admin.access.expose()).await.expect("signed in"), admin.user);
+    harness.exchange(&admin.cookie).await.expect("the cookie works");
+    let again = harness.refresh(&admin.refresh).await.expect("the previous token still works");
     assert_eq!(again.refresh_token, rotated.refresh_token);
-    house.admin().await;
+    harness.admin().await;
 }
 
-async fn the_first_admin_is_made_once(database: Database) {
-    let house = House::new(&database).await;
-    let made = house.service.first_admin().expect("made");
+async fn the_first_admin_is_created_once(database: Database) {
+    let harness = Harness::new(&database).await;
+    let made = harness.service.first_admin().expect("made");
     assert_eq!(made.email, "admin@turnpike.local");
-    assert!(made.generated.is_none(), "what was configured is not told again");
-    // neither another password nor another address makes a second one
-    let again = Plan::default()
+    assert!(made.generated.is_none(), "a configured password is not returned");
+    // neither another password nor another address creates a second admin
+    let again = Setup::default()
         .with("TURNPIKE_ADMIN_PASSWORD", OTHER_PASSWORD)
         .with("TURNPIKE_ADMIN_EMAIL", "root@example.com")
         .start(&database)
@@ -63,23 +63,23 @@ async fn the_first_admin_is_made_once(database: Database) {
 
 async fn a_weak_first_password_stops_the_start(database: Database) {
     for weak in ["short", "password1234", "admin@turnpike.local", &"x".repeat(300)] {
-        let started = Plan::default().with("TURNPIKE_ADMIN_PASSWORD", weak).start(&database).await;
+        let started = Setup::default().with("TURNPIKE_ADMIN_PASSWORD", weak).start(&database).await;
         let said = format!("{:#}", started.err().expect("refused"));
         assert!(said.contains("TURNPIKE_ADMIN_PASSWORD"), "{said}");
         assert!(!said.contains(weak), "{said}");
     }
-    let started = Plan::default().with("TURNPIKE_ADMIN_EMAIL", "nobody").start(&database).await;
+    let started = Setup::default().with("TURNPIKE_ADMIN_EMAIL", "nobody").start(&database).await;
     assert!(format!("{:#}", started.err().expect("refused")).contains("TURNPIKE_ADMIN_EMAIL"));
-    House::new(&database).await; // and nothing was left behind by the failed starts
+    Harness::new(&database).await; // the failed starts have left nothing behind
 }
 
-/// Two that start at once on an empty database: both come up, there is one admin, and each accepts the other's sessions.
+/// Two instances start at once on an empty database: both run, there is one admin, and each accepts the sessions of the other.
 async fn two_instances_are_one_service(database: Database) {
-    let plan = || Plan::default().with("TURNPIKE_AUTH_SECRET", &"of both ".repeat(8));
-    let (one, two) = tokio::join!(plan().start(&database), plan().start(&database));
+    let setup = || Setup::default().with("TURNPIKE_AUTH_SECRET", &"of both ".repeat(8));
+    let (one, two) = tokio::join!(setup().start(&database), setup().start(&database));
     let (one, two) = (one.expect("the one"), two.expect("the other"));
-    let made = [&one, &two].into_iter().filter(|house| house.service.first_admin().is_some()).count();
-    assert_eq!(made, 1, "one of them has made the admin");
+    let made = [&one, &two].into_iter().filter(|harness| harness.service.first_admin().is_some()).count();
+    assert_eq!(made, 1, "one of them has created the admin");
     let admin = one.admin().await;
     two.me(admin.access.expose()).await.expect("a token of the other");
     let successor = two.refresh(&admin.refresh).await.expect("a successor");
@@ -88,22 +88,22 @@ async fn two_instances_are_one_service(database: Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_secret_is_its_owners_alone() {
+async fn only_the_owner_can_read_the_secret_file() {
     let database = Database::sqlite();
-    let house = House::new(&database).await;
-    let path = house.data.path().join("auth.secret");
+    let harness = Harness::new(&database).await;
+    let path = harness.data.path().join("auth.secret");
     assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
-    let entries: Vec<_> = house.data.path().read_dir().expect("a directory").collect();
+    let entries: Vec<_> = harness.data.path().read_dir().expect("a directory").collect();
     assert_eq!(entries.len(), 1, "no draft is left: {entries:?}");
 }
 
 /// Two processes that share a directory and start at once have one secret.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_secret_for_all_who_start_at_once() {
+async fn processes_that_start_together_share_one_secret() {
     let database = Database::sqlite();
-    let house = House::new(&database).await;
-    std::fs::remove_file(house.data.path().join("auth.secret")).expect("a fresh start");
-    let ((_, one), (_, two)) = tokio::join!(house.second_instance(), house.second_instance());
+    let harness = Harness::new(&database).await;
+    std::fs::remove_file(harness.data.path().join("auth.secret")).expect("a fresh start");
+    let ((_, one), (_, two)) = tokio::join!(harness.second_instance(), harness.second_instance());
     let key = async |service: &turnpike_auth::Service| {
         let transport = turnpike_rpc::Transport::direct(service.routes());
         let mut client = pb::auth_service_client::AuthServiceClient::new(transport);
@@ -127,7 +127,7 @@ impl Write for Log {
     }
 }
 
-/// On one thread, so that the log is this test's own.
+/// On one thread, so that the log is only that of this test.
 #[tokio::test]
 async fn no_credential_is_ever_logged() {
     let log = Log::default();
@@ -139,29 +139,29 @@ async fn no_credential_is_ever_logged() {
     let _logging = tracing::subscriber::set_default(subscriber);
 
     let database = Database::sqlite();
-    let house = Plan::default().with("TURNPIKE_ADMIN_PASSWORD", "").start(&database).await.expect("a service");
+    let harness = Setup::default().with("TURNPIKE_ADMIN_PASSWORD", "").start(&database).await.expect("a service");
     let generated = {
         use secrecy::ExposeSecret;
-        let made = house.service.first_admin().expect("made");
+        let made = harness.service.first_admin().expect("made");
         made.generated.as_ref().expect("generated").expose_secret().to_owned()
     };
-    let answer = house.sign_in("admin", &generated).await.expect("the generated password works");
+    let answer = harness.sign_in("admin", &generated).await.expect("the generated password works");
     let tokens = answer.tokens.expect("tokens");
-    let pair = house.refresh(&tokens.refresh_token).await.expect("a successor");
+    let pair = harness.refresh(&tokens.refresh_token).await.expect("a successor");
     let mut secrets = vec![generated, answer.session_token, tokens.access_token, tokens.refresh_token];
     secrets.extend([pair.access_token, pair.refresh_token]);
-    house.sign_in("admin", PASSWORD).await.expect_err("wrong");
-    house.exchange(&secrets[1]).await.expect("a token");
-    house
+    harness.sign_in("admin", PASSWORD).await.expect_err("wrong");
+    harness.exchange(&secrets[1]).await.expect("a token");
+    harness
         .client()
         .logout(pb::LogoutRequest { session_token: secrets[1].clone(), ..Default::default() })
         .await
         .expect("out");
     secrets.push(PASSWORD.to_owned());
-    secrets.push(std::fs::read_to_string(house.data.path().join("auth.secret")).expect("the secret"));
+    secrets.push(std::fs::read_to_string(harness.data.path().join("auth.secret")).expect("the secret"));
 
     let logged = String::from_utf8(log.0.lock().expect("the lock").clone()).expect("text");
-    assert!(logged.contains("the first admin was made"), "{logged}");
+    assert!(logged.contains("the first admin was created"), "{logged}");
     for secret in secrets {
         assert!(!logged.contains(secret.trim()), "{secret} is in the log");
     }

@@ -1,4 +1,4 @@
-//! Tickets: how many a user may have.
+//! Limits of tickets.
 
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -6,9 +6,13 @@ use turnpike_fault::Fault;
 use turnpike_proto::auth::v1 as pb;
 use turnpike_testkit::Database;
 
-use crate::house::House;
+use crate::harness::Harness;
 
-turnpike_testkit::on_both!(a_user_has_twenty_open_tickets, parallel_requests_get_no_more, sixty_tickets_a_minute);
+turnpike_testkit::on_both!(
+    a_user_has_twenty_open_tickets,
+    parallel_requests_do_not_exceed_the_limit,
+    sixty_tickets_a_minute
+);
 
 #[track_caller]
 fn limited_for(answer: Result<String, Status>) -> u64 {
@@ -19,11 +23,11 @@ fn limited_for(answer: Result<String, Status>) -> u64 {
 }
 
 async fn a_user_has_twenty_open_tickets(database: Database) {
-    let house = House::new(&database).await;
-    house.create("ada", pb::Role::User).await;
-    let (admin, again, ada) = (house.admin().await, house.admin().await, house.enter("ada").await);
+    let harness = Harness::new(&database).await;
+    harness.create("ada", pb::Role::User).await;
+    let (admin, again, ada) = (harness.admin().await, harness.admin().await, harness.enter("ada").await);
     let first = admin.ticket().await.expect("a ticket");
-    house.pass(10);
+    harness.pass(10);
     for n in 1..20 {
         // Sessions of one user share the limit.
         if n % 2 == 0 { &admin } else { &again }.ticket().await.expect("a ticket");
@@ -31,16 +35,16 @@ async fn a_user_has_twenty_open_tickets(database: Database) {
     assert_eq!(limited_for(admin.ticket().await), 20, "until the oldest expires");
     assert_eq!(limited_for(again.ticket().await), 20);
     ada.ticket().await.expect("another user");
-    house.redeem(&first).await.expect("still good");
+    harness.redeem(&first).await.expect("still good");
     admin.ticket().await.expect("a used ticket is not open");
     limited_for(admin.ticket().await);
-    house.pass(30);
+    harness.pass(30);
     admin.ticket().await.expect("an expired ticket is not open");
 }
 
-async fn parallel_requests_get_no_more(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
+async fn parallel_requests_do_not_exceed_the_limit(database: Database) {
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
     let mut requests = JoinSet::new();
     for _ in 0..50 {
         let (mut client, request) = (admin.client(), admin.access.request(pb::CreateTicketRequest {}));
@@ -51,13 +55,13 @@ async fn parallel_requests_get_no_more(database: Database) {
 }
 
 async fn sixty_tickets_a_minute(database: Database) {
-    let house = House::new(&database).await;
-    let admin = house.admin().await;
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
     for _ in 0..60 {
         let ticket = admin.ticket().await.expect("a ticket");
-        house.redeem(&ticket).await.expect("a good one");
+        harness.redeem(&ticket).await.expect("a good one");
     }
     assert_eq!(limited_for(admin.ticket().await), 1);
-    house.pass(1);
+    harness.pass(1);
     admin.ticket().await.expect("one each second");
 }

@@ -13,15 +13,15 @@ use turnpike_rpc::Transport;
 use turnpike_testkit::Database;
 use turnpike_topic::Topic;
 
-use crate::house::{House, refused};
+use crate::harness::{Harness, refused};
 
 turnpike_testkit::on_both!(a_user_may_follow_only_their_own_topic);
 
 async fn a_user_may_follow_only_their_own_topic(database: Database) {
-    let house = House::new(&database).await;
-    let other = house.create("ada", Role::Admin).await;
-    let admin = house.admin().await;
-    let owner = TopicOwnerClient::new(Transport::direct(house.service.routes()));
+    let harness = Harness::new(&database).await;
+    let other = harness.create("ada", Role::Admin).await;
+    let admin = harness.admin().await;
+    let owner = TopicOwnerClient::new(Transport::direct(harness.service.routes()));
 
     let own = Topic::User(admin.user_id()).to_string();
     let expected = AuthorizeResponse { archive: Archive::None.into(), first: String::new() };

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{FromRequest, Request},
+    extract::{FromRef, FromRequest, Request},
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
@@ -12,10 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use turnpike_fault::{Fault, Kind};
 
-use crate::{
-    app::App,
-    http::{extract, problem::Problem},
-};
+use crate::http::{extract, problem::Problem};
 
 /// The longest body that any route takes.
 pub(crate) const LARGE: usize = 256 << 10;
@@ -44,11 +41,15 @@ pub(crate) struct Body<T, const MOST: usize = LARGE>(
 /// A share of the memory for bodies.
 pub(crate) struct Share(Option<OwnedSemaphorePermit>);
 
-impl<T: DeserializeOwned, const MOST: usize> FromRequest<App> for Body<T, MOST> {
+impl<S: Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for Body<T, MOST>
+where
+    Arc<Bodies>: FromRef<S>,
+{
     type Rejection = Response;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
-        let (bytes, share) = app.bodies.receive(request, MOST).await.map_err(Refused::into_response)?;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (bytes, share) =
+            Arc::<Bodies>::from_ref(state).receive(request, MOST).await.map_err(Refused::into_response)?;
         let value = extract::json(&bytes).map_err(|fault| Problem(fault).into_response())?;
         Ok(Self(value, share))
     }

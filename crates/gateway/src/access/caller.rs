@@ -1,15 +1,12 @@
 //! Who sends a request: an access token, else the session cookie. The cookie is exchanged at auth for a short access token,
 //! which is kept here while it lives; so services behind see one kind of credential.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{AccessToken, Caller, Refusal, Verifier};
@@ -18,7 +15,7 @@ use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClien
 use turnpike_rpc::{Transport, bearer};
 use turnpike_token::Role;
 
-use crate::{app::App, http::problem::Problem};
+use crate::http::problem::Problem;
 
 /// The session cookie's name.
 pub(crate) const COOKIE: &str = "session_token";
@@ -88,12 +85,7 @@ impl Identity {
         // The cookie itself is not kept in memory for longer than the request.
         let key: [u8; 32] = Sha256::digest(cookie).into();
         let now = self.clock.now();
-        let kept = self
-            .exchanged
-            .lock()
-            .expect("no panic while it is held")
-            .get(&key)
-            .and_then(|kept| (kept.until > now).then(|| kept.token.clone()));
+        let kept = self.exchanged.lock().get(&key).and_then(|kept| (kept.until > now).then(|| kept.token.clone()));
         if let Some(token) = kept {
             match self.of_token(token.expose()).await {
                 Err(Refusal::SessionEnded | Refusal::Inactive) => {}
@@ -104,13 +96,13 @@ impl Identity {
         let answer = match self.auth.clone().exchange_session(request).await {
             Ok(answer) => answer.into_inner(),
             Err(status) => {
-                self.exchanged.lock().expect("no panic while it is held").remove(&key);
+                self.exchanged.lock().remove(&key);
                 return Err(Fault::from(&status));
             }
         };
         let caller = self.of_token(&answer.access_token).await?;
         let until = now + Duration::from_secs(answer.expires_in.into()).saturating_sub(MARGIN);
-        let mut exchanged = self.exchanged.lock().expect("no panic while it is held");
+        let mut exchanged = self.exchanged.lock();
         if exchanged.len() >= KEPT {
             exchanged.retain(|_, kept| kept.until > now);
             if exchanged.len() >= KEPT {
@@ -177,11 +169,14 @@ pub(crate) fn session_cookie(headers: &HeaderMap) -> Option<&str> {
 /// The signed-in user of a request; a handler that takes it can't be reached without.
 pub(crate) struct SignedIn(pub(crate) Caller);
 
-impl FromRequestParts<App> for SignedIn {
+impl<S: Sync> FromRequestParts<S> for SignedIn
+where
+    Identity: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        Ok(Self(app.identity.of_request(&parts.method, &parts.headers, false).await?))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Ok(Self(Identity::from_ref(state).of_request(&parts.method, &parts.headers, false).await?))
     }
 }
 
@@ -189,27 +184,36 @@ impl FromRequestParts<App> for SignedIn {
 /// it is asked for.
 pub(crate) struct Operator(pub(crate) Caller);
 
-impl FromRequestParts<App> for Operator {
+impl<S: Sync> FromRequestParts<S> for Operator
+where
+    Identity: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        at_least(Role::Operator, parts, app).await.map(Self)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        at_least(Role::Operator, parts, state).await.map(Self)
     }
 }
 
 /// A signed-in admin, by the token; auth looks at the account, too.
 pub(crate) struct Admin(pub(crate) Caller);
 
-impl FromRequestParts<App> for Admin {
+impl<S: Sync> FromRequestParts<S> for Admin
+where
+    Identity: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        at_least(Role::Admin, parts, app).await.map(Self)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        at_least(Role::Admin, parts, state).await.map(Self)
     }
 }
 
-async fn at_least(role: Role, parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
-    let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
+async fn at_least<S: Sync>(role: Role, parts: &mut Parts, state: &S) -> Result<Caller, Problem>
+where
+    Identity: FromRef<S>,
+{
+    let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
     if caller.claims.role < role {
         return Err(Fault::new(Kind::Forbidden, format!("This needs the role {role}")).into());
     }

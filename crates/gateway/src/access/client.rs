@@ -1,12 +1,10 @@
 //! Who is at the other end of the line, as far as HTTP tells.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use http::{HeaderMap, header, request::Parts};
 use ipnet::IpNet;
-
-use crate::app::App;
 
 /// The client's address and browser.
 #[derive(Clone, Debug)]
@@ -20,16 +18,23 @@ pub(crate) struct Client {
     pub(crate) local: bool,
 }
 
+/// The networks of proxies whose forwarding headers are trusted.
+#[derive(Clone)]
+pub(crate) struct TrustedProxies(pub(crate) Arc<[IpNet]>);
+
 /// The address at the other end of the connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-impl FromRequestParts<App> for Client {
+impl<S: Sync> FromRequestParts<S> for Client
+where
+    TrustedProxies: FromRef<S>,
+{
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let peer = parts.extensions.get().map_or(IpAddr::from([0, 0, 0, 0]), |Peer(ip)| *ip);
-        let trusted = &app.config.trusted_proxies;
+        let TrustedProxies(trusted) = &TrustedProxies::from_ref(state);
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Ok(Self {
             ip: client_ip(peer, &parts.headers, trusted),

@@ -5,18 +5,19 @@ use std::{
     io,
     net::{IpAddr, Ipv6Addr},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 /// Never more, however many files may be open: a task and its buffers need memory, too.
-const MOST: u64 = 100_000;
+const MAX_CONNECTIONS: u64 = 100_000;
 /// Files that connections leave to Redis, gRPC, the databases and the log.
 const RESERVE: u64 = 512;
 
@@ -42,7 +43,7 @@ impl PerAddress {
 }
 
 /// The connections of the public port.
-pub(crate) struct Places {
+pub(crate) struct ConnectionSlots {
     total: Arc<Semaphore>,
     per_address: PerAddress,
     trusted: Vec<IpNet>,
@@ -66,27 +67,27 @@ impl Full {
     }
 }
 
-/// The place of one connection, given back when it is dropped.
-pub(crate) struct Place {
-    places: Arc<Places>,
+/// The slot of one connection, given back when it is dropped.
+pub(crate) struct Slot {
+    slots: Arc<ConnectionSlots>,
     address: Option<IpAddr>,
     _total: OwnedSemaphorePermit,
 }
 
 /// The connections that a limit of open files leaves room for.
-pub(crate) fn room(files: Option<u64>) -> usize {
+pub(crate) fn slots_for(files: Option<u64>) -> usize {
     let files = files.unwrap_or(u64::MAX);
-    let room = (files - RESERVE.min(files / 2)).min(MOST);
+    let room = (files - RESERVE.min(files / 2)).min(MAX_CONNECTIONS);
     usize::try_from(room).unwrap_or(usize::MAX)
 }
 
-impl Places {
+impl ConnectionSlots {
     /// `trusted` are proxies, which carry the connections of many clients.
     pub(crate) fn new(total: usize, per_address: PerAddress, trusted: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self { total: Arc::new(Semaphore::new(total)), per_address, trusted, open: Mutex::default() })
     }
 
-    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
+    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Slot, Full> {
         let total = self.total.clone().try_acquire_owned().map_err(|_| Full::Total)?;
         let limit = match self.trusted.iter().any(|net| net.contains(&peer)) {
             true => 0,
@@ -94,14 +95,14 @@ impl Places {
         };
         let address = (limit > 0).then(|| client(peer));
         if let Some(address) = address {
-            let mut open = self.open.lock().expect("no panic while it is held");
+            let mut open = self.open.lock();
             let count = open.entry(address).or_default();
             if *count >= limit {
                 return Err(Full::Address);
             }
             *count += 1;
         }
-        Ok(Place { places: self.clone(), address, _total: total })
+        Ok(Slot { slots: self.clone(), address, _total: total })
     }
 }
 
@@ -113,10 +114,10 @@ fn client(peer: IpAddr) -> IpAddr {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let Some(address) = self.address else { return };
-        let mut open = self.places.open.lock().expect("no panic while it is held");
+        let mut open = self.slots.open.lock();
         if let Some(count) = open.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -126,25 +127,25 @@ impl Drop for Place {
     }
 }
 
-/// A stream that holds its place until it is closed, also after it was upgraded to a WebSocket.
-pub(crate) struct Placed<S> {
+/// A stream that holds its slot until it is closed, also after it was upgraded to a WebSocket.
+pub(crate) struct SlotStream<S> {
     stream: S,
-    _place: Place,
+    _slot: Slot,
 }
 
-impl<S> Placed<S> {
-    pub(crate) fn new(stream: S, place: Place) -> Self {
-        Self { stream, _place: place }
+impl<S> SlotStream<S> {
+    pub(crate) fn new(stream: S, slot: Slot) -> Self {
+        Self { stream, _slot: slot }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Placed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SlotStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Placed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SlotStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
@@ -179,20 +180,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_limit_and_gives_places_back() {
-        let places = Places::new(100, PerAddress::Set(2), vec!["10.0.0.0/8".parse().expect("a network")]);
-        let first = places.enter(ip("192.0.2.1"));
-        let _second = places.enter(ip("192.0.2.1"));
-        assert_eq!(places.enter(ip("192.0.2.1")).err(), Some(Full::Address));
-        assert!(places.enter(ip("192.0.2.2")).is_ok(), "another address");
+    fn an_address_has_its_limit_and_gives_slots_back() {
+        let slots = ConnectionSlots::new(100, PerAddress::Set(2), vec!["10.0.0.0/8".parse().expect("a network")]);
+        let first = slots.enter(ip("192.0.2.1"));
+        let _second = slots.enter(ip("192.0.2.1"));
+        assert_eq!(slots.enter(ip("192.0.2.1")).err(), Some(Full::Address));
+        assert!(slots.enter(ip("192.0.2.2")).is_ok(), "another address");
         drop(first);
-        assert!(places.enter(ip("192.0.2.1")).is_ok());
-        let proxied: Vec<_> = (0..50).map(|_| places.enter(ip("10.1.2.3"))).collect();
+        assert!(slots.enter(ip("192.0.2.1")).is_ok());
+        let proxied: Vec<_> = (0..50).map(|_| slots.enter(ip("10.1.2.3"))).collect();
         assert!(proxied.iter().all(Result::is_ok), "a trusted proxy carries many clients");
         drop(proxied);
-        let _one = places.enter(ip("2001:db8:1:2::1"));
-        let _two = places.enter(ip("2001:db8:1:2::2"));
-        assert_eq!(places.enter(ip("2001:db8:1:2:3::3")).err(), Some(Full::Address), "the same subscriber");
+        let _one = slots.enter(ip("2001:db8:1:2::1"));
+        let _two = slots.enter(ip("2001:db8:1:2::2"));
+        assert_eq!(slots.enter(ip("2001:db8:1:2:3::3")).err(), Some(Full::Address), "the same subscriber");
     }
 
     #[test]
@@ -204,18 +205,18 @@ mod tests {
 
     #[test]
     fn a_refused_connection_leaves_no_trace() {
-        let places = Places::new(1, PerAddress::Set(1), Vec::new());
-        let first = places.enter(ip("192.0.2.1")).expect("a place");
-        assert_eq!(places.enter(ip("192.0.2.2")).err(), Some(Full::Total));
+        let slots = ConnectionSlots::new(1, PerAddress::Set(1), Vec::new());
+        let first = slots.enter(ip("192.0.2.1")).expect("a slot");
+        assert_eq!(slots.enter(ip("192.0.2.2")).err(), Some(Full::Total));
         drop(first);
-        assert!(places.open.lock().expect("no panic").is_empty());
-        assert_eq!(places.total.available_permits(), 1);
+        assert!(slots.open.lock().is_empty());
+        assert_eq!(slots.total.available_permits(), 1);
     }
 
     #[test]
     fn files_are_left_for_everything_else() {
-        assert_eq!(room(Some(20_000)), 19_488);
-        assert_eq!(room(Some(256)), 128);
-        assert_eq!(room(None), 100_000);
+        assert_eq!(slots_for(Some(20_000)), 19_488);
+        assert_eq!(slots_for(Some(256)), 128);
+        assert_eq!(slots_for(None), 100_000);
     }
 }

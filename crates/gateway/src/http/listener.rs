@@ -15,7 +15,7 @@ use turnpike_kit::{OnExit, Tasks};
 
 use crate::access::{
     client::Peer,
-    slots::{Place, Placed, Places},
+    slots::{ConnectionSlots, Slot, SlotStream},
 };
 
 /// How long a client may take to send the first byte of a request, and then to send the rest of its head.
@@ -29,7 +29,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Before the next attempt to accept, after one has failed.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-pub(crate) async fn accept(listener: TcpListener, router: Router, places: Arc<Places>, tasks: Tasks) {
+pub(crate) async fn accept(listener: TcpListener, router: Router, slots: Arc<ConnectionSlots>, tasks: Tasks) {
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
@@ -51,9 +51,9 @@ pub(crate) async fn accept(listener: TcpListener, router: Router, places: Arc<Pl
         };
         failing = false;
         let peer = Peer(peer.ip().to_canonical());
-        match places.enter(peer.0) {
-            Ok(place) => {
-                let connection = serve(stream, peer, place, router.clone(), tasks.clone());
+        match slots.enter(peer.0) {
+            Ok(slot) => {
+                let connection = serve(stream, peer, slot, router.clone(), tasks.clone());
                 tasks.spawn("connection", OnExit::Continue, connection);
             }
             Err(full) => {
@@ -63,22 +63,22 @@ pub(crate) async fn accept(listener: TcpListener, router: Router, places: Arc<Pl
     }
 }
 
-async fn serve(stream: TcpStream, peer: Peer, place: Place, router: Router, tasks: Tasks) {
+async fn serve(stream: TcpStream, peer: Peer, slot: Slot, router: Router, tasks: Tasks) {
     // A silent connection has no buffers yet.
     tokio::select! {
         readable = stream.readable() => if readable.is_err() { return },
         () = tasks.stopping().cancelled() => return,
         () = tokio::time::sleep(HEAD) => return,
     }
-    Box::pin(talk(stream, peer, place, router, tasks)).await;
+    Box::pin(talk(stream, peer, slot, router, tasks)).await;
 }
 
-async fn talk(stream: TcpStream, peer: Peer, place: Place, router: Router, tasks: Tasks) {
+async fn talk(stream: TcpStream, peer: Peer, slot: Slot, router: Router, tasks: Tasks) {
     // Small frames go out at once; a kernel that can't do it loses nothing but time.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(UNREAD));
-    let stream = Placed::new(Box::pin(stream), place);
+    let stream = SlotStream::new(Box::pin(stream), slot);
     let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
         request.map(axum::body::Body::new)

@@ -1,15 +1,17 @@
-//! Every open socket and event stream: its user, how to wake it, and why it must end.
+//! The registry of open connections that follow topics (WebSockets and event streams): the user of each, how to wake it, and why
+//! it must end.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast::error::RecvError};
 use turnpike_bus::{Bus, Status};
 use turnpike_identity::{Caller, Refusal, Revocations, Revoked};
@@ -19,20 +21,19 @@ use turnpike_topic::{SessionId, UserId};
 
 use super::ending::Ending;
 
-/// The open sockets of this gateway.
 #[derive(Clone)]
-pub(crate) struct Sockets(Arc<Inner>);
+pub(crate) struct Connections(Arc<Inner>);
 
 struct Inner {
     table: Mutex<Table>,
     check: Check,
-    /// Of one user; 0 is no limit.
-    most: u32,
-    /// The bus has been away for a while.
-    bus_away: AtomicBool,
+    /// The limit of connections of one user; 0 is no limit.
+    per_user: u32,
+    /// The bus has been unavailable for a while.
+    bus_outage: AtomicBool,
 }
 
-/// Whether a session goes on.
+/// Checks that a session has not ended.
 type Check = Box<dyn Fn(&Claims) -> Result<(), Refusal> + Send + Sync>;
 
 #[derive(Default)]
@@ -40,55 +41,54 @@ struct Table {
     next: u64,
     handles: HashMap<u64, Arc<Handle>>,
     of_user: HashMap<UserId, u32>,
-    /// Set together with the ending of every handle: no socket registers behind it.
+    /// Set together with the ending of every handle: no connection registers afterwards.
     stopping: bool,
 }
 
-/// What others know of a socket.
+/// A connection as the rest of the gateway sees it.
 pub(crate) struct Handle {
-    /// Something may have happened for this socket.
+    /// Notified when there may be something to do for this connection.
     pub(crate) wake: Arc<Notify>,
     caller: Mutex<Caller>,
-    /// The first reason stands.
+    /// Set once: the first reason counts.
     ending: OnceLock<Ending>,
 }
 
-/// A socket's place in the registry, given back when it is dropped.
-pub(crate) struct Place {
-    sockets: Sockets,
+/// Removes its connection from the registry when it is dropped.
+pub(crate) struct Registration {
+    connections: Connections,
     id: u64,
     pub(crate) user_id: UserId,
     pub(crate) handle: Arc<Handle>,
 }
 
-/// How late a socket may learn that its token has expired.
-const EXPIRY_LOOK: Duration = Duration::from_secs(1);
+/// How often tokens are checked for expiry.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
-impl Sockets {
-    /// With a limit of sockets of one user, and with what says whether a session goes on.
-    pub(crate) fn new(most: u32, check: impl Fn(&Claims) -> Result<(), Refusal> + Send + Sync + 'static) -> Self {
-        let (check, bus_away) = (Box::new(check), AtomicBool::new(false));
-        Self(Arc::new(Inner { table: Mutex::default(), check, most, bus_away }))
+impl Connections {
+    pub(crate) fn new(per_user: u32, check: impl Fn(&Claims) -> Result<(), Refusal> + Send + Sync + 'static) -> Self {
+        let (check, bus_outage) = (Box::new(check), AtomicBool::new(false));
+        Self(Arc::new(Inner { table: Mutex::default(), check, per_user, bus_outage }))
     }
 
-    /// Registers a socket of a verified caller.
+    /// Registers a connection of a verified caller.
     ///
-    /// The session can end between its verification and its registration, when nobody finds the socket in the table yet.
-    /// It is therefore checked again afterwards: a session that ends later than this check finds the socket.
-    pub(crate) fn enter(&self, caller: &Caller) -> Result<Place, Ending> {
-        let place = self.register(caller)?;
+    /// The session can end after its verification and before its registration, when the connection is not in the table yet.
+    /// The session is therefore checked again after the registration: a session that ends later finds the connection.
+    pub(crate) fn register(&self, caller: &Caller) -> Result<Registration, Ending> {
+        let registration = self.insert(caller)?;
         (self.0.check)(&caller.claims)?;
-        Ok(place)
+        Ok(registration)
     }
 
-    fn register(&self, caller: &Caller) -> Result<Place, Ending> {
-        let mut table = self.0.table.lock().expect("no panic while it is held");
+    fn insert(&self, caller: &Caller) -> Result<Registration, Ending> {
+        let mut table = self.0.table.lock();
         if table.stopping {
             return Err(Ending::Stopping);
         }
         let user_id = caller.claims.user_id;
         let count = table.of_user.entry(user_id).or_default();
-        if self.0.most > 0 && *count >= self.0.most {
+        if self.0.per_user > 0 && *count >= self.0.per_user {
             return Err(Ending::TooMany);
         }
         *count += 1;
@@ -98,51 +98,50 @@ impl Sockets {
             Arc::new(Handle { wake: Arc::default(), caller: Mutex::new(caller.clone()), ending: OnceLock::new() });
         table.handles.insert(id, handle.clone());
         metrics::gauge!("turnpike_gateway_sockets").increment(1);
-        Ok(Place { sockets: self.clone(), id, user_id, handle })
+        Ok(Registration { connections: self.clone(), id, user_id, handle })
     }
 
-    /// Ends every socket and refuses new ones.
+    /// Ends every connection and refuses new ones.
     fn stop(&self) {
-        let mut table = self.0.table.lock().expect("no panic while it is held");
+        let mut table = self.0.table.lock();
         table.stopping = true;
         for handle in table.handles.values() {
             handle.end(Ending::Stopping);
         }
     }
 
-    /// Whether the bus has been away for a while.
-    pub(crate) fn bus_away(&self) -> bool {
-        self.0.bus_away.load(Ordering::Relaxed)
+    pub(crate) fn bus_outage(&self) -> bool {
+        self.0.bus_outage.load(Ordering::Relaxed)
     }
 
-    /// Ends sockets whose session ends or whose token expires, and all of them when the process stops; wakes all when the
-    /// bus becomes unavailable or available.
+    /// Ends connections whose session ends or whose token expires, and all of them when the process stops. Wakes all of them
+    /// when the bus becomes unavailable or available.
     pub(crate) fn watch(&self, process: &Process, revocations: &Revocations, bus: &Bus) {
         self.watch_revocations(process, revocations);
         self.watch_expiry(process);
         self.watch_bus(process, bus);
-        let (sockets, stopping) = (self.clone(), process.tasks.stopping().clone());
-        process.tasks.spawn("sockets stop", OnExit::Continue, async move {
+        let (connections, stopping) = (self.clone(), process.tasks.stopping().clone());
+        process.tasks.spawn("connections stop", OnExit::Continue, async move {
             stopping.cancelled().await;
-            sockets.stop();
+            connections.stop();
         });
     }
 
     fn watch_revocations(&self, process: &Process, revocations: &Revocations) {
-        let (sockets, stopping) = (self.clone(), process.tasks.stopping().clone());
+        let (connections, stopping) = (self.clone(), process.tasks.stopping().clone());
         let mut news = revocations.subscribe();
-        process.tasks.spawn("sockets revocation", OnExit::StopProcess, async move {
+        process.tasks.spawn("connections revocation", OnExit::StopProcess, async move {
             loop {
                 let revoked = tokio::select! {
                     () = stopping.cancelled() => return,
                     revoked = news.recv() => revoked,
                 };
                 match revoked {
-                    Ok(Revoked::Session(session, _)) => sockets.end_session(session),
-                    Ok(Revoked::User(user)) => sockets.end_user(user),
-                    // Some were missed: look at each.
+                    Ok(Revoked::Session(session, _)) => connections.end_session(session),
+                    Ok(Revoked::User(user)) => connections.end_user(user),
+                    // Some revocations were missed: every session is checked.
                     Err(RecvError::Lagged(_)) => {
-                        sockets.each(|handle| match (sockets.0.check)(&handle.caller().claims) {
+                        connections.each(|handle| match (connections.0.check)(&handle.caller().claims) {
                             Ok(()) | Err(Refusal::Unavailable) => {}
                             Err(refusal) => handle.end(refusal.into()),
                         });
@@ -153,17 +152,17 @@ impl Sockets {
         });
     }
 
-    /// One look at all of them a second costs less than a timer for each.
+    /// One pass over all connections a second costs less than a timer for each.
     fn watch_expiry(&self, process: &Process) {
-        let (sockets, clock, stopping) = (self.clone(), process.clock.clone(), process.tasks.stopping().clone());
-        process.tasks.spawn("sockets expiry", OnExit::StopProcess, async move {
+        let (connections, clock, stopping) = (self.clone(), process.clock.clone(), process.tasks.stopping().clone());
+        process.tasks.spawn("connections expiry", OnExit::StopProcess, async move {
             loop {
                 tokio::select! {
                     () = stopping.cancelled() => return,
-                    () = clock.sleep(EXPIRY_LOOK) => {}
+                    () = clock.sleep(EXPIRY_INTERVAL) => {}
                 }
                 let now = clock.now();
-                sockets.each(|handle| {
+                connections.each(|handle| {
                     if handle.expires_at() <= now {
                         handle.end(Ending::TokenExpired);
                     }
@@ -173,12 +172,12 @@ impl Sockets {
     }
 
     fn watch_bus(&self, process: &Process, bus: &Bus) {
-        let (sockets, mut status, stopping) = (self.clone(), bus.status(), process.tasks.stopping().clone());
-        process.tasks.spawn("sockets bus", OnExit::Continue, async move {
+        let (connections, mut status, stopping) = (self.clone(), bus.status(), process.tasks.stopping().clone());
+        process.tasks.spawn("connections bus", OnExit::Continue, async move {
             loop {
-                let away = matches!(&*status.borrow_and_update(), Status::Down { .. });
-                sockets.0.bus_away.store(away, Ordering::Relaxed);
-                sockets.each(|handle| handle.wake.notify_one());
+                let outage = matches!(&*status.borrow_and_update(), Status::Down { .. });
+                connections.0.bus_outage.store(outage, Ordering::Relaxed);
+                connections.each(|handle| handle.wake.notify_one());
                 tokio::select! {
                     () = stopping.cancelled() => return,
                     changed = status.changed() => if changed.is_err() { return },
@@ -204,7 +203,7 @@ impl Sockets {
     }
 
     fn each(&self, act: impl Fn(&Handle)) {
-        for handle in self.0.table.lock().expect("no panic while it is held").handles.values() {
+        for handle in self.0.table.lock().handles.values() {
             act(handle);
         }
     }
@@ -212,19 +211,19 @@ impl Sockets {
 
 impl Handle {
     pub(crate) fn caller(&self) -> Caller {
-        self.caller.lock().expect("no panic while it is held").clone()
+        self.caller.lock().clone()
     }
 
     fn expires_at(&self) -> Timestamp {
-        self.caller.lock().expect("no panic while it is held").claims.expires_at
+        self.caller.lock().claims.expires_at
     }
 
-    fn end(&self, why: Ending) {
-        let _ = self.ending.set(why); // fails where an earlier reason stands
+    fn end(&self, reason: Ending) {
+        let _ = self.ending.set(reason); // an earlier reason stays
         self.wake.notify_one();
     }
 
-    /// Waits until this socket must end. A wake for another reason is passed on when the wait is dropped.
+    /// Waits until this connection must end. A wake for another reason is passed on when the wait is dropped.
     pub(crate) async fn ended(&self) -> Ending {
         struct PassOn<'a> {
             wake: &'a Notify,
@@ -247,24 +246,24 @@ impl Handle {
         }
     }
 
-    /// Why this socket must end.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending.get().copied()
     }
 }
 
-impl Place {
-    /// Replaces the access token by a newer one of the same user. Checked again afterwards, as in [`Sockets::enter`].
+impl Registration {
+    /// Replaces the access token by a newer one of the same user. The session is checked afterwards, as in
+    /// [`Connections::register`].
     pub(crate) fn renew(&self, caller: Caller) -> Result<(), Refusal> {
         let claims = caller.claims.clone();
-        *self.handle.caller.lock().expect("no panic while it is held") = caller;
-        (self.sockets.0.check)(&claims)
+        *self.handle.caller.lock() = caller;
+        (self.connections.0.check)(&claims)
     }
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
-        let mut table = self.sockets.0.table.lock().expect("no panic while it is held");
+        let mut table = self.connections.0.table.lock();
         table.handles.remove(&self.id);
         if let Some(count) = table.of_user.get_mut(&self.user_id) {
             *count -= 1;

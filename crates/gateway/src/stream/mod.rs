@@ -1,8 +1,12 @@
 //! Topics on their way to clients.
 
 pub(crate) mod connections;
+pub(crate) mod control_frames;
 pub(crate) mod ending;
 pub(crate) mod hub;
+pub(crate) mod owners;
 pub(crate) mod reader;
+pub(crate) mod since;
 pub(crate) mod socket;
 pub(crate) mod sse;
+pub(crate) mod topics;

@@ -16,15 +16,16 @@ use turnpike_topic::Topic;
 use utoipa::IntoParams;
 
 use super::{
-    connections::Place,
+    connections::{Connections, Registration},
+    control_frames,
     ending::Ending,
-    hub::{Batch, Since},
-    reader::{self as source, Source},
-    socket::grammar,
+    hub::topic_reader::Batch,
+    reader::{self, Reader},
+    since::{InvalidSince, Since},
+    topics::Topics,
 };
 use crate::{
     access::caller::SignedIn,
-    app::App,
     http::{
         Answer,
         extract::{Id, Query},
@@ -57,7 +58,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
         (status = 204, description = "The topic has ended, and the client has its final event"),
         (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 pub(crate) async fn follow(
-    State(app): State<App>,
+    State(connections): State<Connections>,
+    State(topics): State<Topics>,
     SignedIn(caller): SignedIn,
     Id(topic): Id<Topic>,
     Query(resume): Query<Resume>,
@@ -66,22 +68,23 @@ pub(crate) async fn follow(
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
     let since = match last.or(resume.since.as_deref()) {
         None => Since::Start,
-        Some(text) => grammar::since(text)
-            .map_err(|wrong| Fault::new(Kind::Validation, "The query is not valid").field("since", wrong.detail))?,
+        Some(text) => text.parse().map_err(|invalid: InvalidSince| {
+            Fault::new(Kind::Validation, "The query is not valid").field("since", invalid.to_string())
+        })?,
     };
     // It holds a connection like a socket, ends like one, and counts like one.
-    let place = app.sockets.enter(&caller).map_err(Fault::from)?;
-    let source = source::open(&app, &caller, topic, since, &place.handle.wake).await?;
-    if source.is_finished() {
+    let registration = connections.register(&caller).map_err(Fault::from)?;
+    let reader = reader::open(&topics, &caller, topic, since, &registration.handle.wake).await?;
+    if reader.is_finished() {
         // EventSource reconnects after any other answer, for ever (HTML standard, section 9.2.3).
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     }
     let retry = Bytes::from_static(b"retry: 1000\n\n");
-    let feed = Feed { source, place, done: false };
+    let events = EventStream { reader, registration, done: false };
     let first = stream::iter([Ok::<_, Infallible>(retry)]);
-    let rest = stream::unfold(feed, async |mut feed| feed.next().await.map(|bytes| (Ok(bytes), feed)));
+    let rest = stream::unfold(events, async |mut events| events.next().await.map(|bytes| (Ok(bytes), events)));
     let mut response = Response::new(Body::from_stream(futures_util::StreamExt::chain(first, rest)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -90,43 +93,43 @@ pub(crate) async fn follow(
     Ok(response)
 }
 
-struct Feed {
-    source: Source,
-    place: Place,
+struct EventStream {
+    reader: Reader,
+    registration: Registration,
     done: bool,
 }
 
-impl Feed {
+impl EventStream {
     /// The next bytes; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
-        let wake: Arc<Notify> = self.place.handle.wake.clone();
+        let wake: Arc<Notify> = self.registration.handle.wake.clone();
         let quiet_until = Instant::now() + KEEP_ALIVE;
         loop {
             if self.done {
                 return None;
             }
-            match self.place.handle.ending() {
+            match self.registration.handle.ending() {
                 None => {}
                 // EventSource comes back with its last id, here or at another gateway.
                 Some(Ending::Stopping) => return None,
                 Some(ending) => {
                     self.done = true;
-                    return Some(event(&grammar::fault(None, None, &ending.into())));
+                    return Some(event(&control_frames::fault(None, None, &ending.into())));
                 }
             }
-            let topic = self.source.topic();
-            let pause = match self.source.take(TURN_BYTES).await {
+            let topic = self.reader.topic();
+            let pause = match self.reader.take(TURN_BYTES).await {
                 Batch::Frames(frames) => {
                     let parts: Vec<Bytes> = frames.iter().map(|frame| frame.sse()).collect();
                     return Some(if let [only] = parts.as_slice() { only.clone() } else { parts.concat().into() });
                 }
                 Batch::CaughtUp { head } => {
-                    return Some(event(&grammar::caught_up(topic, head)));
+                    return Some(event(&control_frames::caught_up(topic, head)));
                 }
-                Batch::Reset { reason, head } => return Some(event(&grammar::reset(topic, reason, head))),
+                Batch::Reset { reason, head } => return Some(event(&control_frames::reset(topic, reason, head))),
                 Batch::Closed => {
                     self.done = true;
-                    return Some(event(&grammar::closed(topic)));
+                    return Some(event(&control_frames::closed(topic)));
                 }
                 Batch::Nothing => quiet_until,
                 Batch::Unavailable => Instant::now() + RETRY,

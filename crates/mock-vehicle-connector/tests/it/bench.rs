@@ -1,4 +1,4 @@
-//! A connector on a bench: its clients, its bus, and the hand of its clock.
+//! A connector with its clients, its bus and its clock.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tonic::Status;
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
 use turnpike_event::{Body, CommandEvent, Event, Record};
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
-use turnpike_mock_vehicle_connector::{Config, Service};
+use turnpike_mock_vehicle_connector::{Config, Deps, Service};
 use turnpike_proto::vehicle::v1::{
     self as pb, mock_vehicle_control_client::MockVehicleControlClient, vehicle_connector_client::VehicleConnectorClient,
 };
@@ -27,16 +27,16 @@ pub struct Bench {
     tasks_at_rest: usize,
 }
 
-/// Every command here may take so long.
+/// The deadline of every command.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Bench {
-    /// Answers come without a delay.
-    pub fn new() -> Self {
-        Self::of(1, 0)
+    /// Without delays.
+    pub async fn new() -> Self {
+        Self::of(1, 0).await
     }
 
-    pub fn of(seed: u64, delay_ms: u32) -> Self {
+    pub async fn of(seed: u64, delay_ms: u32) -> Self {
         let (clock, hand) = Clock::pushed(Timestamp::from_second(1_763_700_000).expect("in range"));
         let pairs = [("TURNPIKE_MOCK_SEED", seed.to_string()), ("TURNPIKE_MOCK_DELAY_MS", delay_ms.to_string())];
         let env = Environment::new(pairs).expect("known names");
@@ -44,7 +44,7 @@ impl Bench {
         let process = Process::new(env, clock.clone()).expect("a process");
         let shown = clock.clone();
         let bus = Bus::memory_at(Limits::default(), move || shown.now());
-        let service = Service::new(&config, &process, bus.clone());
+        let service = Service::bind(config, &process, Deps { bus: bus.clone() }).await.expect("it starts");
         let transport = Transport::direct(service.routes());
         Self {
             connector: VehicleConnectorClient::new(transport.clone()),
@@ -69,16 +69,16 @@ impl Bench {
         }
     }
 
-    /// Hands a command to the first vehicle, as number `n`.
+    /// Sends command number `n` to the first vehicle.
     pub async fn execute(&self, n: u128, name: &str, params: &str) -> Result<CommandId, Status> {
         let id = CommandId::from(Uuid::from_u128(n));
         self.connector.clone().execute(self.request(id, name, params)).await.map(|_| id)
     }
 
-    /// Hands a command over and follows it to its end.
+    /// Sends a command and follows it to its end.
     pub async fn outcome(&self, n: u128, name: &str, params: &str) -> Vec<String> {
         let id = self.execute(n, name, params).await.expect("accepted");
-        told(&self.to_the_end(id).await)
+        summaries(&self.to_the_end(id).await)
     }
 
     /// Everything on a command's topic, which must be closed.
@@ -99,14 +99,14 @@ impl Bench {
         records
     }
 
-    /// Waits until so much has been told and follows no further.
+    /// Waits for this number of events.
     pub async fn so_far(&self, id: CommandId, count: usize) -> Vec<String> {
         let records = eventually("events", 10, || async {
             let records = self.records(id).await;
             (records.len() >= count).then_some(records)
         })
         .await;
-        told(&records)
+        summaries(&records)
     }
 
     pub async fn records(&self, id: CommandId) -> Vec<Record> {
@@ -132,10 +132,10 @@ impl Bench {
         self.connector.clone().cancel(pb::CancelRequest { command_id: id.to_string() }).await.map(|_| ())
     }
 
-    /// Waits until nothing runs any longer.
+    /// Waits until no command is running.
     pub async fn at_rest(&self) {
         let rest = || async { (self.process.tasks.len() <= self.tasks_at_rest).then_some(()) };
-        eventually("the connector to give up", 10, rest).await;
+        eventually("the connector to stop its commands", 10, rest).await;
     }
 
     pub async fn executions(&self) -> Vec<pb::Execution> {
@@ -144,8 +144,8 @@ impl Bench {
     }
 }
 
-/// Events in a few words each.
-pub fn told(records: &[Record]) -> Vec<String> {
+/// Short texts for events.
+pub fn summaries(records: &[Record]) -> Vec<String> {
     records.iter().map(|record| words(&record.event, record.is_final)).collect()
 }
 
@@ -161,7 +161,7 @@ fn words(event: &Event, closes: bool) -> String {
     }
 }
 
-/// What was said of an error.
+/// The message of the error event.
 pub fn message(records: &[Record]) -> String {
     let error = records.iter().find_map(|record| match &record.event.body {
         Body::Command(CommandEvent::Error { error_message, .. }) => Some(error_message.clone()),

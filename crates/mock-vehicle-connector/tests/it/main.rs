@@ -1,4 +1,4 @@
-//! The connector through its generated clients: every outcome it can bring about, and that it can be repeated.
+//! The connector through its generated clients: every end of a command, and repeatability.
 
 mod bench;
 mod cancel;

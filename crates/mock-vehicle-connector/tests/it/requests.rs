@@ -1,4 +1,4 @@
-//! Requests that make no sense, and who may make them.
+//! Invalid requests, and the policy of the methods.
 
 use tonic::{Code, Status};
 use turnpike_fault::Fault;
@@ -16,8 +16,8 @@ fn every_method_has_a_row() {
 }
 
 #[tokio::test]
-async fn a_bad_command_names_its_field() {
-    let bench = Bench::new();
+async fn an_invalid_command_names_its_field() {
+    let bench = Bench::new().await;
     let good = bench.request(CommandId::from(Uuid::from_u128(1)), "ReadDTC", r#"{"ecuAddress":"0x10"}"#);
     let cases = [
         ("command_id", pb::ExecuteRequest { command_id: "7".into(), ..good.clone() }, Code::InvalidArgument),
@@ -35,8 +35,8 @@ async fn a_bad_command_names_its_field() {
 }
 
 #[tokio::test]
-async fn bad_levers_name_their_field() {
-    let bench = Bench::new();
+async fn invalid_faults_name_their_field() {
+    let bench = Bench::new().await;
     let none = pb::Faults::default();
     let cases = [
         ("nrc", pb::Faults { nrc: 256, ..none }),

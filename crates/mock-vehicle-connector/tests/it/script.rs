@@ -1,4 +1,4 @@
-//! The same seed and the same script are the same story, byte for byte.
+//! The same seed and the same script give the same events, byte for byte.
 
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ async fn the_same_seed_and_script_give_the_same_bytes() {
     assert_ne!(first, other, "another seed is another fleet");
 }
 
-/// Plays the script with delays and faults; the clock moves only when nothing else can.
+/// Runs the script with delays and faults; the clock advances only when no task can run.
 async fn play(seed: u64) -> Vec<turnpike_bus::Record> {
-    let bench = Bench::of(seed, 400);
+    let bench = Bench::of(seed, 400).await;
     let faults = pb::Faults {
         duplicate_probability: 0.3,
         reorder_probability: 0.3,
@@ -63,14 +63,14 @@ async fn play(seed: u64) -> Vec<turnpike_bus::Record> {
     transcript
 }
 
-/// Lets whatever can go on go on: this runtime has one thread.
+/// Lets other tasks run: this runtime has one thread.
 async fn quiet() {
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
 }
 
-/// What a response says.
+/// The JSON of a response.
 pub fn answer(record: &Record) -> Value {
     match &record.event.body {
         Body::Command(CommandEvent::Response { response, .. }) => {

@@ -1,4 +1,4 @@
-//! What watchers see, and how often.
+//! Streams of vehicles.
 
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_testkit::{eventually, within};
@@ -6,11 +6,11 @@ use turnpike_testkit::{eventually, within};
 use crate::bench::Bench;
 
 impl Bench {
-    /// Waits until the first vehicle is seen connected, or not.
+    /// Waits until the first vehicle is shown as connected, or as disconnected.
     pub async fn connected(&self, wanted: bool) {
         eventually("a change", 10, || async {
             let mut stream = self.watch().await;
-            let message = stream.message().await.expect("a living stream").expect("a message");
+            let message = stream.message().await.expect("an open stream").expect("a message");
             (is_connected(&message, &self.vins[0]) == wanted).then_some(())
         })
         .await;
@@ -29,7 +29,7 @@ fn is_connected(message: &pb::WatchVehiclesResponse, vin: &str) -> bool {
 
 #[tokio::test]
 async fn first_the_fleet_then_each_change() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let mut stream = bench.watch().await;
     let first = stream.message().await.expect("alive").expect("a snapshot");
     assert!(first.snapshot);
@@ -48,11 +48,11 @@ async fn first_the_fleet_then_each_change() {
 }
 
 #[tokio::test]
-async fn each_start_is_another_life() {
-    let mut lives = Vec::new();
+async fn each_start_is_another_incarnation() {
+    let mut incarnations = Vec::new();
     for _ in 0..2 {
-        let message = Bench::new().watch().await.message().await.expect("alive").expect("a snapshot");
-        lives.push(message.instance_id);
+        let message = Bench::new().await.watch().await.message().await.expect("alive").expect("a snapshot");
+        incarnations.push(message.instance_id);
     }
-    assert_ne!(lives[0], lives[1]);
+    assert_ne!(incarnations[0], incarnations[1]);
 }

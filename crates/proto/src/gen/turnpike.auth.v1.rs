@@ -24,7 +24,7 @@ pub struct LoginRequest {
     pub identifier: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub password: ::prost::alloc::string::String,
-    /// Of the person, as the caller saw it; for limits and for the list of sessions.
+    /// Address of the person, as the caller sees it; for limits and for the list of sessions.
     #[prost(string, tag = "3")]
     pub client_ip: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
@@ -49,10 +49,10 @@ pub struct TokenPair {
     pub access_token: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub refresh_token: ::prost::alloc::string::String,
-    /// Seconds the access token lives from now.
+    /// Lifetime of the access token from now, in seconds.
     #[prost(uint32, tag = "3")]
     pub expires_in: u32,
-    /// Seconds the refresh token lives from now, unless the session ends before.
+    /// Lifetime of the refresh token from now, in seconds, unless the session ends before.
     #[prost(uint32, tag = "4")]
     pub refresh_expires_in: u32,
 }
@@ -137,7 +137,7 @@ pub struct ChangePasswordRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangePasswordResponse {
-    /// Done before, under the same key.
+    /// This is the answer of an earlier request with the same key.
     #[prost(bool, tag = "1")]
     pub replayed: bool,
 }
@@ -153,7 +153,7 @@ pub struct Session {
     pub ip: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub user_agent: ::prost::alloc::string::String,
-    /// The session that asks.
+    /// The session of this call.
     #[prost(bool, tag = "6")]
     pub current: bool,
 }
@@ -221,14 +221,14 @@ pub struct CreateUserRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateUserResponse {
-    /// As it was made.
+    /// The account as it was created.
     #[prost(message, optional, tag = "1")]
     pub user: ::core::option::Option<User>,
-    /// Made before, under the same key.
+    /// This is the answer of an earlier request with the same key.
     #[prost(bool, tag = "2")]
     pub replayed: bool,
 }
-/// What is absent stays as it is.
+/// Absent fields are not changed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateUserRequest {
     #[prost(string, tag = "1")]
@@ -259,7 +259,7 @@ pub struct EndUserSessionsRequest {
     #[prost(string, tag = "1")]
     pub user_id: ::prost::alloc::string::String,
 }
-/// What a user may do; each includes the ones before it, as far as vehicles go.
+/// The permissions of a user. Each role includes the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Role {
@@ -388,7 +388,8 @@ pub mod auth_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Anyone. The same answer and the same work for an unknown, wrong, inactive or locked account (INVALID_CREDENTIALS).
+        /// Anyone. Unknown, inactive and locked accounts and wrong passwords get the same answer after the same work
+        /// (INVALID_CREDENTIALS).
         pub async fn login(
             &mut self,
             request: impl tonic::IntoRequest<super::LoginRequest>,
@@ -410,7 +411,7 @@ pub mod auth_service_client {
                 .insert(GrpcMethod::new("turnpike.auth.v1.AuthService", "Login"));
             self.inner.unary(req, path, codec).await
         }
-        /// Anyone who holds the refresh token. Replaying an old one within 30 s gives the same successor; later it ends the session.
+        /// Anyone with the refresh token. The previous token gets the same successor again for 30 s; later it ends the session.
         pub async fn refresh(
             &mut self,
             request: impl tonic::IntoRequest<super::RefreshRequest>,
@@ -432,7 +433,7 @@ pub mod auth_service_client {
                 .insert(GrpcMethod::new("turnpike.auth.v1.AuthService", "Refresh"));
             self.inner.unary(req, path, codec).await
         }
-        /// Anyone; always succeeds. Ends the session that the credential names, if there is one.
+        /// Anyone; always succeeds. Ends the session of the credential, if there is one.
         pub async fn logout(
             &mut self,
             request: impl tonic::IntoRequest<super::LogoutRequest>,
@@ -454,7 +455,7 @@ pub mod auth_service_client {
                 .insert(GrpcMethod::new("turnpike.auth.v1.AuthService", "Logout"));
             self.inner.unary(req, path, codec).await
         }
-        /// Anyone who holds the session cookie's value: a short access token for it.
+        /// Anyone with the value of the session cookie: an access token for its session.
         pub async fn exchange_session(
             &mut self,
             request: impl tonic::IntoRequest<super::ExchangeSessionRequest>,
@@ -478,7 +479,7 @@ pub mod auth_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Anyone who holds the ticket, once: a short access token for it.
+        /// Anyone with the ticket, once: an access token for its session.
         pub async fn redeem_ticket(
             &mut self,
             request: impl tonic::IntoRequest<super::RedeemTicketRequest>,
@@ -500,8 +501,8 @@ pub mod auth_service_client {
                 .insert(GrpcMethod::new("turnpike.auth.v1.AuthService", "RedeemTicket"));
             self.inner.unary(req, path, codec).await
         }
-        /// Anyone who holds the code, once, and only from within the process that issued it; over a socket it is always refused. Every
-        /// failure is INVALID_CREDENTIALS, as for a wrong password.
+        /// Anyone with the code, once, and only within the process that issued it: calls over a socket are refused. Every failure is
+        /// INVALID_CREDENTIALS, as for a wrong password.
         pub async fn redeem_one_time_code(
             &mut self,
             request: impl tonic::IntoRequest<super::RedeemOneTimeCodeRequest>,
@@ -550,7 +551,7 @@ pub mod auth_service_client {
                 .insert(GrpcMethod::new("turnpike.auth.v1.AuthService", "GetJwks"));
             self.inner.unary(req, path, codec).await
         }
-        /// Anyone: what ended within the life of an access token, so that a verifier that starts late refuses what it missed.
+        /// Anyone: sessions and accounts that ended within the lifetime of an access token, for verifiers that have just started.
         pub async fn list_revocations(
             &mut self,
             request: impl tonic::IntoRequest<super::ListRevocationsRequest>,
@@ -879,33 +880,34 @@ pub mod auth_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with AuthServiceServer.
     #[async_trait]
     pub trait AuthService: std::marker::Send + std::marker::Sync + 'static {
-        /// Anyone. The same answer and the same work for an unknown, wrong, inactive or locked account (INVALID_CREDENTIALS).
+        /// Anyone. Unknown, inactive and locked accounts and wrong passwords get the same answer after the same work
+        /// (INVALID_CREDENTIALS).
         async fn login(
             &self,
             request: tonic::Request<super::LoginRequest>,
         ) -> std::result::Result<tonic::Response<super::LoginResponse>, tonic::Status>;
-        /// Anyone who holds the refresh token. Replaying an old one within 30 s gives the same successor; later it ends the session.
+        /// Anyone with the refresh token. The previous token gets the same successor again for 30 s; later it ends the session.
         async fn refresh(
             &self,
             request: tonic::Request<super::RefreshRequest>,
         ) -> std::result::Result<tonic::Response<super::TokenPair>, tonic::Status>;
-        /// Anyone; always succeeds. Ends the session that the credential names, if there is one.
+        /// Anyone; always succeeds. Ends the session of the credential, if there is one.
         async fn logout(
             &self,
             request: tonic::Request<super::LogoutRequest>,
         ) -> std::result::Result<tonic::Response<super::LogoutResponse>, tonic::Status>;
-        /// Anyone who holds the session cookie's value: a short access token for it.
+        /// Anyone with the value of the session cookie: an access token for its session.
         async fn exchange_session(
             &self,
             request: tonic::Request<super::ExchangeSessionRequest>,
         ) -> std::result::Result<tonic::Response<super::AccessToken>, tonic::Status>;
-        /// Anyone who holds the ticket, once: a short access token for it.
+        /// Anyone with the ticket, once: an access token for its session.
         async fn redeem_ticket(
             &self,
             request: tonic::Request<super::RedeemTicketRequest>,
         ) -> std::result::Result<tonic::Response<super::AccessToken>, tonic::Status>;
-        /// Anyone who holds the code, once, and only from within the process that issued it; over a socket it is always refused. Every
-        /// failure is INVALID_CREDENTIALS, as for a wrong password.
+        /// Anyone with the code, once, and only within the process that issued it: calls over a socket are refused. Every failure is
+        /// INVALID_CREDENTIALS, as for a wrong password.
         async fn redeem_one_time_code(
             &self,
             request: tonic::Request<super::RedeemOneTimeCodeRequest>,
@@ -915,7 +917,7 @@ pub mod auth_service_server {
             &self,
             request: tonic::Request<super::GetJwksRequest>,
         ) -> std::result::Result<tonic::Response<super::GetJwksResponse>, tonic::Status>;
-        /// Anyone: what ended within the life of an access token, so that a verifier that starts late refuses what it missed.
+        /// Anyone: sessions and accounts that ended within the lifetime of an access token, for verifiers that have just started.
         async fn list_revocations(
             &self,
             request: tonic::Request<super::ListRevocationsRequest>,

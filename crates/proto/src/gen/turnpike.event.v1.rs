@@ -2,7 +2,7 @@
 /// One event of a topic.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Event {
-    /// When its producer saw it happen.
+    /// Time at which the producer observed it.
     #[prost(message, optional, tag = "1")]
     pub at: ::core::option::Option<::prost_types::Timestamp>,
     /// Numbers 10–99 are for events that clients see, 100–199 for events between services.
@@ -28,23 +28,23 @@ pub mod event {
         AccountChanged(super::AccountChanged),
     }
 }
-/// What travels on Redis: an event with its place in its topic. The stream entry's field `r` and the Pub/Sub message are
+/// An event with its offset, as Redis has it. The stream entry's field `r` and the Pub/Sub message are
 /// these bytes; the server-side publish function appends the fixed-width fields behind the producer's `event`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Record {
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<Event>,
-    /// The topic's birth, in milliseconds since 1970. A topic that was lost and born again has another epoch.
+    /// Creation time of the topic, in milliseconds since 1970. A topic that was lost and created again has another epoch.
     #[prost(fixed64, tag = "2")]
     pub epoch: u64,
-    /// 1, 2, 3… without holes.
+    /// 1, 2, 3… without gaps.
     #[prost(fixed64, tag = "3")]
     pub n: u64,
-    /// Nothing follows in this topic.
+    /// The final event of the topic.
     #[prost(bool, tag = "4")]
     pub r#final: bool,
 }
-/// The course of a vehicle command. Topic `response:{command_id}`.
+/// A state of a vehicle command. Topic `response:{command_id}`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandStatus {
     #[prost(string, tag = "1")]
@@ -54,7 +54,7 @@ pub struct CommandStatus {
 }
 /// Nested message and enum types in `CommandStatus`.
 pub mod command_status {
-    /// What a client is told. The states behind it are finer: see turnpike.vehicle.v1.
+    /// The states that clients see. Those of turnpike.vehicle.v1 are finer.
     #[derive(
         Clone,
         Copy,
@@ -75,7 +75,7 @@ pub mod command_status {
         Failed = 4,
         Cancelled = 5,
         TimedOut = 6,
-        /// It may have run, or not: nobody can tell. Never retried by itself.
+        /// It is not known whether the command ran. It is never retried automatically.
         Unknown = 7,
     }
     impl State {
@@ -111,7 +111,7 @@ pub mod command_status {
         }
     }
 }
-/// One piece of a vehicle's answer. Topic `response:{command_id}`.
+/// One part of a vehicle's answer. Topic `response:{command_id}`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandResponse {
     #[prost(string, tag = "1")]
@@ -119,27 +119,27 @@ pub struct CommandResponse {
     /// 1, 2, 3… within the command.
     #[prost(uint32, tag = "2")]
     pub sequence_number: u32,
-    /// The last piece of a completed command.
+    /// The last part of the answer.
     #[prost(bool, tag = "3")]
     pub is_final: bool,
-    /// A JSON object, UTF-8. JSON and not a message of its own, because each command of each connector answers in its own
-    /// shape and the gateway passes it on unread.
+    /// A JSON object, UTF-8. It is not a protobuf message, because each command has its own form of answer and the gateway passes it
+    /// on without parsing it.
     #[prost(string, tag = "4")]
     pub response_json: ::prost::alloc::string::String,
 }
-/// Why a command could not be done; a final CommandStatus follows. Topic `response:{command_id}`.
+/// The error of a command; a final CommandStatus follows. Topic `response:{command_id}`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandError {
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
-    /// A stable upper-snake word, e.g. NEGATIVE_RESPONSE.
+    /// A stable upper-snake code, for example NEGATIVE_RESPONSE.
     #[prost(string, tag = "2")]
     pub error_code: ::prost::alloc::string::String,
     /// A sentence for people.
     #[prost(string, tag = "3")]
     pub error_message: ::prost::alloc::string::String,
 }
-/// A vehicle came, went or failed. Topic `vehicle:{vehicle_id}`.
+/// The connection status of a vehicle has changed. Topic `vehicle:{vehicle_id}`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VehicleChanged {
     #[prost(string, tag = "1")]
@@ -148,7 +148,7 @@ pub struct VehicleChanged {
     #[prost(string, tag = "2")]
     pub connection_status: ::prost::alloc::string::String,
 }
-/// A session is over; every gateway closes its sockets. Topic `sessions`.
+/// A session has ended; every gateway closes its sockets. Topic `sessions`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionEnded {
     #[prost(string, tag = "1")]
@@ -159,15 +159,15 @@ pub struct SessionEnded {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-/// An account was switched off or on. Topic `sessions`.
+/// An account was deactivated or activated. Topic `sessions`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccountChanged {
     #[prost(string, tag = "1")]
     pub user_id: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub active: bool,
-    /// A later change of the same account has a higher number. An event that is repeated or arrives late, after one with a higher
-    /// number, is passed over. 0 if the producer does not number them.
+    /// A later change of the same account has a higher number. Readers ignore an event that arrives after one with a higher number.
+    /// 0 if the producer does not number the changes.
     #[prost(uint64, tag = "3")]
     pub change: u64,
 }

@@ -17,7 +17,7 @@ pub struct Vehicle {
     pub connection_status: i32,
     #[prost(message, optional, tag = "7")]
     pub last_seen_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// The name of the connector that reaches it, as in TURNPIKE_CONNECTORS.
+    /// Name of the connector that reaches it, as in TURNPIKE_CONNECTORS.
     #[prost(string, tag = "8")]
     pub connector: ::prost::alloc::string::String,
 }
@@ -27,7 +27,7 @@ pub struct ListVehiclesRequest {
     pub limit: u32,
     #[prost(string, tag = "2")]
     pub cursor: ::prost::alloc::string::String,
-    /// Only these; unspecified: all.
+    /// Only vehicles with this status; unspecified: all.
     #[prost(enumeration = "ConnectionStatus", tag = "3")]
     pub status: i32,
     /// Part of a VIN, make or model, in any case.
@@ -103,8 +103,8 @@ pub struct SubmitCommandResponse {
 pub struct GetCommandRequest {
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
-    /// Wait (at most one second) until everything that is on the command's topic now is recorded: a caller that has seen the final
-    /// event gets the end. ListResponses always does.
+    /// Wait, for at most one second, until every event that is on the command's topic now is archived: a caller that has seen the
+    /// final event gets the end. ListResponses always waits.
     #[prost(bool, tag = "2")]
     pub recorded: bool,
 }
@@ -207,7 +207,7 @@ impl ConnectionStatus {
         }
     }
 }
-/// Moves: pending → dispatched → in_progress → an end. Each is one conditional UPDATE.
+/// Transitions: pending → dispatched → in_progress → an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum CommandState {
@@ -264,11 +264,11 @@ impl CommandState {
 #[repr(i32)]
 pub enum Effect {
     Unspecified = 0,
-    /// Nothing: it may be tried again.
+    /// No effect: it may be tried again.
     Read = 1,
-    /// The same as once: it may be tried again if it provably did not run.
+    /// The same effect as once: it may be tried again if it provably did not run.
     Idempotent = 2,
-    /// Harm, perhaps: it is never sent twice.
+    /// Possibly harm: it is never sent twice.
     Unsafe = 3,
 }
 impl Effect {
@@ -545,7 +545,7 @@ pub mod vehicle_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; keep watching.
+        /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; the command may still stop.
         pub async fn cancel_command(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelCommandRequest>,
@@ -629,7 +629,7 @@ pub mod vehicle_service_server {
             tonic::Response<super::ListResponsesResponse>,
             tonic::Status,
         >;
-        /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; keep watching.
+        /// A request that a vehicle may refuse (FAILED_PRECONDITION). No answer in 5 s: DEADLINE_EXCEEDED; the command may still stop.
         async fn cancel_command(
             &self,
             request: tonic::Request<super::CancelCommandRequest>,
@@ -1079,13 +1079,13 @@ pub struct ExecuteRequest {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub params_json: ::prost::alloc::string::String,
-    /// After this nobody listens any more.
+    /// The command ends at this time at the latest; later answers are refused.
     #[prost(message, optional, tag = "5")]
     pub deadline: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecuteResponse {
-    /// As in WatchVehiclesResponse: which life of the connector accepted the command.
+    /// As in WatchVehiclesResponse: the incarnation of the connector that accepted the command.
     #[prost(string, tag = "1")]
     pub instance_id: ::prost::alloc::string::String,
 }
@@ -1100,13 +1100,13 @@ pub struct CancelResponse {}
 pub struct WatchVehiclesRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchVehiclesResponse {
-    /// New with each start of the connector. Commands that an earlier life accepted are lost with it.
+    /// The incarnation: a new id at each start of the connector. Commands that an earlier incarnation accepted are lost.
     #[prost(string, tag = "1")]
     pub instance_id: ::prost::alloc::string::String,
     /// The first message of a stream has every vehicle; later ones those that changed.
     #[prost(message, repeated, tag = "2")]
     pub vehicles: ::prost::alloc::vec::Vec<ConnectedVehicle>,
-    /// This message is the whole fleet: a vehicle that is not in it is gone.
+    /// This message lists the whole fleet: a vehicle that is not in it is disconnected.
     #[prost(bool, tag = "3")]
     pub snapshot: bool,
 }
@@ -1267,7 +1267,7 @@ pub mod vehicle_connector_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Every vehicle at once, then each change, for as long as the connector lives.
+        /// First every vehicle, then each change, until the connector stops.
         pub async fn watch_vehicles(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchVehiclesRequest>,
@@ -1330,7 +1330,7 @@ pub mod vehicle_connector_server {
             >
             + std::marker::Send
             + 'static;
-        /// Every vehicle at once, then each change, for as long as the connector lives.
+        /// First every vehicle, then each change, until the connector stops.
         async fn watch_vehicles(
             &self,
             request: tonic::Request<super::WatchVehiclesRequest>,
@@ -1603,7 +1603,7 @@ pub struct Faults {
     pub nrc: u32,
     #[prost(double, tag = "3")]
     pub nrc_probability: f64,
-    /// So many 0x78 "response pending" before the answer.
+    /// Number of 0x78 "response pending" messages before the answer.
     #[prost(uint32, tag = "4")]
     pub response_pending: u32,
     /// Never answer.
@@ -1619,7 +1619,7 @@ pub struct Faults {
     pub reorder_probability: f64,
     #[prost(double, tag = "9")]
     pub malformed_probability: f64,
-    /// Everything arrives but the last piece.
+    /// The last response is lost.
     #[prost(bool, tag = "10")]
     pub lose_final: bool,
 }
@@ -1764,7 +1764,7 @@ pub mod mock_vehicle_control_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Replaces the faults of one vehicle; an empty Faults heals it.
+        /// Replaces the faults of one vehicle; an empty Faults removes all faults.
         pub async fn set_faults(
             &mut self,
             request: impl tonic::IntoRequest<super::SetFaultsRequest>,
@@ -1794,7 +1794,7 @@ pub mod mock_vehicle_control_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// How often each command was really run by the simulated ECUs.
+        /// How often the simulated control units ran each command.
         pub async fn list_executions(
             &mut self,
             request: impl tonic::IntoRequest<super::ListExecutionsRequest>,
@@ -1824,7 +1824,7 @@ pub mod mock_vehicle_control_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Puts a vehicle's simulation into a state: speed, ignition, connection.
+        /// Sets the state of a simulated vehicle: speed, connection.
         pub async fn drive(
             &mut self,
             request: impl tonic::IntoRequest<super::DriveRequest>,
@@ -1863,7 +1863,7 @@ pub mod mock_vehicle_control_server {
     /// Generated trait containing gRPC methods that should be implemented for use with MockVehicleControlServer.
     #[async_trait]
     pub trait MockVehicleControl: std::marker::Send + std::marker::Sync + 'static {
-        /// Replaces the faults of one vehicle; an empty Faults heals it.
+        /// Replaces the faults of one vehicle; an empty Faults removes all faults.
         async fn set_faults(
             &self,
             request: tonic::Request<super::SetFaultsRequest>,
@@ -1871,7 +1871,7 @@ pub mod mock_vehicle_control_server {
             tonic::Response<super::SetFaultsResponse>,
             tonic::Status,
         >;
-        /// How often each command was really run by the simulated ECUs.
+        /// How often the simulated control units ran each command.
         async fn list_executions(
             &self,
             request: tonic::Request<super::ListExecutionsRequest>,
@@ -1879,7 +1879,7 @@ pub mod mock_vehicle_control_server {
             tonic::Response<super::ListExecutionsResponse>,
             tonic::Status,
         >;
-        /// Puts a vehicle's simulation into a state: speed, ignition, connection.
+        /// Sets the state of a simulated vehicle: speed, connection.
         async fn drive(
             &self,
             request: tonic::Request<super::DriveRequest>,

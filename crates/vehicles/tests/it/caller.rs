@@ -1,4 +1,4 @@
-//! Somebody who calls the service, in verbs.
+//! A caller of the service.
 
 use tonic::Status;
 use turnpike_event::{Event, Record};
@@ -11,7 +11,7 @@ use turnpike_rpc::Transport;
 use turnpike_testkit::eventually;
 use turnpike_topic::{CommandId, Topic};
 
-use crate::world::{Person, World, told};
+use crate::world::{Person, World, summaries};
 
 pub use pb::CommandState as State;
 
@@ -82,8 +82,8 @@ impl Caller {
         Ok(self.client.clone().get_command(self.person.token.request(request)).await?.into_inner())
     }
 
-    /// As it is once everything on its topic is recorded.
-    pub async fn get_recorded(&self, id: CommandId) -> pb::Command {
+    /// The command once everything on its topic is archived.
+    pub async fn get_archived(&self, id: CommandId) -> pb::Command {
         let request = pb::GetCommandRequest { command_id: id.to_string(), recorded: true };
         let request = self.person.token.request(request);
         self.client.clone().get_command(request).await.expect("the caller's own").into_inner()
@@ -133,7 +133,7 @@ impl Caller {
         .await
     }
 
-    /// Everything that was recorded of a command.
+    /// The archived events of a command.
     pub async fn record(&self, id: CommandId) -> Vec<Record> {
         let request = topic::ReadArchiveRequest { limit: 1000, ..archive_of(id) };
         let read = |event: topic::ArchivedEvent| Record {
@@ -144,11 +144,11 @@ impl Caller {
         self.archive(request).await.expect("the caller's own").events.into_iter().map(read).collect()
     }
 
-    /// What was recorded, in words; it must be what the topic says.
+    /// Summaries of the archived events, which must equal those of the topic.
     pub async fn story(&self, world: &World, id: CommandId) -> Vec<String> {
         let record = self.record(id).await;
-        assert_eq!(record, world.topic(id).await, "the record is the topic");
-        told(&record)
+        assert_eq!(record, world.topic(id).await, "the archive equals the topic");
+        summaries(&record)
     }
 }
 

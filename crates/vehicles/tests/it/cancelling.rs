@@ -1,4 +1,4 @@
-//! Asking a vehicle to stop, and what it answers.
+//! Cancelling commands.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::{
 turnpike_testkit::on_both!(
     a_running_command_stops,
     a_vehicle_may_refuse,
-    no_answer_within_five_seconds_is_said_so,
+    a_cancellation_without_an_answer_times_out_after_five_seconds,
     an_ended_command_cannot_be_cancelled,
-    a_pending_command_never_leaves,
+    a_cancelled_pending_command_is_never_dispatched,
     a_cancel_and_an_answer_race,
     a_cancellation_before_the_acceptance_is_passed_on_after_it,
     a_read_that_is_tried_again_stops_when_it_is_cancelled,
     a_command_that_no_connector_accepts_is_cancelled,
-    twins_of_a_cancellation_get_one_answer,
+    cancellations_with_one_key_get_one_answer,
 );
 
 async fn a_running_command_stops(database: Database) {
@@ -54,14 +54,14 @@ async fn a_vehicle_may_refuse(database: Database) {
     assert_eq!(caller.end(id).await.state(), State::Completed);
 }
 
-async fn no_answer_within_five_seconds_is_said_so(database: Database) {
+async fn a_cancellation_without_an_answer_times_out_after_five_seconds(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Operator).at(&instance);
     world.script.on_cancel(OnCancel::Ignore);
     let id = caller.send("ReadDTC", MOTOR).await;
     world.script.has(id).await;
-    let fault = world.pushing(caller.cancel(id)).await.expect_err("nothing was heard");
+    let fault = world.pushing(caller.cancel(id)).await.expect_err("there was no answer");
     assert_eq!(fault.kind(), Kind::Timeout);
     assert_eq!(caller.get(id).await.state(), State::Dispatched, "it may still stop");
     world.say(id, CommandState::Cancelled).await.expect("open");
@@ -80,8 +80,8 @@ async fn an_ended_command_cannot_be_cancelled(database: Database) {
     assert_eq!((fault.kind(), fault.code()), (Kind::Conflict, "ALREADY_ENDED"));
 }
 
-/// While the bus does not answer, a command stays where it is: nothing leaves before its topic is open.
-async fn a_pending_command_never_leaves(database: Database) {
+/// While the bus does not answer, a command stays pending: it is not dispatched before its topic is open.
+async fn a_cancelled_pending_command_is_never_dispatched(database: Database) {
     let mut redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
     let world = World::on(database, bus);
@@ -93,11 +93,11 @@ async fn a_pending_command_never_leaves(database: Database) {
         let caller = caller.clone();
         async move { caller.cancel(id).await }
     });
-    // The second wish is like the first.
-    let fault = world.pushing(caller.cancel(id)).await.expect_err("nothing can be said yet");
+    // The second request gets the same answer as the first.
+    let fault = world.pushing(caller.cancel(id)).await.expect_err("there is no answer yet");
     assert_eq!(fault.kind(), Kind::Timeout);
-    let first = world.pushing(asking).await.expect("no panic"); // it may have begun after the second one
-    assert_eq!(first.expect_err("nor to the first").kind(), Kind::Timeout);
+    let first = world.pushing(asking).await.expect("no panic"); // it can arrive after the second one
+    assert_eq!(first.expect_err("the first has no answer either").kind(), Kind::Timeout);
     assert_eq!(caller.get(id).await.state(), State::Pending);
     redis.restart().await;
     let end = world.pushing(caller.end(id)).await;
@@ -131,14 +131,14 @@ async fn a_cancel_and_an_answer_race(database: Database) {
         .await;
         assert_eq!(end.state(), if completed { State::Completed } else { State::Cancelled });
         if let Ok(answer) = answer {
-            assert_eq!(answer, end, "whoever asked is told the end that it was");
+            assert_eq!(answer, end, "each request gets the end of the command");
         }
         let story = caller.story(&world, id).await;
         assert_eq!(story.iter().filter(|word| word.ends_with('.')).count(), 1, "{story:?}");
     }
 }
 
-/// Nobody waits any more when the connector accepts the command: the cancellation is remembered.
+/// The caller no longer waits when the connector accepts the command: the cancellation is stored.
 async fn a_cancellation_before_the_acceptance_is_passed_on_after_it(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
@@ -151,12 +151,12 @@ async fn a_cancellation_before_the_acceptance_is_passed_on_after_it(database: Da
             let caller = caller.clone();
             async move { caller.cancel(id).await }
         });
-        eventually("the connector to be asked in vain", 10, || async {
+        eventually("the connector to be asked without success", 10, || async {
             (world.script.times_cancelled(id) > 0).then_some(())
         })
         .await;
         world.hand.advance(Duration::from_secs(5));
-        assert_eq!(asking.await.expect("no panic").expect_err("nothing was heard").kind(), Kind::Timeout);
+        assert_eq!(asking.await.expect("no panic").expect_err("there was no answer").kind(), Kind::Timeout);
         world.script.accept(id);
         assert_eq!(caller.end(id).await.state(), State::Cancelled, "{name}");
         assert_eq!(caller.story(&world, id).await, ["pending", "cancelled."]);
@@ -174,7 +174,7 @@ async fn a_read_that_is_tried_again_stops_when_it_is_cancelled(database: Databas
         let caller = caller.clone();
         async move { caller.cancel(id).await }
     });
-    eventually("the connector to be asked in vain", 10, || async {
+    eventually("the connector to be asked without success", 10, || async {
         (world.script.times_cancelled(id) > 0).then_some(())
     })
     .await;
@@ -184,8 +184,8 @@ async fn a_read_that_is_tried_again_stops_when_it_is_cancelled(database: Databas
     assert_eq!(world.script.times_refused(id), 1, "no second attempt");
 }
 
-/// The connector may have the command, and does not say so. A command that may run twice ends; the connector is asked again and
-/// again to stop one that must not.
+/// The connector may have the command and does not answer. A command that may run twice ends; for an unsafe command, the connector is
+/// asked repeatedly to stop it.
 async fn a_command_that_no_connector_accepts_is_cancelled(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
@@ -198,13 +198,13 @@ async fn a_command_that_no_connector_accepts_is_cancelled(database: Database) {
 
     let id = caller.send("ECUReset", MOTOR).await;
     world.script.has_refused(id).await;
-    let fault = world.pushing(caller.cancel(id)).await.expect_err("nothing was heard");
+    let fault = world.pushing(caller.cancel(id)).await.expect_err("there was no answer");
     assert_eq!(fault.kind(), Kind::Timeout);
-    world.script.accept(id); // it runs after all
+    world.script.accept(id); // the connector has it after all
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Cancelled);
 }
 
-async fn twins_of_a_cancellation_get_one_answer(database: Database) {
+async fn cancellations_with_one_key_get_one_answer(database: Database) {
     let world = World::new(database);
     let (one, other) = (world.start().await, world.start().await);
     let person = world.person(Role::Operator);
@@ -212,11 +212,11 @@ async fn twins_of_a_cancellation_get_one_answer(database: Database) {
         let id = person.at(&one).send("ReadDTC", MOTOR).await;
         world.script.has(id).await;
         person.at(&one).until(id, State::Dispatched).await;
-        let twins: Vec<_> = (0..6)
-            .map(|twin| {
-                let caller = person.at(if twin % 2 == 0 { &one } else { &other });
+        let requests: Vec<_> = (0..6)
+            .map(|request| {
+                let caller = person.at(if request % 2 == 0 { &one } else { &other });
                 tokio::spawn(async move {
-                    for _ in 0..round * twin {
+                    for _ in 0..round * request {
                         tokio::task::yield_now().await;
                     }
                     caller.cancel_once(id, &format!("key {round}")).await
@@ -224,8 +224,8 @@ async fn twins_of_a_cancellation_get_one_answer(database: Database) {
             })
             .collect();
         let mut fresh = 0;
-        for twin in twins {
-            let answer = world.pushing(twin).await.expect("no panic").expect("the same answer");
+        for request in requests {
+            let answer = world.pushing(request).await.expect("no panic").expect("the same answer");
             assert_eq!(answer.command.expect("a command").state(), State::Cancelled);
             fresh += usize::from(!answer.replayed);
         }

@@ -1,4 +1,4 @@
-//! Connectors that die, come back, are away, or are faster than those who watch them.
+//! Connectors that stop, restart, cannot be reached, or are faster than their streams of vehicles.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::{
 };
 
 turnpike_testkit::on_both!(
-    commands_of_a_dead_life_end_promptly,
-    one_that_was_merely_away_goes_on,
-    a_new_life_may_accept_before_the_old_one_is_seen_to_end,
-    a_read_is_handed_over_again_within_its_time,
-    what_ran_once_may_not_run_again,
+    commands_of_an_ended_incarnation_end_promptly,
+    commands_continue_after_a_connector_was_unreachable,
+    a_new_incarnation_may_accept_before_the_old_one_is_seen_to_end,
+    a_read_is_dispatched_again_within_its_deadline,
+    a_command_that_may_have_run_is_dispatched_again_only_if_that_is_safe,
 );
 
-async fn commands_of_a_dead_life_end_promptly(database: Database) {
+async fn commands_of_an_ended_incarnation_end_promptly(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
@@ -36,7 +36,7 @@ async fn commands_of_a_dead_life_end_promptly(database: Database) {
     world.script.die();
     world.script.revive("life 2");
     for (id, state) in ids.into_iter().zip([State::Failed, State::Unknown, State::Unknown]) {
-        // The clock stands still: no deadline has any part in it.
+        // The clock does not advance: no deadline passes.
         let end = caller.end(id).await;
         assert_eq!((end.state(), end.error_code.as_str()), (state, "CONNECTOR_LOST"));
         let last = if state == State::Failed { "failed." } else { "unknown." };
@@ -47,7 +47,7 @@ async fn commands_of_a_dead_life_end_promptly(database: Database) {
     assert_eq!(caller.try_send("ECUReset", MOTOR).await.map(|_| ()), Ok(()), "the control unit is free again");
 }
 
-async fn one_that_was_merely_away_goes_on(database: Database) {
+async fn commands_continue_after_a_connector_was_unreachable(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
@@ -71,7 +71,7 @@ async fn one_that_was_merely_away_goes_on(database: Database) {
     assert_eq!(caller.end(id).await.state(), State::Completed);
 }
 
-async fn a_new_life_may_accept_before_the_old_one_is_seen_to_end(database: Database) {
+async fn a_new_incarnation_may_accept_before_the_old_one_is_seen_to_end(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
@@ -83,14 +83,14 @@ async fn a_new_life_may_accept_before_the_old_one_is_seen_to_end(database: Datab
     world.script.revive("life 2");
     world.answer(id, 1).await.expect("open");
     eventually("the answer", 10, || async { (caller.record(id).await.len() == 3).then_some(()) }).await;
-    assert_eq!(caller.get(id).await.state(), State::InProgress, "it runs in the life that accepted it");
-    // And the life after that one ends it.
+    assert_eq!(caller.get(id).await.state(), State::InProgress, "it runs in the incarnation that accepted it");
+    // The next incarnation ends it.
     world.script.die();
     world.script.revive("life 3");
     assert_eq!(caller.end(id).await.error_code, "CONNECTOR_LOST");
 }
 
-async fn a_read_is_handed_over_again_within_its_time(database: Database) {
+async fn a_read_is_dispatched_again_within_its_deadline(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Operator).at(&instance);
@@ -101,7 +101,7 @@ async fn a_read_is_handed_over_again_within_its_time(database: Database) {
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
     assert_eq!(world.script.times(id), 1);
 
-    // A command of one second is not tried for five.
+    // A command of one second is not retried for five seconds.
     world.script.on_execute(OnExecute::Refuse(Code::Unavailable));
     let mut request = caller.request("ReadDTC", MOTOR).await;
     request.timeout_seconds = 1;
@@ -111,11 +111,11 @@ async fn a_read_is_handed_over_again_within_its_time(database: Database) {
     assert!(world.clock.now() < begun + Duration::from_secs(3));
 }
 
-async fn what_ran_once_may_not_run_again(database: Database) {
+async fn a_command_that_may_have_run_is_dispatched_again_only_if_that_is_safe(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
-    // Away: provably nothing ran. A clearing is tried again, a reset is not.
+    // Unreachable: provably nothing ran. ClearDTC is tried again, ECUReset is not.
     world.script.on_execute(OnExecute::Refuse(Code::Unavailable));
     let clear = caller.send("ClearDTC", MOTOR).await;
     let reset = caller.send("ECUReset", MOTOR).await;
@@ -124,7 +124,7 @@ async fn what_ran_once_may_not_run_again(database: Database) {
     world.script.on_execute(OnExecute::Play);
     assert_eq!(world.pushing(caller.end(clear)).await.state(), State::Completed);
     assert_eq!((world.script.times(clear), world.script.times(reset)), (1, 0));
-    // Nobody knows: neither is.
+    // It may have run: neither is tried again.
     world.script.on_execute(OnExecute::Refuse(Code::Internal));
     let clear = caller.send("ClearDTC", MOTOR).await;
     world.script.has_refused(clear).await;

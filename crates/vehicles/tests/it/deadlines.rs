@@ -1,4 +1,4 @@
-//! An end that nobody says, and an end that comes too late: the first one on the topic is the end.
+//! Deadlines, and ends that come too late: the first final event on the topic is the end.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::{
 
 turnpike_testkit::on_both!(
     a_read_times_out_and_an_unsafe_command_ends_unknown,
-    an_unsafe_command_that_was_handed_over_and_not_accepted_ends_unknown,
+    an_unsafe_command_that_was_dispatched_and_not_accepted_ends_unknown,
     a_late_answer_changes_nothing,
     a_deadline_changes_nothing_after_an_answer,
-    whichever_comes_first_is_the_end,
-    not_a_moment_before_the_deadline,
+    the_first_final_event_is_the_end,
+    a_command_does_not_end_before_its_deadline,
 );
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ async fn a_read_times_out_and_an_unsafe_command_ends_unknown(database: Database)
     }
 }
 
-async fn an_unsafe_command_that_was_handed_over_and_not_accepted_ends_unknown(database: Database) {
+async fn an_unsafe_command_that_was_dispatched_and_not_accepted_ends_unknown(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
@@ -59,7 +59,7 @@ async fn an_unsafe_command_that_was_handed_over_and_not_accepted_ends_unknown(da
     world.script.has(id).await;
     world.hand.advance(Duration::from_secs(1));
     let end = caller.end(id).await;
-    assert_eq!(end.state(), State::Unknown, "it is at the connector, and may have run");
+    assert_eq!(end.state(), State::Unknown, "the connector may have it, and it may have run");
     assert_eq!(world.script.times(id), 1);
 }
 
@@ -89,7 +89,7 @@ async fn a_deadline_changes_nothing_after_an_answer(database: Database) {
     assert_eq!(caller.story(&world, id).await, ["pending", "completed."]);
 }
 
-async fn whichever_comes_first_is_the_end(database: Database) {
+async fn the_first_final_event_is_the_end(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Operator).at(&instance);
@@ -97,7 +97,7 @@ async fn whichever_comes_first_is_the_end(database: Database) {
     for round in 0..25 {
         let id = caller.send("ReadDTC", MOTOR).await;
         world.script.has(id).await;
-        // Both at once, each with a little more of a start than in the round before.
+        // Both at once; in each round one of them starts a little earlier.
         let hand = world.hand.clone();
         let deadline = tokio::spawn(async move {
             for _ in 0..round {
@@ -118,7 +118,7 @@ async fn whichever_comes_first_is_the_end(database: Database) {
     }
 }
 
-async fn not_a_moment_before_the_deadline(database: Database) {
+async fn a_command_does_not_end_before_its_deadline(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Operator).at(&instance);
@@ -128,7 +128,7 @@ async fn not_a_moment_before_the_deadline(database: Database) {
     let id = command.id.parse().expect("an id");
     world.script.has(id).await;
     world.hand.advance(Duration::from_micros(3_599_999_999));
-    world.say(id, CommandState::InProgress).await.expect("nobody has ended it");
+    world.say(id, CommandState::InProgress).await.expect("the topic is still open");
     caller.until(id, State::InProgress).await;
     world.hand.advance(Duration::from_micros(1));
     caller.until(id, State::TimedOut).await;

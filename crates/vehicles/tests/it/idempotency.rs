@@ -1,4 +1,4 @@
-//! The same key is the same command.
+//! Idempotency keys of commands.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,10 +11,10 @@ use turnpike_token::Role;
 use crate::{caller::MOTOR, world::World};
 
 turnpike_testkit::on_both!(
-    a_hundred_at_once_are_one_command,
+    a_hundred_requests_with_one_key_are_one_command,
     another_body_is_a_conflict,
-    a_replay_answers_like_the_first_time,
-    a_refused_submission_uses_up_no_key,
+    a_repeated_request_gets_the_first_answer,
+    a_refused_submission_does_not_use_its_key,
     a_command_is_cancelled_once,
 );
 
@@ -22,7 +22,7 @@ async fn keyed(caller: &crate::caller::Caller, name: &str, key: &str) -> pb::Sub
     pb::SubmitCommandRequest { idempotency_key: key.to_owned(), ..caller.request(name, MOTOR).await }
 }
 
-async fn a_hundred_at_once_are_one_command(database: Database) {
+async fn a_hundred_requests_with_one_key_are_one_command(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let other = world.start().await;
@@ -43,7 +43,7 @@ async fn a_hundred_at_once_are_one_command(database: Database) {
     assert_eq!((ids.len(), fresh), (1, 1));
     let id = ids.pop_first().expect("one").parse().expect("an id");
     world.script.has(id).await;
-    assert_eq!(world.script.total(), 1, "and the vehicle hears of it once");
+    assert_eq!(world.script.total(), 1, "the vehicle receives it once");
 }
 
 async fn another_body_is_a_conflict(database: Database) {
@@ -60,19 +60,19 @@ async fn another_body_is_a_conflict(database: Database) {
         let fault = caller.submit(other).await.expect_err("another request");
         assert_eq!((fault.kind(), fault.code()), (Kind::Conflict, "IDEMPOTENCY_KEY_REUSED"));
     }
-    // The same in other words is the same.
+    // The same request in another notation.
     let same = pb::SubmitCommandRequest {
         timeout_seconds: 30,
         params_json: r#"{ "ecuAddress" : "0x10" }"#.into(),
         ..first.clone()
     };
     assert!(caller.submit(same).await.expect("the same").replayed);
-    // Keys are each user's own.
+    // Each user has keys of their own.
     let stranger = world.person(Role::Engineer).at(&instance);
     assert!(!stranger.submit(first).await.expect("accepted").replayed);
 }
 
-async fn a_replay_answers_like_the_first_time(database: Database) {
+async fn a_repeated_request_gets_the_first_answer(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Operator).at(&instance);
@@ -95,7 +95,7 @@ async fn a_replay_answers_like_the_first_time(database: Database) {
     assert_ne!(anew.command.expect("a command").id, id.to_string());
 }
 
-async fn a_refused_submission_uses_up_no_key(database: Database) {
+async fn a_refused_submission_does_not_use_its_key(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);

@@ -1,4 +1,4 @@
-//! How many commands a user may send.
+//! Limits of commands.
 
 use std::time::Duration;
 
@@ -91,6 +91,6 @@ async fn only_an_accepted_command_counts(database: Database) {
     limited_for(caller.submit(read.clone()).await);
     caller.submit(keyed("once")).await.expect("a repeated request is answered beyond the limit");
     world.hand.advance(Duration::from_secs(20));
-    let answer = caller.submit(read).await.expect("a refused command uses up no key");
+    let answer = caller.submit(read).await.expect("a refused command does not use its key");
     assert!(!answer.replayed);
 }

@@ -1,4 +1,4 @@
-//! Lists: filters, pages, responses, and the record after an offset.
+//! Lists: filters, pages, responses, and the archive after an offset.
 
 use std::time::Duration;
 
@@ -60,9 +60,9 @@ async fn commands_by_vehicle_state_and_time(database: Database) {
     assert!(ids(&caller, of_none).await.is_empty());
     for (status, places) in [
         ("completed", vec![0]),
-        ("failed", vec![4, 1]), // rejected is failed to clients
+        ("failed", vec![4, 1]), // clients see rejected as failed
         ("in_progress", vec![2]),
-        ("pending", vec![3]), // as is dispatched pending
+        ("pending", vec![3]), // clients see dispatched as pending
         ("unknown", vec![]),
     ] {
         let request = pb::ListCommandsRequest { status: status.to_owned(), ..all() };
@@ -98,7 +98,7 @@ async fn pages_of_commands(database: Database) {
         if cursor.is_empty() {
             break;
         }
-        send().await; // what comes meanwhile shifts nothing
+        send().await; // new commands do not shift the pages
     }
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
     let all = pages.concat();

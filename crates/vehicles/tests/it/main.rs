@@ -1,14 +1,14 @@
-//! A real service on either database, over a socket, with a clock that tests push. The connector is the mock, or, where it
-//! must misbehave in ways that the mock does not know, a scripted one.
+//! A real service on both databases, over a socket, with a clock that tests advance. The connector is the mock, or a scripted one for
+//! behaviour that the mock does not have.
 
 #![expect(clippy::disallowed_methods, reason = "tests spawn freely")]
 
 mod caller;
 mod cancelling;
+mod commands;
 mod connectors;
 mod deadlines;
 mod idempotency;
-mod life;
 mod limits;
 mod lists;
 mod one_at_a_time;

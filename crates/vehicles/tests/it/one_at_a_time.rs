@@ -1,4 +1,4 @@
-//! Commands that must not run twice: one at a time on each control unit, and each handed over once.
+//! Commands that must not run twice: one at a time on each control unit, and each dispatched once.
 
 use turnpike_event::CommandState;
 use turnpike_fault::Kind;
@@ -14,8 +14,8 @@ use crate::{
 
 turnpike_testkit::on_both!(
     a_control_unit_is_busy_until_the_end,
-    of_many_at_once_one_runs,
-    what_might_have_run_is_not_sent_again
+    of_many_unsafe_commands_at_once_one_runs,
+    an_unsafe_command_that_may_have_run_is_not_sent_again
 );
 
 async fn a_control_unit_is_busy_until_the_end(database: Database) {
@@ -23,11 +23,11 @@ async fn a_control_unit_is_busy_until_the_end(database: Database) {
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
     let id = caller.send("RoutineControl", r#"{"ecuAddress":"0x1A","routineId":"0x0203","action":"start"}"#).await;
-    // In any spelling, whoever asks.
+    // In any notation, and for any user.
     let other = world.person(Role::Admin).at(&instance);
     let fault = other.try_send("ECUReset", r#"{"ecuAddress":"0x1a"}"#).await.expect_err("busy");
     assert_eq!((fault.kind(), fault.code()), (Kind::Conflict, "BUSY"));
-    // Other control units, other vehicles, and what does no harm.
+    // Other control units, other vehicles, and safe commands.
     other.send("ECUReset", r#"{"ecuAddress":"0x1B"}"#).await;
     other.send("ReadDTC", r#"{"ecuAddress":"0x1A"}"#).await;
     other.send("RoutineControl", r#"{"ecuAddress":"0x1A","routineId":"0x0203","action":"results"}"#).await;
@@ -41,7 +41,7 @@ async fn a_control_unit_is_busy_until_the_end(database: Database) {
     other.send("ECUReset", r#"{"ecuAddress":"0x1A"}"#).await;
 }
 
-async fn of_many_at_once_one_runs(database: Database) {
+async fn of_many_unsafe_commands_at_once_one_runs(database: Database) {
     let world = World::new(database);
     let (instance, second) = (world.start().await, world.start().await);
     let person = world.person(Role::Engineer);
@@ -62,12 +62,12 @@ async fn of_many_at_once_one_runs(database: Database) {
     assert_eq!(accepted, 1);
 }
 
-async fn what_might_have_run_is_not_sent_again(database: Database) {
+async fn an_unsafe_command_that_may_have_run_is_not_sent_again(database: Database) {
     use tonic::Code;
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
-    // These answers leave open whether anything ran.
+    // After these answers it is not known whether the command ran.
     for code in [Code::Unknown, Code::Internal, Code::DeadlineExceeded, Code::Cancelled] {
         world.script.on_execute(OnExecute::Refuse(code));
         let id = caller.send("ECUReset", MOTOR).await;
@@ -75,7 +75,7 @@ async fn what_might_have_run_is_not_sent_again(database: Database) {
         assert_eq!(end.state(), State::Unknown, "{code:?}");
         assert_eq!(caller.story(&world, id).await, ["pending", "unknown."]);
     }
-    // Its answer is lost: the connector has it, once.
+    // The answer is lost: the connector has the command once.
     world.script.on_execute(OnExecute::Mute);
     let id = caller.send("ECUReset", MOTOR).await;
     world.script.has(id).await;

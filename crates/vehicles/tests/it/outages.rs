@@ -1,5 +1,5 @@
-//! Deadlines and ends while the bus takes nothing, and events that the database refuses: every command ends in time, is shown as
-//! ended, and its watchers are told as soon as they can be.
+//! Deadlines and ends while the bus accepts nothing, and events that the database refuses: every command ends in time, is shown as
+//! ended, and its followers receive the end as soon as possible.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ turnpike_testkit::on_both!(
     a_deadline_holds_before_the_topic_is_open,
     a_deadline_holds_while_the_bus_is_away,
     a_declared_end_is_published_by_the_next_service,
-    a_refusal_is_shown_while_the_bus_is_away,
+    a_declared_end_is_stored_while_the_bus_is_away,
     an_event_that_the_database_refuses_ends_the_command,
     a_database_that_refuses_every_event_keeps_no_command_open,
-    any_text_of_a_connector_can_be_recorded,
+    any_text_of_a_connector_can_be_archived,
 );
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,8 +43,8 @@ async fn send_while_full(redis: &RedisServer, caller: &Caller, name: &str) -> Co
     .await
 }
 
-/// Waits until a command's topic has ended, and everything on it is recorded.
-pub async fn until_told(world: &World, caller: &Caller, id: CommandId, story: &[&str]) {
+/// Waits until a command's topic has ended and is archived.
+pub async fn until_published(world: &World, caller: &Caller, id: CommandId, story: &[&str]) {
     let whole = async {
         eventually("the end of the topic", 20, || async {
             let topic = world.bus.read(&Topic::Response(id), None, 1000).await.ok()?.records;
@@ -66,10 +66,10 @@ async fn a_deadline_holds_before_the_topic_is_open(database: Database) {
     assert_eq!(caller.get(id).await.state(), State::Pending);
     world.hand.advance(TIMEOUT);
     let end = caller.end(id).await;
-    assert_eq!(end.state(), State::TimedOut, "nothing has left this service");
+    assert_eq!(end.state(), State::TimedOut, "nothing was sent to the connector");
     fill(&redis, false).await;
-    until_told(&world, &caller, id, &["pending", "timed_out."]).await;
-    assert_eq!(caller.get(id).await, end, "the end that was shown is the end");
+    until_published(&world, &caller, id, &["pending", "timed_out."]).await;
+    assert_eq!(caller.get(id).await, end, "the end has not changed");
     assert_eq!(world.script.total(), 0);
 }
 
@@ -96,7 +96,7 @@ async fn a_deadline_holds_while_the_bus_is_away(database: Database) {
     }
     redis.restart().await;
     for (id, end) in ids.iter().zip(["timed_out.", "unknown."]) {
-        until_told(&world, &caller, *id, &["pending", "in_progress", end]).await;
+        until_published(&world, &caller, *id, &["pending", "in_progress", end]).await;
     }
     for (id, end) in ids.iter().zip(ends) {
         assert_eq!(caller.get(*id).await.state(), end);
@@ -116,12 +116,12 @@ async fn a_declared_end_is_published_by_the_next_service(database: Database) {
     let second = world.start_alone().await;
     let caller = person.at(&second);
     assert_eq!(caller.get(id).await, end);
-    until_told(&world, &caller, id, &["pending", "timed_out."]).await;
+    until_published(&world, &caller, id, &["pending", "timed_out."]).await;
     assert_eq!(caller.get(id).await, end);
-    assert_eq!(world.script.total(), 0, "nothing leaves after its end");
+    assert_eq!(world.script.total(), 0, "nothing is dispatched after the end");
 }
 
-async fn a_refusal_is_shown_while_the_bus_is_away(database: Database) {
+async fn a_declared_end_is_stored_while_the_bus_is_away(database: Database) {
     let mut redis = RedisServer::start(true).await;
     let world = World::on(database, Bus::redis(&redis.url(), Limits::default()).expect("a URL"));
     let first = world.start().await;
@@ -146,11 +146,11 @@ async fn a_refusal_is_shown_while_the_bus_is_away(database: Database) {
     redis.restart().await;
     let second = world.start_alone().await;
     let caller = person.at(&second);
-    until_told(&world, &caller, id, &["pending", "error CONNECTOR_LOST", "unknown."]).await;
+    until_published(&world, &caller, id, &["pending", "error CONNECTOR_LOST", "unknown."]).await;
     assert_eq!(caller.get(id).await, end);
 }
 
-/// Makes the database refuse events, for good and for a reason that no check of ours can foresee.
+/// Makes the database refuse events permanently, for a reason that the service cannot check.
 async fn refuse_events(world: &World, only_the_second: bool) {
     world
         .execute(match (world.on_postgres(), only_the_second) {
@@ -188,11 +188,11 @@ async fn an_event_that_the_database_refuses_ends_the_command(database: Database)
         world.say(id, CommandState::InProgress).await.expect("open");
         let ended = caller.end(id).await;
         assert_eq!((ended.state(), ended.error_code.as_str()), (end, "EVENT_NOT_RECORDED"));
-        let told = crate::world::told(&world.topic(id).await);
-        assert_eq!(told, ["pending", "in_progress", "error EVENT_NOT_RECORDED", word]);
-        assert_eq!(caller.record(id).await.len(), 3, "everything else is recorded");
+        let published = crate::world::summaries(&world.topic(id).await);
+        assert_eq!(published, ["pending", "in_progress", "error EVENT_NOT_RECORDED", word]);
+        assert_eq!(caller.record(id).await.len(), 3, "every other event is archived");
     }
-    eventually("the conductors to end", 10, || async { (instance.tasks() <= at_rest).then_some(()) }).await;
+    eventually("the supervising tasks to end", 10, || async { (instance.tasks() <= at_rest).then_some(()) }).await;
 }
 
 async fn a_database_that_refuses_every_event_keeps_no_command_open(database: Database) {
@@ -203,10 +203,10 @@ async fn a_database_that_refuses_every_event_keeps_no_command_open(database: Dat
     let id = person.at(&first).send("ReadDTC", MOTOR).await;
     let end = person.at(&first).end(id).await;
     assert_eq!((end.state(), end.error_code.as_str()), (State::Failed, "EVENT_NOT_RECORDED"));
-    let told = crate::world::told(&world.topic(id).await);
-    assert_eq!(told, ["pending", "error EVENT_NOT_RECORDED", "failed."], "watchers are told the same");
+    let published = crate::world::summaries(&world.topic(id).await);
+    assert_eq!(published, ["pending", "error EVENT_NOT_RECORDED", "failed."], "followers receive the same end");
     first.kill();
-    // A restart does not take it up again.
+    // A restart does not supervise it again.
     let second = world.start().await;
     let at_rest = second.tasks();
     world.hand.advance(Duration::from_secs(60));
@@ -216,7 +216,7 @@ async fn a_database_that_refuses_every_event_keeps_no_command_open(database: Dat
     assert_eq!(person.at(&second).get(id).await, end);
 }
 
-async fn any_text_of_a_connector_can_be_recorded(database: Database) {
+async fn any_text_of_a_connector_can_be_archived(database: Database) {
     let world = World::new(database);
     world.script.revive("life\0 1");
     let instance = world.start().await;
@@ -251,7 +251,7 @@ async fn any_text_of_a_connector_can_be_recorded(database: Database) {
         };
         let responses = caller.responses(request).await.expect("a page").responses;
         assert_eq!(responses.iter().map(|r| r.response_json.as_str()).collect::<Vec<_>>(), [json.as_str()]);
-        assert_eq!(caller.record(id).await, world.topic(id).await, "the record is the topic");
+        assert_eq!(caller.record(id).await, world.topic(id).await, "the archive equals the topic");
 
         world.script.on_execute(OnExecute::Refuse(tonic::Code::FailedPrecondition));
         world.script.refuse_with(text);

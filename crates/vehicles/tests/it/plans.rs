@@ -1,4 +1,4 @@
-//! Query plans: no statement of this service looks at every row of a table that grows.
+//! Query plans: no statement of this service reads every row of a table that grows.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ async fn no_statement_reads_a_whole_table(database: Database) {
     let cancelling = caller.cancel(cancelled);
     let _ = world.pushing(cancelling).await;
 
-    // Vehicles are lost, leases renewed and taken over, and what is old is removed.
+    // Vehicles are disconnected, leases renewed and taken over, and old rows removed.
     world.script.connect(VINS[0], false);
     world.script.remove(VINS[1]);
     instance.kill();
@@ -93,7 +93,7 @@ async fn no_statement_reads_a_whole_table(database: Database) {
         "DELETE FROM commands",
         "DELETE FROM idempotency_keys",
     ];
-    // Lists by id that stop at their limit, and indexes of nothing but the rows that are looked for.
+    // Lists by id that stop at their limit, and indexes that have only the wanted rows.
     let bounded = ["FROM commands c WHERE 1 = 1 ORDER BY", "WHERE unpublished = 1", "WHERE search = ''"];
     statements.assert_indexed(world.database(), &wanted, &bounded).await;
 }

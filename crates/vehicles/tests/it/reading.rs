@@ -1,4 +1,4 @@
-//! Reading a command after its final event was seen: the database has it by then, or the read waits for it.
+//! Reading a command after its final event was seen: the end is archived by then, or the read waits for it.
 
 use std::time::{Duration, Instant};
 
@@ -12,19 +12,18 @@ use crate::{
     world::World,
 };
 
-turnpike_testkit::on_both!(what_was_seen_on_the_topic_can_be_read);
+turnpike_testkit::on_both!(a_read_after_the_final_event_finds_the_end);
 
-/// The conductor cannot write while the final event is on the topic already. Read from the conductor's own service, and from
-/// another one.
-async fn what_was_seen_on_the_topic_can_be_read(database: Database) {
+/// The supervisor cannot write while the final event is on the topic already. The read goes to its own service, and to another one.
+async fn a_read_after_the_final_event_finds_the_end(database: Database) {
     let world = World::new(database);
-    let (conducting, other) = (world.start().await, world.start().await);
+    let (supervising, other) = (world.start().await, world.start().await);
     let person = world.person(Role::Operator);
-    for instance in [&conducting, &other] {
+    for instance in [&supervising, &other] {
         for responses in [false, true] {
-            let id = person.at(&conducting).send("ReadDTC", MOTOR).await;
+            let id = person.at(&supervising).send("ReadDTC", MOTOR).await;
             world.script.has(id).await;
-            person.at(&conducting).until(id, State::Dispatched).await;
+            person.at(&supervising).until(id, State::Dispatched).await;
             let lock = world.lock_commands().await;
             world.answer(id, 1).await.expect("open");
             world.say(id, CommandState::Completed).await.expect("open");
@@ -35,16 +34,16 @@ async fn what_was_seen_on_the_topic_can_be_read(database: Database) {
                     let request = pb::ListResponsesRequest { command_id: id.to_string(), ..Default::default() };
                     match responses {
                         true => caller.responses(request).await.expect("a page").responses.len() == 1,
-                        false => caller.get_recorded(id).await.state() == State::Completed,
+                        false => caller.get_archived(id).await.state() == State::Completed,
                     }
                 }
             });
-            // Time for a read that does not wait to be wrong.
+            // Time in which a read that does not wait would return a wrong answer.
             tokio::time::sleep(Duration::from_millis(50)).await;
             drop(lock);
             let right = reading.await.expect("no panic");
             assert!(right || begun.elapsed() >= Duration::from_secs(1), "it waits for at most a second");
-            person.at(&conducting).end(id).await;
+            person.at(&supervising).end(id).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Vehicles come, go and come back; each change is told once, however many services see it.
+//! Vehicles connect, disconnect and reconnect; each change is published once, however many services see it.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::{
 };
 
 turnpike_testkit::on_both!(
-    vehicles_appear_go_and_come_back,
-    each_change_is_told_once,
-    a_connector_that_dies_loses_its_vehicles,
+    vehicles_connect_disconnect_and_reconnect,
+    each_change_is_published_once,
+    vehicles_of_a_stopped_connector_are_disconnected,
     last_seen_never_goes_back,
     changes_during_a_bus_outage_are_published_after_it,
     any_text_of_a_connector_can_be_stored,
@@ -34,8 +34,8 @@ async fn until(caller: &Caller, vin: &str, connected: bool) -> pb::Vehicle {
     .await
 }
 
-/// What was published about a vehicle.
-async fn told(world: &World, vehicle: &pb::Vehicle) -> Vec<&'static str> {
+/// The published events of a vehicle.
+async fn summaries(world: &World, vehicle: &pb::Vehicle) -> Vec<&'static str> {
     let id: VehicleId = vehicle.id.parse().expect("an id");
     let records = world.bus.read(&Topic::Vehicle(id), None, 1000).await.expect("a bus").records;
     let word = |body: &Body| match body {
@@ -48,13 +48,15 @@ async fn told(world: &World, vehicle: &pb::Vehicle) -> Vec<&'static str> {
     records.into_iter().map(|record| word(&Event::from_bytes(record.event).body)).collect()
 }
 
-async fn until_told(world: &World, vehicle: &pb::Vehicle, story: &[&str]) {
-    eventually("the last change", 10, || async { (told(world, vehicle).await.len() >= story.len()).then_some(()) })
-        .await;
-    assert_eq!(told(world, vehicle).await, story);
+async fn until_published(world: &World, vehicle: &pb::Vehicle, story: &[&str]) {
+    eventually("the last change", 10, || async {
+        (summaries(world, vehicle).await.len() >= story.len()).then_some(())
+    })
+    .await;
+    assert_eq!(summaries(world, vehicle).await, story);
 }
 
-async fn vehicles_appear_go_and_come_back(database: Database) {
+async fn vehicles_connect_disconnect_and_reconnect(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::User).at(&instance);
@@ -66,31 +68,31 @@ async fn vehicles_appear_go_and_come_back(database: Database) {
         assert_eq!(fault.kind(), Kind::NotFound);
     }
 
-    // Each change is published before the next: of two at once, followers are told the last.
+    // Each change is published before the next one is made: of two at once, only the last is published.
     let story = ["connected", "disconnected", "connected", "disconnected", "connected"];
-    until_told(&world, &seen, &story[..1]).await;
+    until_published(&world, &seen, &story[..1]).await;
     world.script.connect(VINS[0], false);
     assert_eq!(until(&caller, VINS[0], false).await.id, seen.id);
-    until_told(&world, &seen, &story[..2]).await;
+    until_published(&world, &seen, &story[..2]).await;
     world.script.connect(VINS[0], true);
     assert_eq!(until(&caller, VINS[0], true).await.id, seen.id, "it keeps its id");
-    until_told(&world, &seen, &story[..3]).await;
+    until_published(&world, &seen, &story[..3]).await;
     world.script.remove(VINS[0]);
     until(&caller, VINS[0], false).await;
-    until_told(&world, &seen, &story[..4]).await;
+    until_published(&world, &seen, &story[..4]).await;
     world.script.add(VINS[0]);
     assert_eq!(until(&caller, VINS[0], true).await.id, seen.id);
-    until_told(&world, &seen, &story).await;
+    until_published(&world, &seen, &story).await;
     assert_eq!(caller.vehicles().await.len(), 3);
 }
 
-/// Two services see the same, one after the other, each by its own view of the fleet: the second has no news.
-async fn each_change_is_told_once(database: Database) {
+/// Two services see the same change, one after the other: the second does not publish it again.
+async fn each_change_is_published_once(database: Database) {
     let world = World::new(database);
     let other_view = Script::new(world.bus.clone(), world.clock.clone());
     let first = world.start().await;
     let caller = world.person(Role::User).at(&first);
-    // What is seen and no news moves "last seen" on, and shows that it was seen.
+    // A report without a change updates `last_seen_at`, which shows that it was stored.
     let other_saw = async || {
         let now = world.clock.now().as_second();
         eventually("the other service to see it", 10, || async {
@@ -110,16 +112,16 @@ async fn each_change_is_told_once(database: Database) {
         let (earlier, later) = if round < 3 { (&world.script, &other_view) } else { (&other_view, &world.script) };
         earlier.connect(VINS[1], connected);
         until(&caller, VINS[1], connected).await;
-        eventually("the news", 10, || async { (told(&world, &vehicle).await.len() == story.len()).then_some(()) })
+        eventually("the news", 10, || async { (summaries(&world, &vehicle).await.len() == story.len()).then_some(()) })
             .await;
         world.hand.advance(Duration::from_secs(1));
         later.connect(VINS[1], connected);
         other_saw().await;
-        assert_eq!(told(&world, &vehicle).await, story);
+        assert_eq!(summaries(&world, &vehicle).await, story);
     }
 }
 
-async fn a_connector_that_dies_loses_its_vehicles(database: Database) {
+async fn vehicles_of_a_stopped_connector_are_disconnected(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::User).at(&instance);
@@ -128,7 +130,7 @@ async fn a_connector_that_dies_loses_its_vehicles(database: Database) {
         until(&caller, vin, false).await;
     }
     instance.stop().await;
-    // A service that starts while it is away believes nothing of what an earlier run believed.
+    // A service that starts while the connector is unreachable does not rely on stored states.
     world.script.revive("life 2");
     let second = world.start().await;
     second.stop().await;
@@ -141,7 +143,7 @@ async fn a_connector_that_dies_loses_its_vehicles(database: Database) {
     assert_eq!(third.failed(), None);
 }
 
-/// Two services note the same vehicle in any order: one that read the clock earlier can write later.
+/// Two services store reports of the same vehicle in any order: the one that read the clock earlier can write later.
 async fn last_seen_never_goes_back(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
@@ -171,10 +173,10 @@ async fn changes_during_a_bus_outage_are_published_after_it(database: Database) 
     let caller = world.person(Role::User).at(&first);
     let vehicles = caller.vehicles().await;
     for vehicle in &vehicles {
-        until_told(&world, vehicle, &["connected"]).await;
+        until_published(&world, vehicle, &["connected"]).await;
     }
     redis.kill();
-    // The connector's stream does not wait for the bus, which gives up after two seconds for each event.
+    // The stream of the connector does not wait for the bus, which times out after two seconds for each event.
     let all = async {
         for vin in VINS {
             world.script.connect(vin, false);
@@ -192,9 +194,9 @@ async fn changes_during_a_bus_outage_are_published_after_it(database: Database) 
     for vehicle in &vehicles {
         let last = if vehicle.vin == VINS[0] { "connected" } else { "disconnected" };
         eventually("the present status", 20, || async {
-            world.hand.advance(Duration::from_millis(200)); // what the first one had claimed is free again
-            // A Redis that is killed can lose what came just before.
-            (told(&world, vehicle).await.last() == Some(&last)).then_some(())
+            world.hand.advance(Duration::from_millis(200)); // the claim of the first service ends
+            // A killed Redis can lose the latest events.
+            (summaries(&world, vehicle).await.last() == Some(&last)).then_some(())
         })
         .await;
     }
@@ -214,7 +216,7 @@ async fn any_text_of_a_connector_can_be_stored(database: Database) {
     let vehicles = caller.vehicles().await;
     assert_eq!(vehicles.len(), 3, "a vehicle that its connector would not know by the stored VIN is ignored");
     assert!(vehicles.iter().all(|vehicle| vehicle.model.chars().count() == 100));
-    // And it goes on: nothing is stuck behind what could not be stored.
+    // The service continues with the next report.
     world.script.connect(VINS[2], false);
     until(&caller, VINS[2], false).await;
 }
@@ -241,7 +243,7 @@ async fn a_search_ignores_case_in_every_alphabet(database: Database) {
             assert_eq!(found(search).await, 0, "{search}");
         }
     }
-    // A vehicle that was stored before there was a folded text is found after the next start, also if nobody sees it again.
+    // A vehicle that was stored without search text is found after the next start, also if no connector reports it again.
     world.execute("UPDATE vehicles SET search = ''").await;
     world.script.die();
     let again = world.start_alone().await;

@@ -1,4 +1,4 @@
-//! Services that stop, are killed, stall, and stand beside each other: every command is conducted by one, to one end.
+//! Services that stop, are killed, stall, or run at the same time: one of them supervises each command, and each has one end.
 
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use turnpike_token::Role;
 
 use crate::{
     caller::{MOTOR, State},
-    outages::until_told,
+    outages::until_published,
     script::OnExecute,
     world::{World, freeze},
 };
 
 turnpike_testkit::on_both!(
-    a_stopped_service_hands_over_at_once,
-    a_killed_service_is_succeeded_when_its_lease_ends,
-    what_happened_in_between_is_recorded_once,
-    a_deadline_that_passed_in_between_is_kept,
-    what_was_handed_over_unheard_is_asked_again_only_if_it_is_a_read,
-    a_connector_that_died_in_between_is_noticed,
+    commands_of_a_stopped_service_are_taken_over_at_once,
+    commands_of_a_killed_service_are_taken_over_when_the_lease_ends,
+    events_between_two_services_are_archived_once,
+    a_deadline_that_passed_between_two_services_holds,
+    after_a_takeover_only_an_unanswered_read_is_dispatched_again,
+    a_connector_that_stopped_between_two_services_is_noticed,
     two_services_share_the_work,
     leases_that_end_while_events_come,
-    one_that_lost_its_command_writes_nothing_more,
-    what_never_left_does_not_leave_late,
-    a_final_event_that_was_passed_over_still_ends_the_command,
-    another_event_at_a_recorded_offset_is_not_dropped,
+    a_supervisor_that_lost_its_command_writes_nothing_more,
+    a_command_is_not_dispatched_after_its_deadline,
+    a_final_event_that_was_not_archived_still_ends_the_command,
+    a_different_event_at_an_archived_offset_is_not_dropped,
 );
 
-/// How long a silent conductor is waited for.
+/// How long a lease holds.
 const LEASE: Duration = Duration::from_secs(5);
 
-async fn a_stopped_service_hands_over_at_once(database: Database) {
+async fn commands_of_a_stopped_service_are_taken_over_at_once(database: Database) {
     let world = World::new(database);
     let first = world.start().await;
     let person = world.person(Role::Engineer);
@@ -47,13 +47,13 @@ async fn a_stopped_service_hands_over_at_once(database: Database) {
     let second = world.start().await;
     let caller = person.at(&second);
     world.say(id, CommandState::Completed).await.expect("open");
-    // Not a second has passed by the clock.
+    // The clock has not advanced.
     assert_eq!(caller.end(id).await.state(), State::Completed);
     assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "response 1", "completed."]);
-    assert_eq!(world.script.times(id), 1, "and nothing ran twice");
+    assert_eq!(world.script.times(id), 1, "nothing ran twice");
 }
 
-async fn a_killed_service_is_succeeded_when_its_lease_ends(database: Database) {
+async fn commands_of_a_killed_service_are_taken_over_when_the_lease_ends(database: Database) {
     let world = World::new(database);
     let first = world.start().await;
     let second = world.start().await;
@@ -65,14 +65,14 @@ async fn a_killed_service_is_succeeded_when_its_lease_ends(database: Database) {
     world.say(id, CommandState::Completed).await.expect("open");
     let caller = person.at(&second);
     world.hand.advance(LEASE - Duration::from_secs(1));
-    tokio::time::sleep(Duration::from_millis(50)).await; // nothing to wait for: nothing may happen
-    assert_eq!(caller.get(id).await.state(), State::Dispatched, "it may be alive still");
+    tokio::time::sleep(Duration::from_millis(50)).await; // nothing may happen in this time
+    assert_eq!(caller.get(id).await.state(), State::Dispatched, "its lease still holds");
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
     assert_eq!(caller.story(&world, id).await, ["pending", "completed."]);
     assert_eq!(world.script.times(id), 1);
 }
 
-async fn what_happened_in_between_is_recorded_once(database: Database) {
+async fn events_between_two_services_are_archived_once(database: Database) {
     let world = World::new(database);
     let person = world.person(Role::Operator);
     let mut instance = world.start().await;
@@ -82,7 +82,7 @@ async fn what_happened_in_between_is_recorded_once(database: Database) {
     for n in 1..=12 {
         world.answer(id, n).await.expect("open");
         if n % 3 == 0 {
-            // Killed wherever it is with recording what was said.
+            // Killed at any point of archiving the events.
             instance.kill();
             world.hand.advance(LEASE - Duration::from_secs(3));
             instance = world.start().await;
@@ -98,7 +98,7 @@ async fn what_happened_in_between_is_recorded_once(database: Database) {
     assert_eq!(numbers, (1..=12).collect::<Vec<_>>());
 }
 
-async fn a_deadline_that_passed_in_between_is_kept(database: Database) {
+async fn a_deadline_that_passed_between_two_services_holds(database: Database) {
     let world = World::new(database);
     let first = world.start().await;
     let person = world.person(Role::Engineer);
@@ -114,10 +114,14 @@ async fn a_deadline_that_passed_in_between_is_kept(database: Database) {
     let caller = person.at(&second);
     assert_eq!(caller.end(read).await.state(), State::TimedOut);
     assert_eq!(caller.end(reset).await.state(), State::Unknown);
-    assert_eq!((world.script.times(reset), world.script.times(read)), (1, 1), "nothing is sent after its time");
+    assert_eq!(
+        (world.script.times(reset), world.script.times(read)),
+        (1, 1),
+        "nothing is dispatched after the deadline"
+    );
 }
 
-async fn what_was_handed_over_unheard_is_asked_again_only_if_it_is_a_read(database: Database) {
+async fn after_a_takeover_only_an_unanswered_read_is_dispatched_again(database: Database) {
     let world = World::new(database);
     let first = world.start().await;
     let person = world.person(Role::Engineer);
@@ -142,7 +146,7 @@ async fn what_was_handed_over_unheard_is_asked_again_only_if_it_is_a_read(databa
     assert_eq!((world.script.times(ids[1]), world.script.times(ids[2])), (1, 1));
 }
 
-async fn a_connector_that_died_in_between_is_noticed(database: Database) {
+async fn a_connector_that_stopped_between_two_services_is_noticed(database: Database) {
     let world = World::new(database);
     let first = world.start().await;
     let person = world.person(Role::Engineer);
@@ -171,7 +175,7 @@ async fn two_services_share_the_work(database: Database) {
     let mut ids = Vec::new();
     for n in 0..40 {
         ids.push(person.at(if n % 2 == 0 { &first } else { &second }).send("ReadDTC", MOTOR).await);
-        world.hand.advance(Duration::from_millis(700)); // both look for commands that nobody conducts
+        world.hand.advance(Duration::from_millis(700)); // both search for commands without a lease
     }
     for id in ids {
         assert_eq!(person.at(&first).end(id).await.state(), State::Completed);
@@ -182,7 +186,7 @@ async fn two_services_share_the_work(database: Database) {
     assert_eq!((first.failed(), second.failed()), (None, None));
 }
 
-/// All leases end at once, again and again, while events come: some conductors are overtaken in the middle of recording.
+/// All leases end repeatedly while events arrive: some supervisors lose their command in the middle of archiving.
 async fn leases_that_end_while_events_come(database: Database) {
     let world = World::new(database);
     let (first, second) = (world.start().await, world.start().await);
@@ -207,8 +211,8 @@ async fn leases_that_end_while_events_come(database: Database) {
     assert_eq!(world.script.times(id), 1);
 }
 
-/// A conductor that stalls and wakes finds that another has its command: the fence is higher, and its own word counts no more.
-async fn one_that_lost_its_command_writes_nothing_more(database: Database) {
+/// A supervisor that stalls and continues has lost its command: the fencing token is higher, and its writes are refused.
+async fn a_supervisor_that_lost_its_command_writes_nothing_more(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let at_rest = instance.tasks();
@@ -219,17 +223,17 @@ async fn one_that_lost_its_command_writes_nothing_more(database: Database) {
     world.execute("UPDATE commands SET fence = fence + 1, lease_until = 9000000000000000").await;
     world.say(id, CommandState::InProgress).await.expect("open");
     world.say(id, CommandState::Completed).await.expect("open");
-    eventually("the conductor to leave it", 10, || async { (instance.tasks() <= at_rest).then_some(()) }).await;
+    eventually("the supervising task to end", 10, || async { (instance.tasks() <= at_rest).then_some(()) }).await;
     assert_eq!(caller.get(id).await.state(), State::Dispatched);
-    assert_eq!(caller.record(id).await.len(), 1, "the other one records the rest");
+    assert_eq!(caller.record(id).await.len(), 1, "the other service archives the rest");
     world.execute("UPDATE commands SET lease_until = 0").await;
     world.hand.advance(Duration::from_secs(1));
     assert_eq!(caller.end(id).await.state(), State::Completed);
     assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "completed."]);
 }
 
-/// The offset up to which the topic was recorded is that of the final event, and the final event is not recorded.
-async fn a_final_event_that_was_passed_over_still_ends_the_command(database: Database) {
+/// The stored offset is that of the final event, and the final event is not archived.
+async fn a_final_event_that_was_not_archived_still_ends_the_command(database: Database) {
     let world = World::new(database);
     let first = world.start().await;
     let person = world.person(Role::Engineer);
@@ -246,7 +250,7 @@ async fn a_final_event_that_was_passed_over_still_ends_the_command(database: Dat
     assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "completed."]);
 }
 
-async fn another_event_at_a_recorded_offset_is_not_dropped(database: Database) {
+async fn a_different_event_at_an_archived_offset_is_not_dropped(database: Database) {
     let world = World::new(database);
     let first = world.start().await;
     let person = world.person(Role::Engineer);
@@ -268,7 +272,7 @@ async fn another_event_at_a_recorded_offset_is_not_dropped(database: Database) {
     assert_eq!(offsets.len(), 4, "no offset stands for two events");
 }
 
-async fn what_never_left_does_not_leave_late(database: Database) {
+async fn a_command_is_not_dispatched_after_its_deadline(database: Database) {
     let mut redis = RedisServer::start(false).await;
     let world = World::on(database, Bus::redis(&redis.url(), Limits::default()).expect("a URL"));
     let first = world.start().await;
@@ -283,5 +287,5 @@ async fn what_never_left_does_not_leave_late(database: Database) {
     let caller = person.at(&second);
     let end = world.pushing(caller.end(id)).await;
     assert_eq!((end.state(), world.script.total()), (State::TimedOut, 0));
-    until_told(&world, &caller, id, &["pending", "timed_out."]).await;
+    until_published(&world, &caller, id, &["pending", "timed_out."]).await;
 }

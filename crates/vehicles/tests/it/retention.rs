@@ -1,4 +1,4 @@
-//! Retention: what ended long ago is removed, with its events, and nothing else.
+//! Retention: commands that ended long ago are removed with their events, and nothing else.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn commands_are_removed_after_ninety_days_and_open_ones_never(database: Da
         caller.end(*id).await;
     }
     first.kill();
-    // The open one has until the year 2100.
+    // The deadline of the open one is in the year 2100.
     world.execute("UPDATE commands SET run_by = 4102444800000000 WHERE ended = 0").await;
 
     let second = world.start_alone().await;
@@ -44,7 +44,11 @@ async fn commands_are_removed_after_ninety_days_and_open_ones_never(database: Da
     world.script.has(last).await;
     world.say(last, CommandState::Completed).await.expect("open");
     later.end(last).await;
-    assert_eq!(world.count("SELECT COUNT(*) FROM commands WHERE ended = 1").await, 4, "after 89 days nothing is old");
+    assert_eq!(
+        world.count("SELECT COUNT(*) FROM commands WHERE ended = 1").await,
+        4,
+        "after 89 days nothing is removed"
+    );
 
     world.hand.advance(DAY * 2);
     eventually("three of four to be removed", 20, || async {
@@ -54,7 +58,7 @@ async fn commands_are_removed_after_ninety_days_and_open_ones_never(database: Da
     .await;
     let left =
         world.count("SELECT COUNT(*) FROM command_events WHERE command_id NOT IN (SELECT id FROM commands)").await;
-    assert_eq!(left, 0, "their events went with them");
+    assert_eq!(left, 0, "their events are removed too");
     let admin = world.person(Role::Admin).at(&second);
     assert_eq!(admin.get(last).await.id, last.to_string());
     assert!(admin.get(open).await.completed_at.is_none(), "it has not ended");

@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order: every command has one end, and the record is the topic.
+//! Random schedules: every command has one end, and the archive equals the topic.
 
 use std::time::Duration;
 
@@ -14,21 +14,20 @@ use crate::{
     world::World,
 };
 
-/// One thing that can happen.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Begin,
     Answer,
     Complete,
     Fail,
-    /// The clock moves so many seconds.
+    /// The clock advances by this number of seconds.
     Pass(u64),
     Cancel,
     Stop,
     Kill,
-    /// The connector is another.
+    /// The connector starts a new incarnation.
     Reborn,
-    /// Whoever can run, runs a little.
+    /// Tasks run for a short time.
     Yield(u8),
 }
 
@@ -51,7 +50,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_schedule_ends_once_and_is_recorded_as_it_was_told(
+    fn every_schedule_ends_once_and_its_topic_is_archived(
         steps in prop::collection::vec(any_step(), 0..14),
         is_unsafe: bool,
         refuses: bool,
@@ -73,7 +72,7 @@ async fn play(steps: &[Step], is_unsafe: bool, refuses: bool) {
     let (mut answers, mut lives) = (0, 1);
     let mut waiting = Vec::new();
     for step in steps {
-        // What the connector says after the end is refused by the bus, as it should be.
+        // The bus refuses what the connector publishes after the end.
         match *step {
             Step::Begin => drop(world.say(id, CommandState::InProgress).await),
             Step::Answer => {

@@ -1,4 +1,4 @@
-//! A connector that does what a test tells it, also what no connector should.
+//! A scripted connector, which can also do what no connector should.
 
 use std::{
     collections::HashSet,
@@ -20,27 +20,27 @@ use turnpike_rpc::Transport;
 use turnpike_testkit::eventually;
 use turnpike_topic::{CommandId, Topic};
 
-/// What it does with a command.
+/// What the connector does with a command.
 #[derive(Clone, Debug)]
 pub enum OnExecute {
-    /// Takes it; the test says the rest on the bus.
+    /// Accepts it; the test publishes the rest.
     Accept,
-    /// Takes it, and runs it at once to its end.
+    /// Accepts it and publishes all of its events at once.
     Play,
-    /// Says no before anything runs.
+    /// Refuses it before anything runs.
     Refuse(Code),
-    /// Takes it, and its answer is never heard.
+    /// Has it, and never answers.
     Mute,
-    /// Takes it, and answers that it has accepted it once [`Script::accept`] says so.
+    /// Has it, and accepts it once [`Script::accept`] is called.
     Hold,
 }
 
-/// What it does when asked to stop.
+/// What the connector does with a cancellation.
 #[derive(Clone, Copy, Debug)]
 pub enum OnCancel {
     Stop,
     Refuse,
-    /// Says yes, and nothing happens.
+    /// Accepts it, and nothing happens.
     Ignore,
 }
 
@@ -53,13 +53,13 @@ struct Inner {
     fleet: watch::Sender<Fleet>,
     on_execute: Mutex<OnExecute>,
     on_cancel: Mutex<OnCancel>,
-    /// Every command that it took, as often as it took it.
+    /// Every command that it received, once for each call.
     taken: Mutex<Vec<String>>,
-    /// Every command whose cancellation it was asked for, as often as it was.
+    /// Every command that it was asked to cancel, once for each call.
     cancels: Mutex<Vec<String>>,
     /// Every command that it refused.
     refused: Mutex<Vec<String>>,
-    /// What it says when it refuses one.
+    /// Its message when it refuses one.
     refusal: Mutex<String>,
     /// The commands that it has accepted; only these can be cancelled.
     accepted: watch::Sender<HashSet<String>>,
@@ -67,9 +67,9 @@ struct Inner {
 
 #[derive(Clone)]
 struct Fleet {
-    /// The life that executes.
-    life: String,
-    /// The life that watchers see.
+    /// The incarnation that executes commands.
+    incarnation: String,
+    /// The incarnation that the stream of vehicles shows.
     shown: String,
     alive: bool,
     make: String,
@@ -83,8 +83,8 @@ impl Script {
     pub fn new(bus: Bus, clock: Clock) -> Self {
         let vehicles = VINS.iter().map(|vin| ((*vin).to_owned(), true)).collect();
         let (make, model) = ("Volta".to_owned(), "100%_real".to_owned());
-        let (life, shown) = ("life 1".to_owned(), "life 1".to_owned());
-        let fleet = Fleet { life, shown, alive: true, make, model, vehicles };
+        let (incarnation, shown) = ("incarnation 1".to_owned(), "incarnation 1".to_owned());
+        let fleet = Fleet { incarnation, shown, alive: true, make, model, vehicles };
         Self(Arc::new(Inner {
             bus,
             clock,
@@ -134,26 +134,26 @@ impl Script {
         self.0.refused.lock().expect("no panic").iter().filter(|refused| **refused == id).count()
     }
 
-    /// Ends this life. Watches break; nothing answers until [`Script::revive`].
+    /// Stops. Streams break, and no call is answered until [`Script::revive`].
     pub fn die(&self) {
         self.0.fleet.send_modify(|fleet| fleet.alive = false);
     }
 
-    /// Lives again, as somebody else.
-    pub fn revive(&self, life: &str) {
+    /// Starts again as another incarnation.
+    pub fn revive(&self, incarnation: &str) {
         self.0.fleet.send_modify(|fleet| {
-            (fleet.life, fleet.shown, fleet.alive) = (life.to_owned(), life.to_owned(), true);
+            (fleet.incarnation, fleet.shown, fleet.alive) = (incarnation.to_owned(), incarnation.to_owned(), true);
         });
     }
 
-    /// Comes back as it was.
+    /// Can be reached again, in the same incarnation.
     pub fn return_unchanged(&self) {
         self.0.fleet.send_modify(|fleet| fleet.alive = true);
     }
 
-    /// Is somebody else, and those who watch do not see it yet.
-    pub fn change_unseen(&self, life: &str) {
-        self.0.fleet.send_modify(|fleet| life.clone_into(&mut fleet.life));
+    /// Starts another incarnation, which the stream of vehicles does not show yet.
+    pub fn change_unseen(&self, incarnation: &str) {
+        self.0.fleet.send_modify(|fleet| incarnation.clone_into(&mut fleet.incarnation));
     }
 
     pub fn connect(&self, vin: &str, connected: bool) {
@@ -164,7 +164,7 @@ impl Script {
         });
     }
 
-    /// What all its vehicles are called.
+    /// Sets make and model of all of its vehicles.
     pub fn describe(&self, make: &str, model: &str) {
         self.0.fleet.send_modify(|fleet| (fleet.make, fleet.model) = (make.to_owned(), model.to_owned()));
     }
@@ -177,18 +177,18 @@ impl Script {
         self.0.fleet.send_modify(|fleet| fleet.vehicles.push((vin.to_owned(), true)));
     }
 
-    /// How often it took a command.
+    /// How often it received a command.
     pub fn times(&self, id: CommandId) -> usize {
         let id = id.to_string();
         self.0.taken.lock().expect("no panic").iter().filter(|taken| **taken == id).count()
     }
 
-    /// How many it took, of all commands.
+    /// How many commands it received.
     pub fn total(&self) -> usize {
         self.0.taken.lock().expect("no panic").len()
     }
 
-    /// Waits until it has taken a command.
+    /// Waits until it has received a command.
     pub async fn has(&self, id: CommandId) {
         eventually("the connector to have it", 10, || async { (self.times(id) > 0).then_some(()) }).await;
     }
@@ -207,7 +207,7 @@ impl Script {
         let begun = Body::Command(CommandEvent::Status { command_id, state: CommandState::InProgress });
         let answer = Body::Command(CommandEvent::Response { command_id, sequence_number: 1, is_final: true, response });
         let done = Body::Command(CommandEvent::Status { command_id, state: CommandState::Completed });
-        // Whoever ended it meanwhile has ended it.
+        // The command may have ended in the meantime.
         let _ = self.0.bus.publish(&topic, &event(begun).to_bytes()).await;
         let _ = self.0.bus.publish(&topic, &event(answer).to_bytes()).await;
         let _ = self.0.bus.close(&topic, &event(done).to_bytes()).await;
@@ -220,7 +220,7 @@ impl VehicleConnector for Script {
         let id = request.into_inner().command_id;
         let fleet = self.0.fleet.borrow().clone();
         if !fleet.alive {
-            return Err(Status::unavailable("nobody is there"));
+            return Err(Status::unavailable("the connector is stopped"));
         }
         let on_execute = self.0.on_execute.lock().expect("no panic").clone();
         if let OnExecute::Refuse(code) = on_execute {
@@ -232,7 +232,7 @@ impl VehicleConnector for Script {
             OnExecute::Mute => std::future::pending().await,
             OnExecute::Hold => {
                 let mut accepted = self.0.accepted.subscribe();
-                accepted.wait_for(|accepted| accepted.contains(&id)).await.expect("it lives as long as this");
+                accepted.wait_for(|accepted| accepted.contains(&id)).await.expect("the sender exists as long as this");
             }
             OnExecute::Accept | OnExecute::Play | OnExecute::Refuse(_) => {
                 self.0.accepted.send_modify(|accepted| _ = accepted.insert(id.clone()));
@@ -241,7 +241,7 @@ impl VehicleConnector for Script {
         if let OnExecute::Play = on_execute {
             self.play(id.parse().expect("an id")).await;
         }
-        Ok(Response::new(pb::ExecuteResponse { instance_id: fleet.life }))
+        Ok(Response::new(pb::ExecuteResponse { instance_id: fleet.incarnation }))
     }
 
     async fn cancel(&self, request: Request<pb::CancelRequest>) -> Result<Response<pb::CancelResponse>, Status> {
@@ -272,7 +272,7 @@ impl VehicleConnector for Script {
         let changes = self.0.fleet.subscribe();
         let shown = changes.borrow().shown.clone();
         if !changes.borrow().alive {
-            return Err(Status::unavailable("nobody is there"));
+            return Err(Status::unavailable("the connector is stopped"));
         }
         let lives = move |fleet: &Fleet| fleet.alive && fleet.shown == shown;
         let stream = WatchStream::new(changes).take_while(lives).map(|fleet| Ok(snapshot(fleet)));

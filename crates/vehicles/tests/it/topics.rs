@@ -1,4 +1,4 @@
-//! The owner of topics: who may follow them, and what is archived of them.
+//! The owner of topics: authorization and archives.
 
 use turnpike_event::CommandState;
 use turnpike_fault::Kind;

@@ -1,4 +1,4 @@
-//! What a service lives in: a database, a bus, a clock, a connector; and services that can be killed.
+//! The surroundings of a service: a database, a bus, a clock and a connector; and services that can be killed.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -32,7 +32,7 @@ pub struct World {
     key: SigningKey,
     /// Commands of one user a minute; 0 means no limit.
     limit: u32,
-    // Last: services let go of it first.
+    // Dropped last, after the services.
     database: Database,
 }
 
@@ -79,12 +79,12 @@ impl World {
         instance
     }
 
-    /// Starts a service, and waits for nothing.
+    /// Starts a service without waiting for the fleet.
     pub async fn start_alone(&self) -> Instance {
         self.start_on(self.connector.clone()).await
     }
 
-    /// Starts a service that reaches the fleet by a way of its own.
+    /// Starts a service with its own transport to the connector.
     pub async fn start_on(&self, connector: Transport) -> Instance {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -114,11 +114,11 @@ impl World {
         });
         let address: SocketAddr = started.await.expect("no panic");
         let transport = Transport::connect(&format!("http://{address}"), &Outbound::default()).expect("a URL");
-        // Calls that wait for a vehicle to stop end by the service's clock, not by ours.
+        // Calls that wait for a cancellation end by the clock of the service, not by this deadline.
         Instance { runtime: Some(runtime), process, transport: transport.deadline(Duration::from_secs(30)) }
     }
 
-    /// Somebody new with this role.
+    /// A new user with this role.
     pub fn person(&self, role: Role) -> Person {
         let now = self.clock.now();
         let user_id = UserId::from(Uuid::now_v7());
@@ -134,7 +134,7 @@ impl World {
         Person { user_id, token: AccessToken::new(self.key.sign(&claims)) }
     }
 
-    /// Moves the clock on while something is awaited.
+    /// Advances the clock while a future is awaited.
     pub async fn pushing<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    /// As a connector: a status, the final one if it is an end.
+    /// Publishes a status as a connector; an end is the final event.
     pub async fn say(&self, id: CommandId, state: CommandState) -> Result<Offset, PublishError> {
         let event = self.event(Body::Command(CommandEvent::Status { command_id: id, state }));
         match state.is_end() {
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// As a connector: a piece of an answer.
+    /// Publishes a response as a connector.
     pub async fn answer(&self, id: CommandId, sequence_number: u32) -> Result<Offset, PublishError> {
         let response = Json::parse(format!(r#"{{"piece":{sequence_number}}}"#)).expect("an object");
         let body = Body::Command(CommandEvent::Response { command_id: id, sequence_number, is_final: false, response });
@@ -165,13 +165,12 @@ impl World {
         Event { at: self.clock.now(), body }
     }
 
-    /// Does to the database what another instance would do.
+    /// Executes SQL, as another instance would.
     pub async fn execute(&self, sql: &'static str) {
         let mut connection = AnyConnection::connect(self.database.url()).await.expect("the database");
         connection.execute(sql).await.expect("good SQL");
     }
 
-    /// Which database it is.
     pub fn on_postgres(&self) -> bool {
         self.database.url().starts_with("postgres")
     }
@@ -202,7 +201,7 @@ impl World {
     }
 }
 
-/// Somebody with a token.
+/// A user with an access token.
 #[derive(Clone)]
 pub struct Person {
     pub user_id: UserId,
@@ -221,11 +220,11 @@ impl Instance {
     pub async fn stop(mut self) {
         let (process, runtime) = (self.process.clone(), self.runtime.take().expect("running"));
         let stopping = runtime.spawn(async move { process.stop(Duration::from_secs(10)).await });
-        assert!(stopping.await.expect("no panic"), "everything finished by itself");
+        assert!(stopping.await.expect("no panic"), "every task finished");
         runtime.shutdown_background();
     }
 
-    /// Ends it as SIGKILL does: nothing is released, nothing is said.
+    /// Ends it as SIGKILL does: nothing is released or published.
     pub fn kill(mut self) {
         self.runtime.take().expect("running").shutdown_background();
     }
@@ -235,7 +234,7 @@ impl Instance {
         self.process.tasks.len()
     }
 
-    /// What died that must not.
+    /// A task that must not end and has ended.
     pub fn failed(&self) -> Option<&'static str> {
         self.process.tasks.failed()
     }
@@ -249,27 +248,27 @@ impl Drop for Instance {
     }
 }
 
-/// Every command to it waits from now on, as on a machine that stalls.
+/// From now on every command to this Redis waits, as on a machine that stalls.
 pub async fn freeze(redis: &RedisServer) {
     order(redis, "CLIENT PAUSE 600000 ALL").await;
 }
 
-/// Whether it refuses every write from now on, as a Redis whose memory is full.
+/// Whether this Redis refuses every write from now on, as if its memory were full.
 pub async fn fill(redis: &RedisServer, full: bool) {
     order(redis, if full { "CONFIG SET maxmemory 1" } else { "CONFIG SET maxmemory 0" }).await;
 }
 
 async fn order(redis: &RedisServer, command: &str) {
     let address = redis.url().trim_start_matches("redis://").to_owned();
-    let mut stream = TcpStream::connect(address).await.expect("a Redis of ours");
-    stream.write_all(format!("{command}\r\n").as_bytes()).await.expect("a Redis of ours");
+    let mut stream = TcpStream::connect(address).await.expect("the Redis of the test");
+    stream.write_all(format!("{command}\r\n").as_bytes()).await.expect("the Redis of the test");
     let mut answer = [0; 5];
     stream.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"+OK\r\n");
 }
 
-/// Status, response and error events of a command in a word each; a final one ends with a full stop.
-pub fn told(records: &[Record]) -> Vec<String> {
+/// Short texts for the events of a command; the text of a final event ends with a full stop.
+pub fn summaries(records: &[Record]) -> Vec<String> {
     let words = |record: &Record| {
         let word = match &record.event.body {
             Body::Command(CommandEvent::Status { state, .. }) => state.as_str().to_owned(),

@@ -1,14 +1,10 @@
 //! `/api/admin`: accounts, and how the deployment is. Role admin; auth itself checks it again.
 
-use std::{collections::BTreeMap, time::Duration};
-
 use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode, Uri};
-use serde::{Deserialize, Serialize};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use serde::Deserialize;
 use turnpike_fault::Fault;
 use turnpike_proto::auth::v1 as pb;
-use turnpike_rpc::Transport;
 use turnpike_topic::UserId;
 use utoipa::ToSchema;
 
@@ -17,8 +13,11 @@ use crate::{
         body::{Body, SMALL},
         caller::Admin,
     },
-    app::App,
-    families::auth::account::{Role, Session, User},
+    app::Auth,
+    families::auth::{
+        sessions::Session,
+        user::{Role, User},
+    },
     http::{
         Answer,
         extract::{Id, Page, Query, next_link},
@@ -31,13 +30,13 @@ use crate::{
 #[utoipa::path(get, path = "/api/admin/users", tag = "admin", params(Page),
     responses((status = 200, body = Vec<User>), (status = 403, body = ProblemBody)))]
 pub(crate) async fn list_users(
-    State(app): State<App>,
+    State(auth): State<Auth>,
     Admin(caller): Admin,
     Query(page): Query<Page>,
     uri: Uri,
 ) -> Answer<(HeaderMap, Json<Vec<User>>)> {
     let message = pb::ListUsersRequest { limit: page.limit()?, cursor: page.cursor() };
-    let answer = app.auth().list_users(caller.token.request(message)).await?.into_inner();
+    let answer = auth.client().list_users(caller.token.request(message)).await?.into_inner();
     Ok((next_link(&uri, &answer.next_cursor), Json(answer.users.into_iter().map(User::from).collect())))
 }
 
@@ -70,7 +69,7 @@ pub(crate) struct NewUser {
     responses((status = 201, body = User), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 422, body = ProblemBody)))]
 pub(crate) async fn create_user(
-    State(app): State<App>,
+    State(auth): State<Auth>,
     Admin(caller): Admin,
     headers: HeaderMap,
     Body(new, _): Body<NewUser, SMALL>,
@@ -83,7 +82,7 @@ pub(crate) async fn create_user(
         display_name: new.display_name.unwrap_or_default(),
         idempotency_key: idempotency::key(&headers)?,
     };
-    let answer = app.auth().create_user(caller.token.request(message)).await?.into_inner();
+    let answer = auth.client().create_user(caller.token.request(message)).await?.into_inner();
     let user = answer.user.ok_or_else(Fault::internal)?;
     Ok((StatusCode::CREATED, idempotency::replayed(answer.replayed), Json(user.into())))
 }
@@ -91,9 +90,9 @@ pub(crate) async fn create_user(
 /// One account.
 #[utoipa::path(get, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = User), (status = 404, body = ProblemBody)))]
-pub(crate) async fn get_user(State(app): State<App>, Admin(caller): Admin, Id(id): Id<UserId>) -> Answer<Json<User>> {
+pub(crate) async fn get_user(State(auth): State<Auth>, Admin(caller): Admin, Id(id): Id<UserId>) -> Answer<Json<User>> {
     let message = pb::GetUserRequest { user_id: id.to_string() };
-    Ok(Json(app.auth().get_user(caller.token.request(message)).await?.into_inner().into()))
+    Ok(Json(auth.client().get_user(caller.token.request(message)).await?.into_inner().into()))
 }
 
 /// What changes; the rest stays.
@@ -113,7 +112,7 @@ pub(crate) struct UserChange {
 #[utoipa::path(patch, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path, format = Uuid)), request_body = UserChange,
     responses((status = 200, body = User), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(crate) async fn update_user(
-    State(app): State<App>,
+    State(auth): State<Auth>,
     Admin(caller): Admin,
     Id(id): Id<UserId>,
     Body(change, _): Body<UserChange, SMALL>,
@@ -125,19 +124,19 @@ pub(crate) async fn update_user(
         display_name: change.display_name,
         password: change.password,
     };
-    Ok(Json(app.auth().update_user(caller.token.request(message)).await?.into_inner().into()))
+    Ok(Json(auth.client().update_user(caller.token.request(message)).await?.into_inner().into()))
 }
 
 /// Delete an account.
 #[utoipa::path(delete, path = "/api/admin/users/{id}", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(crate) async fn delete_user(
-    State(app): State<App>,
+    State(auth): State<Auth>,
     Admin(caller): Admin,
     Id(id): Id<UserId>,
 ) -> Answer<StatusCode> {
     let message = pb::DeleteUserRequest { user_id: id.to_string() };
-    app.auth().delete_user(caller.token.request(message)).await?;
+    auth.client().delete_user(caller.token.request(message)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -145,12 +144,12 @@ pub(crate) async fn delete_user(
 #[utoipa::path(get, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Vec<Session>), (status = 404, body = ProblemBody)))]
 pub(crate) async fn list_sessions(
-    State(app): State<App>,
+    State(auth): State<Auth>,
     Admin(caller): Admin,
     Id(id): Id<UserId>,
 ) -> Answer<Json<Vec<Session>>> {
     let message = pb::ListUserSessionsRequest { user_id: id.to_string() };
-    let answer = app.auth().list_user_sessions(caller.token.request(message)).await?.into_inner();
+    let answer = auth.client().list_user_sessions(caller.token.request(message)).await?.into_inner();
     Ok(Json(answer.sessions.into_iter().map(Session::from).collect()))
 }
 
@@ -158,61 +157,11 @@ pub(crate) async fn list_sessions(
 #[utoipa::path(delete, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 404, body = ProblemBody)))]
 pub(crate) async fn end_sessions(
-    State(app): State<App>,
+    State(auth): State<Auth>,
     Admin(caller): Admin,
     Id(id): Id<UserId>,
 ) -> Answer<StatusCode> {
     let message = pb::EndUserSessionsRequest { user_id: id.to_string() };
-    app.auth().end_user_sessions(caller.token.request(message)).await?;
+    auth.client().end_user_sessions(caller.token.request(message)).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes the words of ServiceHealth")]
-pub(crate) enum HealthStatus {
-    Serving,
-    NotServing,
-    Unreachable,
-}
-
-/// One service as it answers for itself.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ServiceHealth {
-    #[schema(example = "vehicles")]
-    name: &'static str,
-    #[schema(value_type = HealthStatus)]
-    status: &'static str,
-    /// Of this gateway: what is not ready, and why.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    missing: BTreeMap<&'static str, String>,
-    /// Of this gateway: how many topics it follows for its clients.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    topics: Option<usize>,
-}
-
-/// How every service is.
-#[utoipa::path(get, path = "/api/admin/services", tag = "admin",
-    responses((status = 200, body = Vec<ServiceHealth>), (status = 403, body = ProblemBody)))]
-pub(crate) async fn services(State(app): State<App>, _: Admin) -> Answer<Json<Vec<ServiceHealth>>> {
-    let missing = app.health.missing();
-    let here = ServiceHealth {
-        name: "gateway",
-        status: if missing.is_empty() { "serving" } else { "not_serving" },
-        missing,
-        topics: Some(app.hub.topics()),
-    };
-    let (auth, vehicles) = tokio::join!(ask("auth", &app.auth), ask("vehicles", &app.vehicles));
-    Ok(Json(vec![here, auth, vehicles]))
-}
-
-/// By grpc.health.v1.
-async fn ask(name: &'static str, transport: &Transport) -> ServiceHealth {
-    let mut client = HealthClient::new(transport.clone().deadline(Duration::from_secs(2)));
-    let status = match client.check(HealthCheckRequest { service: String::new() }).await {
-        Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => "serving",
-        Ok(_) => "not_serving",
-        Err(_) => "unreachable",
-    };
-    ServiceHealth { name, status, missing: BTreeMap::new(), topics: None }
 }

@@ -7,13 +7,14 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_proto::auth::v1 as pb;
 use utoipa::ToSchema;
 
-use super::account::{LoggedIn, logged_in};
+use super::sign_in::{LoggedIn, logged_in};
 use crate::{
     access::{
         body::{Body, SMALL},
+        caller::Identity,
         client::Client,
     },
-    app::App,
+    app::Auth,
     http::{Answer, problem::ProblemBody},
 };
 
@@ -35,7 +36,8 @@ pub(crate) struct OneTime {
         (status = 403, body = ProblemBody, description = "The connection does not come directly from this machine"),
         (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub(crate) async fn one_time(
-    State(app): State<App>,
+    State(auth): State<Auth>,
+    State(identity): State<Identity>,
     client: Client,
     headers: HeaderMap,
     Body(body, _): Body<OneTime, SMALL>,
@@ -53,6 +55,6 @@ pub(crate) async fn one_time(
         client_ip: client.ip.to_string(),
         user_agent: client.user_agent.clone(),
     };
-    let answer = app.auth().redeem_one_time_code(request).await?.into_inner();
-    logged_in(&app, &client, &headers, answer)
+    let answer = auth.client().redeem_one_time_code(request).await?.into_inner();
+    logged_in(&identity, &client, &headers, answer)
 }

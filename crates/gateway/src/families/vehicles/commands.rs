@@ -16,7 +16,7 @@ use crate::{
         body::Body,
         caller::{Operator, SignedIn},
     },
-    app::App,
+    app::Vehicles,
     http::{
         Answer,
         extract::{Id, NumberedPage, Page, Query, next_link},
@@ -110,7 +110,7 @@ impl TryFrom<pb::Command> for Command {
     responses((status = 201, body = Command), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub(crate) async fn submit(
-    State(app): State<App>,
+    State(vehicles): State<Vehicles>,
     Operator(caller): Operator,
     headers: HeaderMap,
     Body(new, _): Body<NewCommand>,
@@ -123,7 +123,7 @@ pub(crate) async fn submit(
         timeout_seconds,
         idempotency_key: idempotency::key(&headers)?,
     };
-    let answer = app.vehicles().submit_command(caller.token.request(message)).await?.into_inner();
+    let answer = vehicles.client().submit_command(caller.token.request(message)).await?.into_inner();
     let command: Command = answer.command.ok_or_else(Fault::internal)?.try_into()?;
     let mut headers = idempotency::replayed(answer.replayed);
     if let Ok(location) = format!("/api/commands/{}", command.command_id).parse() {
@@ -160,7 +160,7 @@ pub(crate) struct Filter {
 #[utoipa::path(get, path = "/api/commands", tag = "commands", params(Filter, Page),
     responses((status = 200, body = Vec<Command>), (status = 422, body = ProblemBody)))]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(vehicles): State<Vehicles>,
     SignedIn(caller): SignedIn,
     Query(filter): Query<Filter>,
     Query(page): Query<Page>,
@@ -174,7 +174,7 @@ pub(crate) async fn list(
         since: time("since", filter.since)?,
         until: time("until", filter.until)?,
     };
-    let answer = app.vehicles().list_commands(caller.token.request(message)).await?.into_inner();
+    let answer = vehicles.client().list_commands(caller.token.request(message)).await?.into_inner();
     let commands: Vec<Command> = answer.commands.into_iter().map(Command::try_from).collect::<Result<_, _>>()?;
     Ok((next_link(&uri, &answer.next_cursor), Json(commands)))
 }
@@ -193,12 +193,12 @@ fn time(field: &str, text: Option<String>) -> Result<Option<prost_types::Timesta
 #[utoipa::path(get, path = "/api/commands/{id}", tag = "commands", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Command), (status = 404, body = ProblemBody)))]
 pub(crate) async fn get(
-    State(app): State<App>,
+    State(vehicles): State<Vehicles>,
     SignedIn(caller): SignedIn,
     Id(id): Id<CommandId>,
 ) -> Answer<Json<Command>> {
     let message = pb::GetCommandRequest { command_id: id.to_string(), recorded: true };
-    Ok(Json(app.vehicles().get_command(caller.token.request(message)).await?.into_inner().try_into()?))
+    Ok(Json(vehicles.client().get_command(caller.token.request(message)).await?.into_inner().try_into()?))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -215,7 +215,7 @@ pub(crate) struct Response {
 #[utoipa::path(get, path = "/api/commands/{id}/responses", tag = "commands", params(("id" = String, Path, format = Uuid), NumberedPage),
     responses((status = 200, body = Vec<Response>), (status = 404, body = ProblemBody)))]
 pub(crate) async fn responses(
-    State(app): State<App>,
+    State(vehicles): State<Vehicles>,
     SignedIn(caller): SignedIn,
     Id(id): Id<CommandId>,
     Query(page): Query<NumberedPage>,
@@ -223,7 +223,7 @@ pub(crate) async fn responses(
 ) -> Answer<(HeaderMap, Json<Vec<Response>>)> {
     let page = Page::from(page);
     let message = pb::ListResponsesRequest { command_id: id.to_string(), limit: page.limit()?, cursor: page.cursor() };
-    let answer = app.vehicles().list_responses(caller.token.request(message)).await?.into_inner();
+    let answer = vehicles.client().list_responses(caller.token.request(message)).await?.into_inner();
     let response = |response: pb::Response| {
         Ok(Response {
             sequence_number: response.sequence_number,
@@ -243,13 +243,13 @@ pub(crate) async fn responses(
     responses((status = 200, body = Command), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 504, body = ProblemBody)))]
 pub(crate) async fn cancel(
-    State(app): State<App>,
+    State(vehicles): State<Vehicles>,
     SignedIn(caller): SignedIn,
     Id(id): Id<CommandId>,
     headers: HeaderMap,
 ) -> Answer<(HeaderMap, Json<Command>)> {
     let message = pb::CancelCommandRequest { command_id: id.to_string(), idempotency_key: idempotency::key(&headers)? };
-    let answer = app.patient_vehicles().cancel_command(caller.token.request(message)).await?.into_inner();
+    let answer = vehicles.cancel_client().cancel_command(caller.token.request(message)).await?.into_inner();
     let command = answer.command.ok_or_else(Fault::internal)?;
     Ok((idempotency::replayed(answer.replayed), Json(command.try_into()?)))
 }

@@ -1,5 +1,20 @@
 //! `/api/vehicles` and `/api/commands`.
 
-pub(crate) mod commands;
-pub(crate) mod registry;
-pub(crate) mod states;
+mod commands;
+mod registry;
+mod states;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::app::App;
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(registry::list))
+        .routes(routes!(registry::get))
+        .routes(routes!(registry::status))
+        .routes(routes!(commands::list, commands::submit))
+        .routes(routes!(commands::get))
+        .routes(routes!(commands::responses))
+        .routes(routes!(commands::cancel))
+}

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::states::Connection;
 use crate::{
     access::caller::SignedIn,
-    app::App,
+    app::Vehicles,
     http::{
         Answer,
         extract::{Id, Page, Query, next_link},
@@ -62,7 +62,7 @@ pub(crate) struct Filter {
 #[utoipa::path(get, path = "/api/vehicles", tag = "vehicles", params(Filter, Page),
     responses((status = 200, body = Vec<Vehicle>), (status = 422, body = ProblemBody)))]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(vehicles): State<Vehicles>,
     SignedIn(caller): SignedIn,
     Query(filter): Query<Filter>,
     Query(page): Query<Page>,
@@ -75,7 +75,7 @@ pub(crate) async fn list(
         status: status.into(),
         search: filter.search.unwrap_or_default(),
     };
-    let answer = app.vehicles().list_vehicles(caller.token.request(message)).await?.into_inner();
+    let answer = vehicles.client().list_vehicles(caller.token.request(message)).await?.into_inner();
     Ok((next_link(&uri, &answer.next_cursor), Json(answer.vehicles.into_iter().map(Vehicle::from).collect())))
 }
 
@@ -83,12 +83,12 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/api/vehicles/{id}", tag = "vehicles", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Vehicle), (status = 404, body = ProblemBody)))]
 pub(crate) async fn get(
-    State(app): State<App>,
+    State(vehicles): State<Vehicles>,
     SignedIn(caller): SignedIn,
     Id(id): Id<VehicleId>,
 ) -> Answer<Json<Vehicle>> {
     let message = pb::GetVehicleRequest { vehicle_id: id.to_string() };
-    Ok(Json(app.vehicles().get_vehicle(caller.token.request(message)).await?.into_inner().into()))
+    Ok(Json(vehicles.client().get_vehicle(caller.token.request(message)).await?.into_inner().into()))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -104,12 +104,12 @@ pub(crate) struct VehicleStatus {
 #[utoipa::path(get, path = "/api/vehicles/{id}/status", tag = "vehicles", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = VehicleStatus), (status = 404, body = ProblemBody)))]
 pub(crate) async fn status(
-    State(app): State<App>,
+    State(vehicles): State<Vehicles>,
     SignedIn(caller): SignedIn,
     Id(id): Id<VehicleId>,
 ) -> Answer<Json<VehicleStatus>> {
     let message = pb::GetVehicleRequest { vehicle_id: id.to_string() };
-    let vehicle = Vehicle::from(app.vehicles().get_vehicle(caller.token.request(message)).await?.into_inner());
+    let vehicle = Vehicle::from(vehicles.client().get_vehicle(caller.token.request(message)).await?.into_inner());
     Ok(Json(VehicleStatus {
         id: vehicle.id,
         connection_status: vehicle.connection_status,

@@ -1,4 +1,4 @@
-//! The registry as a model: what happens between the check of a session and the registration of its socket.
+//! Sessions that end around the registration of a connection, and the limit of connections of one user.
 
 use std::collections::HashSet;
 
@@ -10,15 +10,15 @@ use super::*;
 
 type Ended = Arc<Mutex<HashSet<SessionId>>>;
 
-/// Sockets, and the sessions that have ended.
-fn sockets(most: u32) -> (Sockets, Ended) {
+/// A registry, and the sessions that have ended.
+fn registry(per_user: u32) -> (Connections, Ended) {
     let ended = Ended::default();
     let known = ended.clone();
-    let check = move |claims: &Claims| match known.lock().expect("no panic").contains(&claims.session_id) {
+    let check = move |claims: &Claims| match known.lock().contains(&claims.session_id) {
         true => Err(Refusal::SessionEnded),
         false => Ok(()),
     };
-    (Sockets::new(most, check), ended)
+    (Connections::new(per_user, check), ended)
 }
 
 fn caller(session: SessionId) -> Caller {
@@ -36,58 +36,58 @@ fn caller(session: SessionId) -> Caller {
 
 #[test]
 fn a_session_that_ends_between_its_check_and_its_registration_is_refused() {
-    let (sockets, ended) = sockets(0);
+    let (connections, ended) = registry(0);
     let session = SessionId::from(Uuid::now_v7());
     let verified = caller(session);
-    // What the watcher does when the news arrives, in its order; the socket is not in the table yet.
-    ended.lock().expect("no panic").insert(session);
-    sockets.end_session(session);
-    assert_eq!(sockets.enter(&verified).err(), Some(Ending::SessionEnded));
-    assert_eq!(sockets.0.table.lock().expect("no panic").of_user.len(), 0, "and takes no place");
+    // The watcher does this, in this order, when it learns of the end. The connection is not in the table yet.
+    ended.lock().insert(session);
+    connections.end_session(session);
+    assert_eq!(connections.register(&verified).err(), Some(Ending::SessionEnded));
+    assert_eq!(connections.0.table.lock().of_user.len(), 0, "and is not counted");
 }
 
 #[test]
-fn a_token_whose_session_ended_does_not_renew_a_socket() {
-    let (sockets, ended) = sockets(0);
-    let place = sockets.enter(&caller(SessionId::from(Uuid::now_v7()))).expect("a place");
+fn a_token_whose_session_ended_does_not_renew_a_connection() {
+    let (connections, ended) = registry(0);
+    let registration = connections.register(&caller(SessionId::from(Uuid::now_v7()))).expect("a registration");
     let other = SessionId::from(Uuid::now_v7());
     let verified = caller(other);
-    ended.lock().expect("no panic").insert(other);
-    sockets.end_session(other);
-    assert_eq!(place.renew(verified), Err(Refusal::SessionEnded));
+    ended.lock().insert(other);
+    connections.end_session(other);
+    assert_eq!(registration.renew(verified), Err(Refusal::SessionEnded));
 }
 
 #[test]
-fn nobody_registers_behind_the_end_of_all() {
-    let (sockets, _) = sockets(0);
-    let early = sockets.enter(&caller(SessionId::from(Uuid::now_v7()))).expect("a place");
-    sockets.stop();
+fn no_connection_registers_after_the_stop() {
+    let (connections, _) = registry(0);
+    let early = connections.register(&caller(SessionId::from(Uuid::now_v7()))).expect("a registration");
+    connections.stop();
     assert_eq!(early.handle.ending(), Some(Ending::Stopping));
-    let late = sockets.enter(&caller(SessionId::from(Uuid::now_v7())));
+    let late = connections.register(&caller(SessionId::from(Uuid::now_v7())));
     assert_eq!(late.err(), Some(Ending::Stopping));
 }
 
 #[test]
-fn a_place_is_given_back() {
-    let (sockets, _) = sockets(1);
-    let enter = || sockets.enter(&caller(SessionId::from(Uuid::now_v7())));
-    let first = enter().expect("a place");
-    assert_eq!(enter().err(), Some(Ending::TooMany));
+fn a_dropped_registration_is_no_longer_counted() {
+    let (connections, _) = registry(1);
+    let register = || connections.register(&caller(SessionId::from(Uuid::now_v7())));
+    let first = register().expect("a registration");
+    assert_eq!(register().err(), Some(Ending::TooMany));
     drop(first);
-    assert!(enter().is_ok());
+    assert!(register().is_ok());
 }
 
 #[tokio::test]
-async fn a_wake_for_another_reason_is_not_lost_while_somebody_waits_for_the_end() {
-    let (sockets, _) = sockets(0);
-    let place = sockets.enter(&caller(SessionId::from(Uuid::now_v7()))).expect("a place");
-    place.handle.wake.notify_one();
+async fn a_wake_for_another_reason_is_not_lost_during_a_wait_for_the_end() {
+    let (connections, _) = registry(0);
+    let registration = connections.register(&caller(SessionId::from(Uuid::now_v7()))).expect("a registration");
+    registration.handle.wake.notify_one();
     {
-        let mut ended = std::pin::pin!(place.handle.ended());
+        let mut ended = std::pin::pin!(registration.handle.ended());
         assert!(futures_util::poll!(&mut ended).is_pending(), "the wake is taken");
     }
-    let woken = std::pin::pin!(place.handle.wake.notified());
+    let woken = std::pin::pin!(registration.handle.wake.notified());
     assert!(futures_util::poll!(woken).is_ready(), "and passed on");
-    sockets.stop();
-    assert_eq!(place.handle.ended().await, Ending::Stopping);
+    connections.stop();
+    assert_eq!(registration.handle.ended().await, Ending::Stopping);
 }

@@ -1,4 +1,4 @@
-//! One event as its readers get it.
+//! One event in the formats of clients.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use turnpike_bus::Record;
 use turnpike_event::{Event, frame};
 use turnpike_topic::{Offset, Topic};
 
-/// The bytes of one event in each format, made once and shared.
+/// The bytes of one event in each format, shared by all readers.
 pub(crate) struct Frame {
     pub(crate) offset: Offset,
     text: Utf8Bytes,
@@ -21,18 +21,18 @@ impl Frame {
         Self { offset: record.offset, text: frame(topic, &record.map(Event::from_bytes)).into(), sse: OnceLock::new() }
     }
 
-    /// As a WebSocket's text.
+    /// The text of a WebSocket frame.
     pub(crate) fn text(&self) -> Utf8Bytes {
         self.text.clone()
     }
 
-    /// As a server-sent event; made for the first reader that wants it.
+    /// The bytes of a server-sent event, encoded when the first reader takes them.
     pub(crate) fn sse(&self) -> Bytes {
         // JSON has no line breaks outside its strings, and inside they are escaped: one data line is enough.
         self.sse.get_or_init(|| format!("id: {}\ndata: {}\n\n", self.offset, self.text.as_str()).into()).clone()
     }
 
-    /// What it costs to keep.
+    /// The bytes that it occupies in a ring.
     pub(crate) fn len(&self) -> usize {
         self.text.len()
     }

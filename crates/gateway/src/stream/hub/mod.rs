@@ -1,32 +1,27 @@
-//! The hub: every topic that somebody here follows is followed once, decoded once and encoded once, and its frames are
-//! shared by all who want them.
+//! The hub: a topic that has readers on this gateway is followed once. Each event is decoded once and encoded once, and all
+//! readers share the frame.
 //!
-//! Nobody has a queue. A reader has a cursor, and takes what comes after it when it can write: from the topic's ring of
-//! recent frames, or, if it has fallen behind the ring, from the topic's history on the bus. So a slow reader costs itself
-//! latency and nobody memory, and what it gets has no hole: a cursor only ever moves by what was handed over.
+//! A reader has a position and no queue. When it can write, it takes the frames after its position: from the topic's ring of
+//! recent frames, or, if the position is before the ring, from the topic's history on the bus. So a slow reader has a higher
+//! latency and uses no more memory. A position moves only over frames that were taken, so a reader misses no event.
 
 mod channel;
-mod frame;
-mod subscription;
+pub(crate) mod frame;
+mod ring;
 #[cfg(test)]
 mod tests;
+pub(crate) mod topic_reader;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, sync::Arc};
 
-use tokio::sync::Notify;
+use parking_lot::Mutex;
 use turnpike_bus::Bus;
 use turnpike_kit::Tasks;
 use turnpike_topic::Topic;
 
-pub(crate) use frame::Frame;
-pub(crate) use subscription::{Batch, Since, Subscription};
-
 use channel::Channel;
 
-/// Every topic that is followed here.
+/// The topics that this gateway follows.
 #[derive(Clone)]
 pub(crate) struct Hub(Arc<Inner>);
 
@@ -46,31 +41,28 @@ impl Hub {
         Self(Arc::new(Inner { bus, tasks, channels: Mutex::default() }))
     }
 
-    /// A reader of a topic, woken through `wake` whenever there may be something to take.
-    pub(crate) fn subscribe(&self, topic: Topic, since: Since, wake: &Arc<Notify>) -> Subscription {
-        let mut channels = self.0.channels.lock().expect("no panic while it is held");
+    /// The channel of a topic, which is followed until every reader has called [`Hub::leave`].
+    fn join(&self, topic: Topic) -> Arc<Channel> {
+        let mut channels = self.0.channels.lock();
         let entry = channels.entry(topic).or_insert_with(|| {
             metrics::gauge!("turnpike_gateway_topics").increment(1);
             Entry { channel: Channel::open(topic, &self.0.bus, &self.0.tasks), readers: 0 }
         });
         entry.readers += 1;
-        let channel = entry.channel.clone();
-        drop(channels);
-        Subscription::new(self.clone(), channel, since, wake)
+        entry.channel.clone()
     }
 
-    /// How many topics are followed.
     pub(crate) fn topics(&self) -> usize {
-        self.0.channels.lock().expect("no panic while it is held").len()
+        self.0.channels.lock().len()
     }
 
     fn bus(&self) -> &Bus {
         &self.0.bus
     }
 
-    /// A reader is gone; with the last one the topic is no longer followed.
+    /// Removes a reader of a topic. Without readers, the topic is no longer followed.
     fn leave(&self, topic: &Topic) {
-        let mut channels = self.0.channels.lock().expect("no panic while it is held");
+        let mut channels = self.0.channels.lock();
         let Some(entry) = channels.get_mut(topic) else { return };
         entry.readers -= 1;
         if entry.readers == 0 {

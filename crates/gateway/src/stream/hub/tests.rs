@@ -11,7 +11,12 @@ use turnpike_event::{Body, CommandEvent, Event, Json};
 use turnpike_topic::{CommandId, Offset, Topic};
 use uuid::Uuid;
 
-use super::*;
+use super::{
+    frame::Frame,
+    topic_reader::{Batch, TopicReader},
+    *,
+};
+use crate::stream::since::Since;
 
 /// More than a ring holds, so that some readers find what they missed only in history; and not everything there either.
 const KEPT: u64 = 600;
@@ -102,7 +107,7 @@ impl Truth {
 }
 
 struct Reader {
-    subscription: Subscription,
+    topic_reader: TopicReader,
     wake: Arc<Notify>,
     place: Reading,
     /// Of this connection, since the last reset of it.
@@ -168,14 +173,14 @@ impl World {
 
     fn enter(&mut self, since: Since) {
         let wake = Arc::new(Notify::new());
-        let subscription = self.hub.subscribe(self.topic, since, &wake);
+        let topic_reader = TopicReader::open(&self.hub, self.topic, since, &wake);
         let place = match since {
             Since::After(offset) => Reading::After(offset),
             // who comes to a topic that has lost its beginning is told so
             Since::Start => Reading::First,
             Since::Live => Reading::Live,
         };
-        self.readers.push(Reader { subscription, wake, place, caught_up: false });
+        self.readers.push(Reader { topic_reader, wake, place, caught_up: false });
     }
 
     fn resume(&mut self, index: &Index) {
@@ -273,7 +278,7 @@ enum Taken {
 
 impl Reader {
     async fn take(&mut self, bytes: usize, truth: &Truth) -> Taken {
-        match self.subscription.take(bytes).await {
+        match self.topic_reader.take(bytes).await {
             Batch::Frames(frames) => {
                 assert!(!frames.is_empty(), "no empty batches: they would look like progress");
                 for frame in frames {

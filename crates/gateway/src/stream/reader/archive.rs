@@ -9,7 +9,7 @@ use turnpike_proto::topic::v1::{self as pb, topic_owner_client::TopicOwnerClient
 use turnpike_rpc::Transport;
 use turnpike_topic::{Offset, Topic};
 
-use crate::stream::hub::Frame;
+use crate::stream::hub::frame::Frame;
 
 /// Events in one page.
 const PAGE: u32 = 256;
@@ -28,17 +28,34 @@ pub(super) struct Archive {
     pub(super) complete: bool,
 }
 
-impl Archive {
-    pub(super) const fn new(
-        owner: TopicOwnerClient<Transport>,
-        token: AccessToken,
-        topic: Topic,
-        after: Option<Offset>,
-        complete: bool,
-    ) -> Self {
-        Self { owner, token, topic, after, page: None, head: None, complete }
-    }
+/// What the owner archives of a topic.
+pub(super) struct Archived {
+    pub(super) archive: Archive,
+    /// Offset of the first archived event.
+    pub(super) first: Option<Offset>,
+}
 
+/// Asks the owner whether the bearer of the token may follow a topic. Returns the topic's archive, if it has one, to be read
+/// after the offset `after`.
+pub(super) async fn authorize(
+    mut owner: TopicOwnerClient<Transport>,
+    token: &AccessToken,
+    topic: Topic,
+    after: Option<Offset>,
+) -> Result<Option<Archived>, Fault> {
+    let request = token.request(pb::AuthorizeRequest { topic: topic.to_string() });
+    let authorized = owner.authorize(request).await?.into_inner();
+    let complete = match authorized.archive() {
+        pb::Archive::None | pb::Archive::Unspecified => return Ok(None),
+        pb::Archive::Open => false,
+        pb::Archive::Complete => true,
+    };
+    let token = token.clone();
+    let archive = Archive { owner, token, topic, after, page: None, head: None, complete };
+    Ok(Some(Archived { archive, first: authorized.first.parse().ok() }))
+}
+
+impl Archive {
     /// Reads the page behind `after`, and says whether it has events. `NotFound`: no event was archived at this offset.
     pub(super) async fn fetch(&mut self) -> Result<bool, Fault> {
         let request = self.token.request(pb::ReadArchiveRequest {

@@ -3,7 +3,6 @@
 
 mod archive;
 mod order;
-mod owners;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,15 +13,22 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Caller;
 use turnpike_topic::{Offset, Topic};
 
-use self::{archive::Archive, order::Order, owners::Archived};
-use crate::{
-    app::App,
-    stream::hub::{Batch, Frame, Since, Subscription},
+use self::{
+    archive::{Archive, Archived},
+    order::Order,
+};
+use super::{
+    hub::{
+        frame::Frame,
+        topic_reader::{Batch, TopicReader},
+    },
+    since::Since,
+    topics::Topics,
 };
 
 /// An authorised reader of one topic.
-pub(crate) struct Source {
-    subscription: Subscription,
+pub(crate) struct Reader {
+    topic_reader: TopicReader,
     /// If the topic is archived.
     archive: Option<Archive>,
     stage: Stage,
@@ -46,18 +52,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Opens a topic for a caller. A topic that the caller may not see is reported as not found.
 pub(crate) async fn open(
-    app: &App,
+    topics: &Topics,
     caller: &Caller,
     topic: Topic,
     since: Since,
     wake: &Arc<Notify>,
-) -> Result<Source, Fault> {
+) -> Result<Reader, Fault> {
     let after = match since {
         Since::After(offset) => Some(offset),
         Since::Start | Since::Live => None,
     };
     let (mut archive, mut stage) = (None, Stage::Topic);
-    if let Some(Archived { archive: mut events, first }) = owners::authorize(app, &caller.token, topic, after).await? {
+    let owner = topics.owners.of(topic).ok_or_else(|| Fault::new(Kind::NotFound, "Not found"))?;
+    let archived = archive::authorize(owner, &caller.token, topic, after).await?;
+    if let Some(Archived { archive: mut events, first }) = archived {
         if events.complete {
             stage = Stage::Archive;
             match events.fetch().await {
@@ -70,22 +78,22 @@ pub(crate) async fn open(
                 }
                 Err(fault) => return Err(fault),
             }
-        } else if since != Since::Live && !topic_is_whole(app, topic, after, first).await {
+        } else if since != Since::Live && !topic_is_whole(topics, topic, after, first).await {
             stage = Stage::Archive;
         }
         archive = Some(events);
     }
-    let subscription = app.hub.subscribe(topic, since, wake);
+    let topic_reader = TopicReader::open(&topics.hub, topic, since, wake);
     let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
     let look_again = Instant::now() + LOOK_EVERY;
-    Ok(Source { subscription, archive, stage, position: since, order, look_again })
+    Ok(Reader { topic_reader, archive, stage, position: since, order, look_again })
 }
 
 /// Whether a topic that has not ended has every event after the offset. A topic that does not exist (lost, expired, or not
 /// begun yet) has not, nor has a topic that does not begin with the first archived event.
-async fn topic_is_whole(app: &App, topic: Topic, after: Option<Offset>, first: Option<Offset>) -> bool {
-    // If the bus cannot be read now, the subscription waits for it; a topic that was not lost needs no archived events.
-    let Ok(page) = app.bus.read(&topic, after, 1).await else { return true };
+async fn topic_is_whole(topics: &Topics, topic: Topic, after: Option<Offset>, first: Option<Offset>) -> bool {
+    // If the bus cannot be read now, the topic reader waits for it; a topic that was not lost needs no archived events.
+    let Ok(page) = topics.bus.read(&topic, after, 1).await else { return true };
     match (&page.state, after) {
         (None, _) => false,
         (Some(_), Some(_)) => page.gap.is_none(),
@@ -96,16 +104,16 @@ async fn topic_is_whole(app: &App, topic: Topic, after: Option<Offset>, first: O
     }
 }
 
-impl Source {
+impl Reader {
     pub(crate) fn topic(&self) -> Topic {
-        self.subscription.topic()
+        self.topic_reader.topic()
     }
 
     /// The topic's newest event, once it is known.
     pub(crate) fn head(&self) -> Option<Option<Offset>> {
         match &self.archive {
             Some(archive) if archive.complete => Some(archive.head),
-            _ => self.subscription.head(),
+            _ => self.topic_reader.head(),
         }
     }
 
@@ -114,7 +122,7 @@ impl Source {
         self.stage == Stage::Archive && self.archive.as_ref().is_some_and(Archive::is_finished)
     }
 
-    /// Takes what comes next; see [`Subscription::take`].
+    /// Takes what comes next; see [`TopicReader::take`].
     pub(crate) async fn take(&mut self, bytes: usize) -> Batch {
         loop {
             let taken = match (self.order.take_held(), self.stage) {
@@ -142,7 +150,7 @@ impl Source {
     /// What comes next does not continue what the reader has.
     fn reset(&mut self) -> Batch {
         self.order.reset();
-        self.subscription.owe_caught_up();
+        self.topic_reader.report_caught_up_again();
         Batch::Reset { reason: ResetReason::Epoch, head: self.head().flatten() }
     }
 
@@ -153,7 +161,7 @@ impl Source {
             return None;
         };
         // Whether the topic continues the archived events is known once the follower has found its place.
-        let topic = self.subscription.head();
+        let topic = self.topic_reader.head();
         if !archive.complete && topic.is_none() {
             return Some(Batch::Nothing);
         }
@@ -178,23 +186,23 @@ impl Source {
         }
         self.stage = Stage::Topic;
         if archive.complete {
-            self.subscription.finish(archive.head);
+            self.topic_reader.finish(archive.head);
         } else {
             let continues = |after: &Offset| topic.flatten().is_some_and(|head| head.epoch == after.epoch);
-            self.subscription.seek(archive.after.filter(continues).map_or(Since::Start, Since::After));
+            self.topic_reader.seek(archive.after.filter(continues).map_or(Since::Start, Since::After));
         }
         None
     }
 
     async fn take_from_topic(&mut self, bytes: usize) -> Option<Batch> {
-        let batch = self.subscription.take(bytes).await;
+        let batch = self.topic_reader.take(bytes).await;
         match batch {
             // The lost events may be archived: then the reader misses nothing.
             Batch::Reset { reason: ResetReason::Epoch, .. } => match self.continue_archived().await {
                 true => None,
                 false => Some(batch),
             },
-            Batch::Nothing if self.archive.is_some() && self.subscription.head() == Some(None) => {
+            Batch::Nothing if self.archive.is_some() && self.topic_reader.head() == Some(None) => {
                 if Instant::now() < self.look_again {
                     return Some(Batch::Unavailable);
                 }

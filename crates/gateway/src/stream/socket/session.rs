@@ -1,9 +1,6 @@
-//! One socket, from its first frame to its last: everything that can happen to it is one of three things, and each is
-//! handled to its end before the next is looked at.
+//! One socket from its first frame to its last. The loop handles one input to its end before it waits for the next.
 
-use std::time::Duration;
-
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::debug;
@@ -12,265 +9,193 @@ use turnpike_identity::Refusal;
 use turnpike_topic::Topic;
 
 use super::{
-    grammar::{self, Ask},
+    context::SocketContext,
+    delivery::{Client, Confirmation, Delivery},
     intake::Intake,
+    protocol::{Protocol, Start},
+    request::{Parsed, Request},
     wire::Wire,
 };
 use crate::{
-    app::App,
     config::MAX_FRAME,
     stream::{
-        connections::Place,
+        connections::Registration,
+        control_frames,
         ending::{Close, Ending},
-        hub::{Batch, Since},
-        reader::{self as source, Source},
+        reader,
+        since::Since,
     },
 };
 
 /// Topics on one socket.
-pub(crate) const MAX_TOPICS: usize = 100;
-/// What is taken from one topic before the next gets its turn.
-const TURN_BYTES: usize = 32 << 10;
-/// Before history that could not be read is tried again.
-const RETRY: Duration = Duration::from_millis(500);
-/// Frames that change nothing (control frames, refused frames) may follow one another before the topics are visited again.
-const UNVISITED: u32 = 32;
-
-/// What a socket is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kinds {
-    /// `/ws`: whatever the client subscribes to.
-    Multiplexed,
-    /// `/ws/responses/{id}`: one topic, and nothing said besides its events.
-    One(Topic, Since),
-}
+pub(super) const MAX_TOPICS: usize = 100;
+/// Frames that change nothing (control frames, refused frames) may follow one another before the topics get another turn.
+const FRAMES_WITHOUT_DELIVERY: u32 = 32;
 
 struct Session {
-    app: App,
+    context: SocketContext,
     wire: Wire,
     intake: Intake,
-    place: Place,
-    kind: Kinds,
-    topics: Vec<Followed>,
-    /// Some history could not be read; when to try again.
-    retry: Option<Instant>,
-    told_bus_away: bool,
+    registration: Registration,
+    protocol: Box<dyn Protocol>,
+    delivery: Delivery,
+    /// The client was told that the bus is unavailable.
+    bus_outage_reported: bool,
 }
 
-struct Followed {
-    source: Source,
-    /// The client's id of a subscription that is yet to be confirmed.
-    unconfirmed: Option<Option<Value>>,
-    done: bool,
-}
-
-enum Happening {
-    /// A topic moved, or the registry has a word.
+enum Input {
+    /// A topic has news, or the registry ends the socket.
     Woken,
-    /// The client said something, or is gone.
-    Said(Option<Result<Message, axum::Error>>),
-    /// Time to look at the clock.
-    Beat,
+    /// A frame of the client; `None`: the connection ended.
+    Received(Option<Result<Message, axum::Error>>),
+    /// A heartbeat or a retry is due.
+    TimerDue,
 }
 
 /// Serves a socket until either side ends it.
-pub(crate) async fn run(app: App, socket: WebSocket, place: Place, kind: Kinds) {
-    let wire = Wire::new(socket, app.config.heartbeat);
-    let intake = Intake::new(app.config.limits.messages_per_minute);
-    let mut session = Session { app, wire, intake, place, kind, topics: Vec::new(), retry: None, told_bus_away: false };
+pub(super) async fn run(
+    context: SocketContext,
+    socket: WebSocket,
+    registration: Registration,
+    protocol: Box<dyn Protocol>,
+) {
+    let wire = Wire::new(socket, context.heartbeat);
+    let intake = Intake::new(context.limits.messages_per_minute);
+    let delivery = Delivery::default();
+    let mut session = Session { context, wire, intake, registration, protocol, delivery, bus_outage_reported: false };
     let close = match session.serve().await {
         Ok(never) => match never {},
         Err(close) => close,
     };
     debug!(?close, "socket closed");
     metrics::counter!("turnpike_gateway_sockets_closed_total", "code" => close.code().to_string()).increment(1);
-    Box::pin(session.wire.part(close)).await;
+    Box::pin(session.wire.close(close)).await;
 }
 
 type Served = Result<std::convert::Infallible, Close>;
 
 impl Session {
     async fn serve(&mut self) -> Served {
-        match self.kind {
-            Kinds::Multiplexed => {
-                let claims = self.place.handle.caller().claims;
-                let heartbeat = self.app.config.heartbeat.as_secs();
-                let hello = grammar::hello(&self.app.config.limits, heartbeat, &claims.session_id.to_string());
-                self.say(hello).await?;
-            }
-            Kinds::One(topic, since) => {
-                let caller = self.place.handle.caller();
-                let source = Box::pin(source::open(&self.app, &caller, topic, since, &self.place.handle.wake)).await;
-                let source = source.map_err(|fault| Close::refused(&fault))?;
-                self.topics.push(Followed { source, unconfirmed: None, done: false });
-            }
-        }
-        let mut more = Box::pin(self.pump()).await?;
-        let mut unvisited = 0;
+        Box::pin(self.start()).await?;
+        let mut more = Box::pin(self.deliver()).await?;
+        let mut frames_without_delivery = 0;
         loop {
-            // A busy topic does not make the socket deaf: between two rounds, what was said meanwhile is heard.
+            // A busy topic does not keep the socket from reading: frames that arrived are handled between two rounds.
             match self.next(more).await {
-                Happening::Woken => {}
-                Happening::Said(None) => return Err(Close::Gone),
-                Happening::Said(Some(Err(error))) => return Err(Close::broken(error)),
+                Input::Woken => {}
+                Input::Received(None) => return Err(Close::Gone),
+                Input::Received(Some(Err(error))) => return Err(Close::broken(error)),
                 // Boxed: an idle socket's future holds room for its wait alone, not for everything that may happen to it.
-                Happening::Said(Some(Ok(message))) => {
-                    let asked = Box::pin(self.hear(message)).await?;
-                    unvisited += 1;
-                    if !asked && unvisited < UNVISITED {
+                Input::Received(Some(Ok(message))) => {
+                    let is_request = Box::pin(self.receive(message)).await?;
+                    frames_without_delivery += 1;
+                    if !is_request && frames_without_delivery < FRAMES_WITHOUT_DELIVERY {
                         self.check_ending()?;
                         continue;
                     }
                 }
-                Happening::Beat => Box::pin(self.look_at_the_clock()).await?,
+                Input::TimerDue => {
+                    self.delivery.clear_retry(Instant::now());
+                    Box::pin(self.wire.beat(&self.registration.handle)).await?;
+                }
             }
-            unvisited = 0;
-            more = Box::pin(self.pump()).await?;
+            frames_without_delivery = 0;
+            more = Box::pin(self.deliver()).await?;
         }
     }
 
-    /// With `more` to hand over, whatever has happened already; else whatever happens next.
-    async fn next(&mut self, more: bool) -> Happening {
+    async fn start(&mut self) -> Result<(), Close> {
+        let caller = self.registration.handle.caller();
+        match self.protocol.start(&caller.claims) {
+            Start::Frame(frame) => self.send_text(frame).await,
+            Start::Topic(topic, since) => {
+                let wake = &self.registration.handle.wake;
+                let opened = reader::open(&self.context.topics, &caller, topic, since, wake).await;
+                let reader = opened.map_err(|fault| Close::refused(&fault))?;
+                self.delivery.add(reader, Confirmation::None);
+                Ok(())
+            }
+        }
+    }
+
+    /// If there is `more` to deliver, an input that is there already; else the next one.
+    async fn next(&mut self, more: bool) -> Input {
         let beat = self.wire.heartbeat.due();
-        let due = self.retry.map_or(beat, |retry| retry.min(beat));
+        let due = self.delivery.retry_at().map_or(beat, |retry| retry.min(beat));
         let woken = async {
             if !more {
-                self.place.handle.wake.notified().await;
+                self.registration.handle.wake.notified().await;
             }
         };
         tokio::select! {
-            biased; // a client is not dead while something of it is unread
-            said = self.wire.next() => Happening::Said(said),
-            () = tokio::time::sleep_until(due) => Happening::Beat,
-            () = woken => Happening::Woken,
+            biased; // a client with an unread frame is not dead
+            received = self.wire.next() => Input::Received(received),
+            () = tokio::time::sleep_until(due) => Input::TimerDue,
+            () = woken => Input::Woken,
         }
     }
 
-    /// Hands over what each topic has, a turn of each. Says whether there may be more.
-    async fn pump(&mut self) -> Result<bool, Close> {
+    /// Delivers one turn of each topic. Returns whether there may be more.
+    async fn deliver(&mut self) -> Result<bool, Close> {
         self.check_ending()?;
-        self.tell_if_bus_is_away().await?;
-        let mut more = false;
-        let mut at = 0;
-        while at < self.topics.len() {
-            let batch = match self.confirm(at).await? {
-                true => self.take(at).await?,
-                false => Batch::Nothing,
-            };
-            more |= !matches!(batch, Batch::Nothing | Batch::Unavailable);
-            self.hand_over(at, batch).await?;
-            at += 1;
-        }
-        self.topics.retain(|followed| !followed.done);
-        Ok(more)
+        self.report_bus_outage().await?;
+        let (handle, protocol) = (&*self.registration.handle, &*self.protocol);
+        self.delivery.round(&mut Client { wire: &mut self.wire, handle, protocol }).await
     }
 
-    /// Reading history may take a while; the socket's end does not wait for it.
-    async fn take(&mut self, at: usize) -> Result<Batch, Close> {
-        let handle = self.place.handle.clone();
-        let taking = self.topics[at].source.take(TURN_BYTES);
-        tokio::select! {
-            biased;
-            batch = taking => Ok(batch),
-            ending = handle.ended() => Err(ending.into()),
-        }
-    }
-
-    async fn hand_over(&mut self, at: usize, batch: Batch) -> Result<(), Close> {
-        let topic = self.topics[at].source.topic();
-        match batch {
-            Batch::Frames(frames) => {
-                let frames = frames.iter().map(|frame| Message::Text(frame.text()));
-                return self.send(frames.collect()).await;
-            }
-            Batch::CaughtUp { head } if self.kind == Kinds::Multiplexed => {
-                self.say(grammar::caught_up(topic, head)).await?;
-            }
-            Batch::CaughtUp { .. } | Batch::Nothing => {}
-            Batch::Reset { reason, head } => self.say(grammar::reset(topic, reason, head)).await?,
-            Batch::Unavailable => self.retry = Some(Instant::now() + RETRY),
-            Batch::Closed => match self.kind {
-                Kinds::One(..) => return Err(Close::Done),
-                Kinds::Multiplexed => {
-                    self.topics[at].done = true;
-                    self.say(grammar::closed(topic)).await?;
-                }
-            },
-        }
-        Ok(())
-    }
-
-    /// A subscription is confirmed, with the topic's head, before its first event. Says whether it is.
-    async fn confirm(&mut self, at: usize) -> Result<bool, Close> {
-        let followed = &mut self.topics[at];
-        if followed.unconfirmed.is_none() {
-            return Ok(true);
-        }
-        let Some(head) = followed.source.head() else { return Ok(false) };
-        let id = followed.unconfirmed.take().flatten();
-        let topic = followed.source.topic();
-        self.say(grammar::subscribed(id.as_ref(), topic, head)).await?;
-        Ok(true)
-    }
-
-    /// Handles a frame of the client. Whether it asked for something; everything else changes nothing for the topics.
-    async fn hear(&mut self, message: Message) -> Result<bool, Close> {
+    /// Handles a frame of the client. Returns whether it is a request; no other frame changes anything for the topics.
+    async fn receive(&mut self, message: Message) -> Result<bool, Close> {
         let now = Instant::now();
-        // Counted before it is parsed: what is over the limit costs next to nothing.
+        // Counted before it is parsed: a frame over the limit costs next to nothing.
         let counted = match &message {
             Message::Close(_) => return Err(Close::Gone),
             Message::Text(text) if text.len() > MAX_FRAME => return Err(Close::TooBig),
             Message::Binary(bytes) if bytes.len() > MAX_FRAME => return Err(Close::TooBig),
             Message::Pong(_) if self.wire.heartbeat.is_answer() => return Ok(false),
             Message::Ping(_) | Message::Pong(_) => self.intake.control(now),
-            Message::Text(_) | Message::Binary(_) => self.app.messages.count(self.place.user_id),
+            Message::Text(_) | Message::Binary(_) => self.context.messages.count(self.registration.user_id),
         };
         if let Err(fault) = counted {
             if self.intake.is_flood(now) {
                 return Err(Close::Flood);
             }
-            self.say(grammar::fault(None, None, &fault)).await?;
+            self.send_text(control_frames::fault(None, None, &fault)).await?;
             return Ok(false);
         }
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => {
-                self.say(grammar::error(None, "INVALID_JSON", "Frames are text")).await?;
+                self.send_text(control_frames::error(None, "INVALID_JSON", "Frames are text")).await?;
                 return Ok(false);
             }
             // tungstenite answers pings by itself
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(false),
         };
-        let limits = &self.app.config.limits;
+        let limits = &self.context.limits;
         if limits.frame_bytes > 0 && text.len() > limits.frame_bytes {
             let detail = format!("A frame has at most {} bytes", limits.frame_bytes);
-            self.say(grammar::error(None, "MESSAGE_TOO_LARGE", &detail)).await?;
+            self.send_text(control_frames::error(None, "MESSAGE_TOO_LARGE", &detail)).await?;
             return Ok(false);
         }
-        self.answer(&text).await?;
+        self.handle_request(&text).await?;
         Ok(true)
     }
 
-    async fn answer(&mut self, text: &str) -> Result<(), Close> {
-        let (id, asked) = grammar::parse(text);
-        match asked {
-            Err(misunderstood) => {
-                self.say(grammar::error(id.as_ref(), misunderstood.code, &misunderstood.detail)).await
-            }
-            Ok(Ask::Ping) => self.say(grammar::pong(id.as_ref())).await,
-            Ok(Ask::Auth { token }) => self.renew(id, &token).await,
-            Ok(Ask::Subscribe { .. } | Ask::Unsubscribe { .. }) if self.kind != Kinds::Multiplexed => {
-                self.say(grammar::error(id.as_ref(), "UNKNOWN_MESSAGE_TYPE", "This socket has its one topic")).await
-            }
-            Ok(Ask::Subscribe { topic, since }) => self.subscribe(id, topic, since).await,
-            Ok(Ask::Unsubscribe { topic }) => self.unsubscribe(id, topic).await,
+    async fn handle_request(&mut self, text: &str) -> Result<(), Close> {
+        let Parsed { id, request } = self.protocol.parse(text);
+        match request {
+            Err(invalid) => self.send_text(control_frames::error(id.as_ref(), invalid.code, &invalid.detail)).await,
+            Ok(Request::Ping) => self.send_text(control_frames::pong(id.as_ref())).await,
+            Ok(Request::Authenticate { token }) => self.renew(id, &token).await,
+            Ok(Request::Subscribe { topic, since }) => self.subscribe(id, topic, since).await,
+            Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id, topic).await,
         }
     }
 
     async fn subscribe(&mut self, id: Option<Value>, topic: Topic, since: Since) -> Result<(), Close> {
-        let refused = if self.topics.iter().any(|followed| followed.source.topic() == topic) {
+        let refused = if self.delivery.follows(topic) {
             Some(Fault::new(Kind::Conflict, "This socket follows the topic already").code_is("ALREADY_SUBSCRIBED"))
-        } else if self.topics.len() >= MAX_TOPICS {
+        } else if self.delivery.len() >= MAX_TOPICS {
             Some(
                 Fault::new(Kind::RateLimited, format!("A socket follows at most {MAX_TOPICS} topics"))
                     .code_is("TOO_MANY_TOPICS"),
@@ -278,75 +203,62 @@ impl Session {
         } else {
             None
         };
-        let caller = self.place.handle.caller();
+        let handle = &self.registration.handle;
         let opened = match refused {
             Some(fault) => Err(fault),
-            None => source::open(&self.app, &caller, topic, since, &self.place.handle.wake).await,
+            None => reader::open(&self.context.topics, &handle.caller(), topic, since, &handle.wake).await,
         };
         match opened {
-            Err(fault) => self.say(grammar::fault(id.as_ref(), Some(topic), &fault)).await,
-            Ok(source) => {
-                self.topics.push(Followed { source, unconfirmed: Some(id), done: false });
+            Err(fault) => self.send_text(control_frames::fault(id.as_ref(), Some(topic), &fault)).await,
+            Ok(reader) => {
+                self.delivery.add(reader, Confirmation::Due { id });
                 Ok(())
             }
         }
     }
 
     async fn unsubscribe(&mut self, id: Option<Value>, topic: Topic) -> Result<(), Close> {
-        let before = self.topics.len();
-        self.topics.retain(|followed| followed.source.topic() != topic);
-        if self.topics.len() == before {
+        if !self.delivery.remove(topic) {
             let fault = Fault::new(Kind::NotFound, "This socket does not follow the topic").code_is("NOT_SUBSCRIBED");
-            return self.say(grammar::fault(id.as_ref(), Some(topic), &fault)).await;
+            return self.send_text(control_frames::fault(id.as_ref(), Some(topic), &fault)).await;
         }
-        self.say(grammar::unsubscribed(id.as_ref(), topic)).await
+        self.send_text(control_frames::unsubscribed(id.as_ref(), topic)).await
     }
 
-    /// A new access token on the open socket. It must be the same user's.
+    /// A new access token on the open socket. It must belong to the same user.
     async fn renew(&mut self, id: Option<Value>, token: &str) -> Result<(), Close> {
-        match self.app.identity.of_token(token).await {
-            Ok(caller) if caller.claims.user_id == self.place.handle.caller().claims.user_id => {
+        let answer = match self.context.identity.of_token(token).await {
+            Ok(caller) if caller.claims.user_id == self.registration.user_id => {
                 let expires_at = caller.claims.expires_at;
-                if let Err(refusal) = self.place.renew(caller) {
-                    return Err(Ending::from(refusal).into());
-                }
-                self.say(grammar::authenticated(id.as_ref(), expires_at)).await
+                self.registration.renew(caller).map_err(|refusal| Close::from(Ending::from(refusal)))?;
+                control_frames::authenticated(id.as_ref(), expires_at)
             }
-            Ok(_) => self.say(grammar::fault(id.as_ref(), None, &Refusal::Invalid.into())).await,
-            Err(refusal) => self.say(grammar::fault(id.as_ref(), None, &refusal.into())).await,
-        }
-    }
-
-    async fn look_at_the_clock(&mut self) -> Result<(), Close> {
-        let now = Instant::now();
-        self.retry = self.retry.filter(|retry| *retry > now);
-        self.wire.beat(&self.place.handle).await
+            Ok(_) => control_frames::fault(id.as_ref(), None, &Refusal::Invalid.into()),
+            Err(refusal) => control_frames::fault(id.as_ref(), None, &refusal.into()),
+        };
+        self.send_text(answer).await
     }
 
     fn check_ending(&self) -> Result<(), Close> {
-        self.place.handle.ending().map_or(Ok(()), |ending| Err(ending.into()))
+        self.registration.handle.ending().map_or(Ok(()), |ending| Err(ending.into()))
     }
 
-    /// Nothing is lost: what is published while the bus is away comes when it is back, or a reset says otherwise.
-    async fn tell_if_bus_is_away(&mut self) -> Result<(), Close> {
-        let away = self.app.sockets.bus_away();
-        if away == self.told_bus_away {
+    /// Nothing is lost during an outage: the events arrive when the bus is back, or a reset says that they do not.
+    async fn report_bus_outage(&mut self) -> Result<(), Close> {
+        let outage = self.context.connections.bus_outage();
+        if outage == self.bus_outage_reported {
             return Ok(());
         }
-        self.told_bus_away = away;
-        if !away {
+        self.bus_outage_reported = outage;
+        if !outage {
             return Ok(());
         }
-        self.say(grammar::error(None, "UPSTREAM_UNAVAILABLE", "Events are delayed; they continue when the bus is back"))
-            .await
+        let detail = "Events are delayed; they continue when the bus is back";
+        self.send_text(control_frames::error(None, "UPSTREAM_UNAVAILABLE", detail)).await
     }
 
-    async fn say(&mut self, text: axum::extract::ws::Utf8Bytes) -> Result<(), Close> {
-        self.send(vec![Message::Text(text)]).await
-    }
-
-    async fn send(&mut self, messages: Vec<Message>) -> Result<(), Close> {
-        self.wire.send(messages, &self.place.handle).await
+    async fn send_text(&mut self, text: Utf8Bytes) -> Result<(), Close> {
+        self.wire.send(vec![Message::Text(text)], &self.registration.handle).await
     }
 }
 
@@ -354,13 +266,13 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn size<F>(_: impl Fn(App, WebSocket, Place, Kinds) -> F) -> usize {
+    fn size<F>(_: impl Fn(SocketContext, WebSocket, Registration, Box<dyn Protocol>) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn an_idle_socket_is_small() {
-        // Ten thousand of them wait at a time: what is rare is boxed.
+        // Ten thousand sockets wait at a time, so the rare branches are boxed.
         assert!(size(run) <= 2048, "{} bytes", size(run));
     }
 }

@@ -95,7 +95,7 @@ impl Wire {
     }
 
     /// Closes with a reason, and waits a moment for the other side to agree (RFC 6455, section 7.1.2).
-    pub(super) async fn part(mut self, close: Close) {
+    pub(super) async fn close(mut self, close: Close) {
         if close == Close::Gone {
             // A close of the client is answered; a broken connection fails at once.
             let _ = tokio::time::timeout(FAREWELL, self.socket.close()).await;

@@ -1,4 +1,4 @@
-//! The life of a command that somebody sends and a vehicle answers.
+//! Commands from the submission to the end.
 
 use turnpike_bus::{Delivery, From};
 use turnpike_event::{Body, CommandEvent, CommandState};
@@ -16,14 +16,14 @@ use crate::{
 };
 
 turnpike_testkit::on_both!(
-    every_step_is_recorded_with_its_offset,
+    every_event_is_archived_with_its_offset,
     a_refusal_is_a_failure_with_its_reason,
     the_mock_answers,
-    nonsense_changes_nothing_and_every_final_event_is_an_end,
-    a_lost_topic_leaves_the_record_true,
+    invalid_events_change_nothing_and_every_final_event_is_an_end,
+    a_lost_topic_does_not_change_the_archive,
 );
 
-async fn every_step_is_recorded_with_its_offset(database: Database) {
+async fn every_event_is_archived_with_its_offset(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Operator).at(&instance);
@@ -69,7 +69,7 @@ async fn a_refusal_is_a_failure_with_its_reason(database: Database) {
             assert_eq!((end.state(), end.error_code.as_str()), (State::Rejected, reason), "{name} {code:?}");
             assert_eq!(end.error_message, "not today");
             let story = ["pending".to_owned(), format!("error {reason}"), "failed.".to_owned()];
-            assert_eq!(caller.story(&world, id).await, story, "to clients it has failed");
+            assert_eq!(caller.story(&world, id).await, story, "clients see it as failed");
         }
     }
     assert_eq!(world.script.total(), 0);
@@ -80,7 +80,13 @@ async fn the_mock_answers(database: Database) {
     let env = Environment::new([("TURNPIKE_MOCK_DELAY_MS", "0")]).expect("a known name");
     let config = turnpike_mock_vehicle_connector::Config::new(&env).expect("valid");
     let process = Process::new(env, world.clock.clone()).expect("a process");
-    let mock = turnpike_mock_vehicle_connector::Service::new(&config, &process, world.bus.clone());
+    let mock = turnpike_mock_vehicle_connector::Service::bind(
+        config,
+        &process,
+        turnpike_mock_vehicle_connector::Deps { bus: world.bus.clone() },
+    )
+    .await
+    .expect("it starts");
     let world = world.with_connector(Transport::direct(mock.routes()));
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
@@ -98,14 +104,14 @@ async fn the_mock_answers(database: Database) {
     assert_eq!(caller.end(id).await.state(), State::Rejected, "there is no such control unit");
 }
 
-async fn nonsense_changes_nothing_and_every_final_event_is_an_end(database: Database) {
+async fn invalid_events_change_nothing_and_every_final_event_is_an_end(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
     let topic = Topic::Response;
     let garbage = || world.event(Body::Unknown(b"\xff\xffnothing of ours".as_slice().into()));
 
-    // Garbage, duplicates, an end that leaves the topic open, going back: then an end, said twice.
+    // Unknown events, duplicates, an end that leaves the topic open, an earlier state; then an end, published twice.
     let id = caller.send("ECUReset", MOTOR).await;
     world.script.has(id).await;
     world.say(id, CommandState::InProgress).await.expect("open");
@@ -122,7 +128,7 @@ async fn nonsense_changes_nothing_and_every_final_event_is_an_end(database: Data
     assert_eq!(caller.end(id).await.state(), State::Completed);
     assert_eq!(caller.story(&world, id).await.len(), 9);
 
-    // A topic closed by what is no end.
+    // A topic that is closed by an event that is no end.
     for last in [
         world.event(Body::Command(CommandEvent::Status { command_id: id, state: CommandState::InProgress })),
         world.event(Body::Command(CommandEvent::Status { command_id: id, state: CommandState::Pending })),
@@ -132,13 +138,13 @@ async fn nonsense_changes_nothing_and_every_final_event_is_an_end(database: Data
         world.script.has(id).await;
         world.bus.close(&topic(id), &last.to_bytes()).await.expect("open");
         let end = caller.end(id).await;
-        assert_eq!(end.state(), State::Unknown, "nobody can tell");
+        assert_eq!(end.state(), State::Unknown, "its end is not known");
         assert!(end.completed_at.expect("ended").seconds >= end.submitted_at.expect("submitted").seconds);
         caller.story(&world, id).await;
     }
 }
 
-async fn a_lost_topic_leaves_the_record_true(database: Database) {
+async fn a_lost_topic_does_not_change_the_archive(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Operator).at(&instance);
@@ -155,10 +161,10 @@ async fn a_lost_topic_leaves_the_record_true(database: Database) {
     world.say(id, CommandState::Completed).await.expect("open");
     assert_eq!(caller.end(id).await.state(), State::Completed);
     let record = caller.record(id).await;
-    assert_eq!(record[..3], before, "what was recorded stays");
-    assert_eq!(record[3..], world.topic(id).await, "then what the next life says");
+    assert_eq!(record[..3], before, "archived events stay");
+    assert_eq!(record[3..], world.topic(id).await, "then the events of the next epoch");
 
-    // Lost and never born again: the deadline ends it.
+    // Lost and not created again: the deadline ends the command.
     let id = caller.send("ReadDTC", MOTOR).await;
     world.script.has(id).await;
     world.say(id, CommandState::InProgress).await.expect("open");
@@ -166,5 +172,5 @@ async fn a_lost_topic_leaves_the_record_true(database: Database) {
     world.bus.forget(&Topic::Response(id)).await.expect("a bus in memory");
     world.hand.advance(std::time::Duration::from_secs(30));
     assert_eq!(caller.end(id).await.state(), State::TimedOut);
-    assert_eq!(crate::world::told(&caller.record(id).await), ["pending", "in_progress", "timed_out."]);
+    assert_eq!(crate::world::summaries(&caller.record(id).await), ["pending", "in_progress", "timed_out."]);
 }

@@ -1,4 +1,4 @@
-//! The record: every event of a command's topic in the order in which it was read, with the offset where it stood.
+//! The archive of commands: the events of each command's topic in order, with their offsets.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,33 +7,31 @@ use turnpike_event::{Body, CommandEvent, Record};
 use turnpike_store::{Store, Write, micros, parts, rows};
 use turnpike_topic::{CommandId, Offset, UserId};
 
-use crate::{commands::Open, lifecycle::State, registry::odd, text::clean};
+use crate::{commands::Open, lifecycle::State, registry::corrupt_column, text::clean};
 
-/// Characters of an error's code and message, as they are shown with the command.
+/// Maximum lengths of the code and the message of an error, in characters.
 pub const MAX_CODE: usize = 100;
 pub const MAX_MESSAGE: usize = 2000;
 
-/// A recorded event with its place in the record.
+/// An archived event.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct ArchivedEvent {
     /// 1, 2, 3… within the command.
     pub position: u64,
-    /// Where it stood in the topic.
     pub offset: Offset,
-    /// It ended the topic.
     pub is_final: bool,
     /// A `turnpike.event.v1.Event`.
     pub event: Vec<u8>,
 }
 
-/// An event of a command's topic, and the state to which it takes the command.
+/// An event of a command's topic, and the state to which it moves the command.
 pub type Moving<'a> = (&'a Record, Option<State>);
 
-/// Records events of a command's topic, at most [`TOGETHER`], and moves the command on. `false` if another instance has taken over.
+/// Archives events of a command's topic, at most [`TOGETHER`], and updates the state of the command. `false` if another instance has taken over.
 ///
-/// The same event at the same offset is a repetition, and is recorded once. Another event at an offset that is taken is recorded
-/// in an epoch of its own, so that no event is dropped and readers are told of a reset before it. That happens only if Redis lost
-/// events and the bus could not notice, because Redis does not tell its run id.
+/// The same event at the same offset is a repetition, and is archived once. A different event at an offset that is taken is archived
+/// in an epoch of its own, so that no event is dropped and readers receive a reset before it. That happens only if Redis lost events
+/// and the bus could not notice it, because Redis does not show its run id.
 pub async fn append(store: &Store, open: &Open, records: &[Moving<'_>]) -> Result<bool, sqlx::Error> {
     let Some((last, _)) = records.last() else { return Ok(true) };
     let (mut error, mut moved) = (None, None);
@@ -45,13 +43,13 @@ pub async fn append(store: &Store, open: &Open, records: &[Moving<'_>]) -> Resul
         moved = takes.or(moved);
     }
     let (epoch, n) = parts_of(last.offset);
-    // A clock that is wrong, or an event that cannot be read, ends no command before it began.
+    // With a wrong clock, or an event that cannot be decoded, a command could seem to end before it began.
     let at = micros(last.event.at.max(open.command.submitted_at));
     let events = records.iter().map(|(record, _)| NewEvent::of(record)).collect();
     store.write(Append { id: open.command.id, fence: open.fence, epoch, n, error, moved, at, events }).await
 }
 
-/// How many events of a command are recorded by one write.
+/// Events of one command that one write archives at most.
 pub const TOGETHER: usize = 64;
 
 struct Append {
@@ -84,7 +82,7 @@ impl NewEvent {
     }
 }
 
-/// Epoch and number as columns hold them.
+/// Epoch and number as they are stored.
 fn parts_of(offset: Offset) -> (i64, i64) {
     let part = |part| i64::try_from(part).unwrap_or(i64::MAX);
     (part(offset.epoch), part(offset.n))
@@ -94,16 +92,16 @@ fn parts_of(offset: Offset) -> (i64, i64) {
 const APPENDED: [&str; 10] =
     ["TEXT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "TEXT", "BIGINT", "BIGINT", "TEXT", "TEXT"];
 
-/// How many events one statement inserts: the databases bound the values of a statement.
+/// Events that one statement inserts at most: the databases limit the values of a statement.
 const INSERTED_AT_ONCE: usize = 512;
 
 impl Write for Append {
-    /// Whether this instance still conducts the command.
+    /// Whether this instance still supervises the command.
     type Output = bool;
 
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, sqlx::Error> {
-        // A statement updates a row once. A conductor waits for each of its writes, so that two for one command are rare: one of
-        // them is of a conductor that was replaced.
+        // A statement updates a row once. A supervisor waits for each of its writes, so two writes for one command are
+        // rare: one of them is of a supervisor that was replaced.
         let ids: HashSet<_> = writes.iter().map(|append| append.id).collect();
         if ids.len() == writes.len() {
             return Self::append(writes, on).await;
@@ -116,7 +114,7 @@ impl Write for Append {
     }
 }
 
-/// An event with its command and its position in the record.
+/// An event with its command and its position in the archive.
 #[derive(Clone, Copy)]
 struct Placed<'a> {
     append: &'a Append,
@@ -141,7 +139,7 @@ impl Append {
         Ok(writes.iter().map(|append| recorded.contains_key(&append.id.to_string())).collect())
     }
 
-    /// Moves the commands on. Gives the position of the newest event in the record of each that this instance still conducts.
+    /// Updates the commands. Returns the position of the newest archived event of each that this instance still supervises.
     async fn advance(writes: &[Self], on: &mut AnyConnection) -> Result<HashMap<String, i64>, sqlx::Error> {
         let sql = format!(
             "WITH appended (command, token, in_epoch, at_n, events, moved, ends, ended_at, code, message) AS (VALUES {})
@@ -181,7 +179,7 @@ impl Append {
         Ok(())
     }
 
-    /// Inserts events whose offset is free. Gives their commands and positions.
+    /// Inserts events whose offset is free. Returns their commands and positions.
     async fn try_insert(placed: &[Placed<'_>], on: &mut AnyConnection) -> Result<HashSet<(String, i64)>, sqlx::Error> {
         let sql = format!(
             "INSERT INTO command_events (command_id, position, epoch, n, is_final, sequence_number, event)
@@ -224,14 +222,14 @@ impl Append {
     }
 }
 
-/// What was recorded after a position; at most `limit`, in order. `responses` leaves everything else out.
+/// Archived events after a position, at most `limit`, in order. `responses`: only command responses.
 pub async fn read(
     store: &Store,
     id: CommandId,
     after: u64,
     responses: bool,
     limit: u32,
-) -> Result<Vec<Recorded>, sqlx::Error> {
+) -> Result<Vec<ArchivedEvent>, sqlx::Error> {
     let only = if responses { "AND sequence_number IS NOT NULL" } else { "" };
     let sql = format!(
         "SELECT position, epoch, n, is_final, event FROM command_events
@@ -244,7 +242,7 @@ pub async fn read(
         .fetch_all(store.reader())
         .await?;
     let read = |row: &AnyRow| {
-        Ok(Recorded {
+        Ok(ArchivedEvent {
             position: unsigned(row, "position")?,
             offset: Offset { epoch: unsigned(row, "epoch")?, n: unsigned(row, "n")? },
             is_final: row.try_get::<i64, _>("is_final")? == 1,
@@ -288,14 +286,14 @@ pub async fn summary(store: &Store, id: CommandId) -> Result<Option<Summary>, sq
         _ => Ok::<_, sqlx::Error>(None),
     };
     Ok(Some(Summary {
-        user_id: row.try_get::<String, _>("user_id")?.parse().map_err(|_| odd("user_id"))?,
+        user_id: row.try_get::<String, _>("user_id")?.parse().map_err(|_| corrupt_column("user_id"))?,
         ended: row.try_get::<i64, _>("ended")? == 1,
         first: offset("first_epoch", "first_n")?,
         head: offset("head_epoch", "head_n")?,
     }))
 }
 
-/// The position at which an offset was recorded.
+/// The position of the event at an offset.
 pub async fn position_of(store: &Store, id: CommandId, offset: Offset) -> Result<Option<u64>, sqlx::Error> {
     let [epoch, n] = [offset.epoch, offset.n].map(|part| i64::try_from(part).unwrap_or(i64::MAX));
     let row = sqlx::query("SELECT position FROM command_events WHERE command_id = $1 AND epoch = $2 AND n = $3")

@@ -1,11 +1,11 @@
-//! A running auth service, and what people do with it.
+//! A running auth service, and actions of users.
 
 use std::{path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tonic::{Code, Status};
-use turnpike_auth::{Config, Service};
+use turnpike_auth::{Config, Deps, Service};
 use turnpike_bus::{Bus, Delivery, Follower, From, Limits};
 use turnpike_event::{AccountEvent, Body, EndReason, Event};
 use turnpike_fault::Fault;
@@ -16,20 +16,20 @@ use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, within};
 use turnpike_topic::{SessionId, Topic, UserId};
 
-/// Of every account that tests make, the first admin included.
+/// The password of every account of the tests, also of the first admin.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
-/// And the one that it may be changed to.
+/// The password to which tests change it.
 pub(crate) const OTHER_PASSWORD: &str = "tourmaline kettle orbit 94";
 
 pub(crate) type Client = AuthServiceClient<Transport>;
 
-/// How a house is to be built; the rest is as most tests want it.
-pub(crate) struct Plan {
+/// The configuration of a harness; the default fits most tests.
+pub(crate) struct Setup {
     pub(crate) variables: Vec<(&'static str, String)>,
     pub(crate) bus: Bus,
 }
 
-impl Default for Plan {
+impl Default for Setup {
     fn default() -> Self {
         let variables = vec![
             ("TURNPIKE_ADMIN_PASSWORD", PASSWORD.to_owned()),
@@ -39,40 +39,40 @@ impl Default for Plan {
     }
 }
 
-impl Plan {
-    /// With another value for a variable; an empty one takes it away.
+impl Setup {
+    /// With another value for a variable; an empty value removes it.
     pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.variables.retain(|(known, _)| *known != name);
         self.variables.push((name, value.to_owned()));
         self
     }
 
-    /// Starts the service, or says why it does not start.
-    pub(crate) async fn start(self, database: &Database) -> anyhow::Result<House> {
+    /// Starts the service, or returns why it does not start.
+    pub(crate) async fn start(self, database: &Database) -> anyhow::Result<Harness> {
         self.start_at(database.url()).await
     }
 
-    /// The same, with a way of its own to the database.
-    pub(crate) async fn start_at(self, url: &str) -> anyhow::Result<House> {
+    /// The same with another URL of the database.
+    pub(crate) async fn start_at(self, url: &str) -> anyhow::Result<Harness> {
         let data = TempDir::new()?;
         let start = "2025-11-21T09:00:00Z".parse()?;
         let (clock, hand) = Clock::pushed(start);
         let (process, service) = begin(&self, url, data.path().to_owned(), clock.clone()).await?;
-        Ok(House { plan: self, url: url.to_owned(), data, clock, hand, process, service })
+        Ok(Harness { setup: self, url: url.to_owned(), data, clock, hand, process, service })
     }
 }
 
-async fn begin(plan: &Plan, url: &str, data: PathBuf, clock: Clock) -> anyhow::Result<(Process, Service)> {
+async fn begin(setup: &Setup, url: &str, data: PathBuf, clock: Clock) -> anyhow::Result<(Process, Service)> {
     let data = data.display().to_string();
     let own = [("TURNPIKE_AUTH_DATABASE_URL", url.to_owned()), ("TURNPIKE_DATA_DIR", data)];
-    let process = Process::new(Environment::new(plan.variables.iter().cloned().chain(own))?, clock)?;
-    let service = Service::bind(Config::new(&process.env)?, &process, &plan.bus).await?;
+    let process = Process::new(Environment::new(setup.variables.iter().cloned().chain(own))?, clock)?;
+    let service = Service::bind(Config::new(&process.env)?, &process, Deps { bus: setup.bus.clone() }).await?;
     Ok((process, service))
 }
 
-/// A service with everything it stands on.
-pub(crate) struct House {
-    plan: Plan,
+/// A service with its database, directory, clock and bus.
+pub(crate) struct Harness {
+    setup: Setup,
     url: String,
     pub(crate) data: TempDir,
     pub(crate) clock: Clock,
@@ -81,45 +81,45 @@ pub(crate) struct House {
     pub(crate) service: Service,
 }
 
-impl House {
-    /// One as most tests want it.
+impl Harness {
+    /// With the default configuration.
     pub(crate) async fn new(database: &Database) -> Self {
-        Plan::default().start(database).await.expect("a service")
+        Setup::default().start(database).await.expect("a service")
     }
 
     /// Ends the service and starts it again on the same database, directory and bus.
     pub(crate) async fn restart(&mut self) {
-        assert!(self.process.stop(Duration::from_secs(5)).await, "everything finishes when asked to");
+        assert!(self.process.stop(Duration::from_secs(5)).await, "every task finishes");
         let data = self.data.path().to_owned();
         (self.process, self.service) =
-            begin(&self.plan, &self.url, data, self.clock.clone()).await.expect("a service again");
+            begin(&self.setup, &self.url, data, self.clock.clone()).await.expect("a service again");
     }
 
     /// Another instance on the same database, directory and bus.
     pub(crate) async fn second_instance(&self) -> (Process, Service) {
-        begin(&self.plan, &self.url, self.data.path().to_owned(), self.clock.clone()).await.expect("a second instance")
+        begin(&self.setup, &self.url, self.data.path().to_owned(), self.clock.clone()).await.expect("a second instance")
     }
 
     /// Another instance on the same database and directory, with its own connection to the bus.
     pub(crate) async fn second_instance_on(&self, bus: Bus) -> (Process, Service) {
-        let plan = Plan { variables: self.plan.variables.clone(), bus };
-        begin(&plan, &self.url, self.data.path().to_owned(), self.clock.clone()).await.expect("a second instance")
+        let setup = Setup { variables: self.setup.variables.clone(), bus };
+        begin(&setup, &self.url, self.data.path().to_owned(), self.clock.clone()).await.expect("a second instance")
     }
 
     pub(crate) fn bus(&self) -> &Bus {
-        &self.plan.bus
+        &self.setup.bus
     }
 
-    /// Another bus, from the next start on.
+    /// Uses another bus from the next start on.
     pub(crate) fn take_bus(&mut self, bus: Bus) {
-        self.plan.bus = bus;
+        self.setup.bus = bus;
     }
 
     pub(crate) fn client(&self) -> Client {
         AuthServiceClient::new(Transport::direct(self.service.routes()))
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub(crate) fn pass(&self, seconds: u64) {
         self.hand.advance(Duration::from_secs(seconds));
     }
@@ -138,15 +138,15 @@ impl House {
     }
 
     /// A session of the first admin.
-    pub(crate) async fn admin(&self) -> In {
+    pub(crate) async fn admin(&self) -> SignedIn {
         self.enter("admin").await
     }
 
     /// A session of an account with the password of tests.
-    pub(crate) async fn enter(&self, username: &str) -> In {
+    pub(crate) async fn enter(&self, username: &str) -> SignedIn {
         let answer = self.sign_in(username, PASSWORD).await.expect("a session");
         let tokens = answer.tokens.expect("tokens");
-        In {
+        SignedIn {
             client: self.client(),
             access: AccessToken::new(tokens.access_token),
             refresh: tokens.refresh_token,
@@ -155,7 +155,7 @@ impl House {
         }
     }
 
-    /// Makes an account; its address is `<username>@example.com`.
+    /// Creates an account; its address is `<username>@example.com`.
     pub(crate) async fn create(&self, username: &str, role: pb::Role) -> pb::User {
         let admin = self.admin().await;
         let made = admin.create(username, &format!("{username}@example.com"), role).await.expect("an account");
@@ -203,14 +203,14 @@ impl House {
         answer.expect("the revocations").into_inner().revocations
     }
 
-    /// What gateways hear from now on.
-    pub(crate) async fn listen(&self) -> Ear {
-        Ear::on(&self.plan.bus).await
+    /// Follows the events for gateways from now on.
+    pub(crate) async fn listen(&self) -> BusListener {
+        BusListener::on(&self.setup.bus).await
     }
 }
 
-/// Somebody who is signed in.
-pub(crate) struct In {
+/// A user with a session.
+pub(crate) struct SignedIn {
     client: Client,
     pub(crate) access: AccessToken,
     pub(crate) refresh: String,
@@ -218,7 +218,7 @@ pub(crate) struct In {
     pub(crate) user: pb::User,
 }
 
-impl In {
+impl SignedIn {
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
@@ -238,7 +238,7 @@ impl In {
 
     pub(crate) async fn session_id(&self) -> SessionId {
         let sessions = self.sessions().await.expect("the sessions");
-        let mine = sessions.iter().find(|session| session.current).expect("the one that asks");
+        let mine = sessions.iter().find(|session| session.current).expect("the session of this call");
         mine.id.parse().expect("an id")
     }
 
@@ -257,7 +257,7 @@ impl In {
         self.client().logout(request).await.expect("always");
     }
 
-    /// Says whether it had been done before.
+    /// Returns whether the answer is that of an earlier request.
     pub(crate) async fn change_password_once(&self, current: &str, new: &str, key: &str) -> Result<bool, Status> {
         let request = pb::ChangePasswordRequest {
             current_password: current.to_owned(),
@@ -303,11 +303,11 @@ impl In {
     }
 }
 
-/// A gateway's ear on the bus.
-pub(crate) struct Ear(Follower);
+/// Follows the events for gateways.
+pub(crate) struct BusListener(Follower);
 
-impl Ear {
-    /// Begins to listen; hears whatever is said after this returns.
+impl BusListener {
+    /// Follows the topic; every event after this returns is received.
     pub(crate) async fn on(bus: &Bus) -> Self {
         let mut follower = bus.follow(Topic::Sessions, From::Live);
         within("the bus to be followed", 5, async {
@@ -317,9 +317,8 @@ impl Ear {
         Self(follower)
     }
 
-    /// The next thing said.
-    pub(crate) async fn hear(&mut self) -> Body {
-        within("a word on the bus", 10, async {
+    pub(crate) async fn next_event(&mut self) -> Body {
+        within("an event on the bus", 10, async {
             loop {
                 if let Delivery::Record(record) = self.0.next().await {
                     return Event::from_bytes(record.event).body;
@@ -329,10 +328,10 @@ impl Ear {
         .await
     }
 
-    /// Listens until the end of this session is told; gives the reason.
-    pub(crate) async fn hear_end(&mut self, session: SessionId) -> EndReason {
+    /// Waits for the event that this session ended; returns the reason.
+    pub(crate) async fn end_of(&mut self, session: SessionId) -> EndReason {
         loop {
-            if let Body::Account(AccountEvent::SessionEnded { session_id, reason, .. }) = self.hear().await
+            if let Body::Account(AccountEvent::SessionEnded { session_id, reason, .. }) = self.next_event().await
                 && session_id == session
             {
                 return reason;
@@ -350,12 +349,12 @@ pub(crate) fn login_request(address: &str, identifier: &str, password: &str) -> 
     }
 }
 
-/// The stable word of a refusal.
+/// The stable code of a refusal.
 pub(crate) fn code(status: &Status) -> String {
     Fault::from(status).code().to_owned()
 }
 
-/// The refusal of what should not have passed.
+/// Asserts a refusal.
 #[track_caller]
 pub(crate) fn refused<T>(answer: Result<T, Status>, grpc: Code, word: &str) {
     let Err(status) = answer else { panic!("not refused; {word} was expected") };

@@ -1,4 +1,4 @@
-//! Handing a dispatched command to its connector: how often, what a refusal means, and whether the command may have run.
+//! Dispatching a command to its connector: how often it is sent, what a refusal means, and whether the command may have run.
 
 use std::time::Duration;
 
@@ -12,84 +12,85 @@ use turnpike_rpc::Context;
 use crate::{
     cancel,
     commands::Open,
-    conductor::{Conductor, RETRY, timestamp},
-    fleet, leases,
+    fleet::{self, RETRY_CALL},
+    leases,
     lifecycle::{Effect, State},
+    resources::Resources,
     retry::Retry,
     text::clean,
+    timestamps::timestamp,
 };
 
-/// How often a command is handed over, at most.
+/// How often a command is sent at most.
 const ATTEMPTS: u32 = 3;
 
-/// Result of handing a command over.
+/// The result of dispatching a command.
 pub(crate) enum Outcome {
     Accepted {
         instance_id: String,
-        /// The incarnation that the connector's stream still showed then, if it was another.
+        /// Incarnation that the connector's stream still showed then, if it was another one.
         outlived: Option<String>,
     },
-    /// It did not run, and it is known why.
+    /// The command did not run, and the reason is known.
     Refused { state: State, code: String, message: String },
-    /// Somebody asked to cancel it before a connector had accepted it. It did not run, or may run any number of times.
+    /// A cancellation came before a connector had accepted the command. It did not run, or may run any number of times.
     Cancelled,
-    /// It may have arrived: an event or the deadline will tell.
+    /// The connector may have it: an event or the deadline decides.
     Unknown,
 }
 
-/// A handoff under way, in a task of its own: its conductor waits for the database while it records, and one that waited
-/// for both at once could hold the very connection that it waits for. Dropped, it goes no further.
-pub(crate) struct Handoff {
+/// A dispatch under way, in a task of its own: the supervising task waits for the database while it archives events, and a task
+/// that waited for both at once could hold the connection that it waits for. Dropping it stops the dispatch.
+pub(crate) struct Dispatching {
     task: AbortHandle,
     outcome: oneshot::Receiver<Outcome>,
 }
 
-impl Handoff {
-    pub(crate) fn begin(here: &Conductor, open: &Open, fresh: bool) -> Self {
-        let hand_over = HandOver { here: here.clone(), open: open.clone(), fresh };
+impl Dispatching {
+    pub(crate) fn begin(resources: &Resources, open: &Open, fresh: bool) -> Self {
+        let dispatch = Dispatch { resources: resources.clone(), open: open.clone(), fresh };
         let (sender, outcome) = oneshot::channel();
         let work = async move {
-            // Nobody listens once an end was declared.
-            let _ = sender.send(hand_over.run().await);
+            // There is no receiver once an end was declared.
+            let _ = sender.send(dispatch.run().await);
         };
-        Self { task: here.tasks.spawn("hand over", OnExit::Continue, Context::current().scope(work)), outcome }
+        Self { task: resources.tasks.spawn("dispatch", OnExit::Continue, Context::current().scope(work)), outcome }
     }
 
-    pub(crate) async fn outcome(handoff: &mut Option<Self>) -> Outcome {
-        match handoff {
-            // How far a task came that died is not known.
-            Some(handoff) => (&mut handoff.outcome).await.unwrap_or(Outcome::Unknown),
+    pub(crate) async fn outcome(dispatching: &mut Option<Self>) -> Outcome {
+        match dispatching {
+            // If the task panicked, it is not known how far it came.
+            Some(dispatching) => (&mut dispatching.outcome).await.unwrap_or(Outcome::Unknown),
             None => std::future::pending().await,
         }
     }
 }
 
-impl Drop for Handoff {
+impl Drop for Dispatching {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// Handing a dispatched command to its connector.
-struct HandOver {
-    here: Conductor,
+struct Dispatch {
+    resources: Resources,
     open: Open,
     fresh: bool,
 }
 
-impl HandOver {
+impl Dispatch {
     async fn run(self) -> Outcome {
         let command = &self.open.command;
-        // Of what a conductor that died has left, only what may run twice is handed over again; a connector that has seen it
-        // answers like the first time.
+        // After a takeover, a command is sent again only if it may run twice; a connector that has seen it answers as it did the
+        // first time.
         let unanswered = command.state == State::Dispatched && self.open.instance_id.is_none();
         if !(self.fresh || unanswered && command.effect == Effect::Read) {
-            return self.left_by_another().await;
+            return self.taken_over().await;
         }
         if !self.fresh && self.is_cancelled().await {
             return Outcome::Cancelled;
         }
-        let Some(client) = self.here.fleet.client(&self.open.connector) else {
+        let Some(client) = self.resources.fleet.client(&self.open.connector) else {
             return refused(State::Rejected, "NO_CONNECTOR", "No connector of this deployment reaches the vehicle");
         };
         let request = pb::ExecuteRequest {
@@ -111,62 +112,63 @@ impl HandOver {
                 Effect::Idempotent => retriable(&status) && !ran,
                 Effect::Unsafe => false,
             };
-            let pause = RETRY * attempt + self.jitter(attempt);
-            let in_time = self.here.clock.now() + pause < self.open.accept_by;
+            let pause = RETRY_CALL * attempt + self.jitter(attempt);
+            let in_time = self.resources.clock.now() + pause < self.open.accept_by;
             if again && attempt < ATTEMPTS && in_time {
-                self.here.clock.sleep(pause).await;
+                self.resources.clock.sleep(pause).await;
                 if self.is_cancelled().await {
                     return Outcome::Cancelled;
                 }
                 continue;
             }
             if ran {
-                return Outcome::Unknown; // its conductor looks for a cancellation
+                return Outcome::Unknown; // the supervising task checks for a cancellation
             }
-            // What a connector says is for the caller: it speaks of his command and his vehicle.
+            // The connector's text is for the caller: it is about the caller's command and vehicle.
             return match status.code() {
                 Code::Unavailable if std::error::Error::source(&status).is_some() => {
                     refused(State::Rejected, "CONNECTOR_UNAVAILABLE", "The vehicle's connector cannot be reached")
                 }
-                Code::Unavailable => refused(State::Rejected, "VEHICLE_UNAVAILABLE", &said(&status)),
-                _ => refused(State::Rejected, "REJECTED", &said(&status)),
+                Code::Unavailable => refused(State::Rejected, "VEHICLE_UNAVAILABLE", &reason(&status)),
+                _ => refused(State::Rejected, "REJECTED", &reason(&status)),
             };
         }
         Outcome::Unknown
     }
 
-    async fn left_by_another(self) -> Outcome {
+    async fn taken_over(self) -> Outcome {
         let Some(instance_id) = self.open.instance_id.clone() else { return Outcome::Unknown };
-        // The conductor before may have stopped before it could pass a cancellation on.
+        // The instance before may have stopped before it could pass a cancellation on.
         if self.is_cancelled().await {
-            cancel::deliver(&self.here, &self.open).await;
+            cancel::deliver(&self.resources.fleet, &self.open).await;
         }
         Outcome::Accepted { instance_id, outlived: None }
     }
 
     async fn accepted(&self, instance_id: String) -> Outcome {
         let instance_id = fleet::instance_id(&instance_id);
-        // A cancellation that was asked for before this is stored found no running command at the connector, and is passed on
-        // here. Whoever asks later finds the command at the connector.
+        // A cancellation that was stored before this found no running command at the connector, and is passed on here. A later
+        // cancellation finds the command at the connector.
         if self.mark_accepted(&instance_id).await {
-            cancel::deliver(&self.here, &self.open).await;
+            cancel::deliver(&self.resources.fleet, &self.open).await;
         }
         // A new incarnation may accept a command before the stream of the old one is seen to break.
-        let outlived = self.here.fleet.life(&self.open.connector).filter(|life| *life != instance_id);
+        let seen = self.resources.fleet.incarnation(&self.open.connector);
+        let outlived = seen.filter(|seen| *seen != instance_id);
         Outcome::Accepted { instance_id, outlived }
     }
 
-    /// Stores which incarnation accepted the command. Returns whether somebody has asked to cancel it.
+    /// Stores which incarnation accepted the command. Returns whether a cancellation was requested.
     async fn mark_accepted(&self, instance_id: &str) -> bool {
         let (id, fence) = (self.open.command.id, self.open.fence);
         let mut retry = Retry::default();
-        while self.here.clock.now() < self.open.run_by {
-            match leases::mark_accepted(&self.here.store, id, fence, instance_id).await {
+        while self.resources.clock.now() < self.open.run_by {
+            match leases::mark_accepted(&self.resources.store, id, fence, instance_id).await {
                 Ok(cancelled) => return cancelled,
                 Err(error) if turnpike_store::is_away(&error) => {
-                    retry.pause(&self.here.clock, "the connector's acceptance cannot be stored yet", error).await;
+                    retry.pause(&self.resources.clock, "the connector's acceptance cannot be stored yet", error).await;
                 }
-                // A restart does not notice the connector's death early then; the deadline still holds.
+                // After a takeover, a restart of the connector is then noticed only at the deadline.
                 Err(error) => {
                     error!(%error, "the connector's acceptance cannot be stored");
                     return false;
@@ -176,9 +178,9 @@ impl HandOver {
         false
     }
 
-    /// While the database is away nothing is known of a cancellation; it stays asked for.
+    /// While the database is away, a cancellation cannot be seen; it stays stored.
     async fn is_cancelled(&self) -> bool {
-        cancel::is_asked(&self.here.store, self.open.command.id).await.unwrap_or(false)
+        cancel::is_asked(&self.resources.store, self.open.command.id).await.unwrap_or(false)
     }
 
     /// Up to a quarter of a second, different for each command and attempt: commands that failed together do not come back
@@ -193,8 +195,8 @@ fn refused(state: State, code: &str, message: &str) -> Outcome {
     Outcome::Refused { state, code: code.to_owned(), message: message.to_owned() }
 }
 
-/// A connector's reason.
-fn said(status: &tonic::Status) -> String {
+/// The connector's reason for a refusal.
+fn reason(status: &tonic::Status) -> String {
     match status.message() {
         "" => "The connector refused the command".to_owned(),
         message => clean(message, 300),
@@ -205,10 +207,10 @@ fn said(status: &tonic::Status) -> String {
 fn might_have_run(status: &tonic::Status) -> bool {
     let mut source = std::error::Error::source(status);
     if source.is_none() {
-        // The connector itself said no; that it may not know what it did is what these two codes mean.
+        // The connector itself answered; these codes mean that it may not know what it did.
         return matches!(status.code(), Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Cancelled);
     }
-    // Something on the way failed: only a connection that was never made is proof that nothing arrived.
+    // The transport failed: only a connection that was never made proves that nothing arrived.
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {
             return false;

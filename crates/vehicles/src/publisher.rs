@@ -1,4 +1,4 @@
-//! What the conductor itself publishes on a command's topic: the first event, and an end that nobody else published.
+//! What this service itself publishes on the topic of a command: the first event, and an end that it declares.
 
 use jiff::Timestamp;
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
@@ -17,26 +17,26 @@ pub(crate) struct Declared {
     pub(crate) at: Timestamp,
 }
 
-/// Publishes on one command's topic for as long as it takes; the caller drops the call when it has waited enough.
+/// Publishes on one command's topic. Each call waits for the bus as long as necessary; its caller can drop it.
 #[derive(Clone)]
-pub(crate) struct Announcer {
+pub(crate) struct Publisher {
     pub(crate) bus: Bus,
     pub(crate) clock: Clock,
     pub(crate) id: CommandId,
 }
 
-impl Announcer {
+impl Publisher {
     fn topic(&self) -> Topic {
         Topic::Response(self.id)
     }
 
-    /// Opens the topic. Its first event is `pending`, and only the conductor writes it.
+    /// Opens the topic with its first event, `pending`, which only this service publishes.
     pub(crate) async fn open(self, now: Timestamp) {
         let first =
             event(Body::Command(CommandEvent::Status { command_id: self.id, state: CommandState::Pending }), now);
         let mut retry = Retry::default();
         loop {
-            // An earlier conductor may have opened it and died before it could record that.
+            // Another supervisor may have opened it and stopped before it could store that.
             match self.bus.read(&self.topic(), None, 0).await {
                 Ok(page) if page.state.is_some() => return,
                 Ok(_) => match self.bus.publish_within(UNTIL_DROPPED, &self.topic(), &first.to_bytes()).await {

@@ -1,0 +1,90 @@
+//! The frames that are not events of a topic: confirmations, resets and errors. They have no offset.
+
+use axum::extract::ws::Utf8Bytes;
+use serde_json::{Value, json};
+use turnpike_bus::ResetReason;
+use turnpike_fault::Fault;
+use turnpike_topic::{Offset, Topic};
+
+use crate::config::Limits;
+
+/// The first frame of a multiplexed socket.
+pub(crate) fn hello(
+    protocol: &str,
+    limits: &Limits,
+    topics: usize,
+    heartbeat_seconds: u64,
+    session: &str,
+) -> Utf8Bytes {
+    let limits = json!({
+        "sockets_per_user": limits.sockets_per_user,
+        "messages_per_minute": limits.messages_per_minute,
+        "frame_bytes": limits.frame_bytes,
+        "topics": topics,
+    });
+    text(json!({ "event": "hello", "protocol": protocol, "limits": limits,
+        "heartbeat_interval": heartbeat_seconds, "session_id": session }))
+}
+
+pub(crate) fn subscribed(id: Option<&Value>, topic: Topic, head: Option<Offset>) -> Utf8Bytes {
+    answer("subscribed", id, json!({ "topic": topic.to_string(), "head": head_value(head) }))
+}
+
+pub(crate) fn unsubscribed(id: Option<&Value>, topic: Topic) -> Utf8Bytes {
+    answer("unsubscribed", id, json!({ "topic": topic.to_string() }))
+}
+
+pub(crate) fn authenticated(id: Option<&Value>, expires_at: jiff::Timestamp) -> Utf8Bytes {
+    answer("authenticated", id, json!({ "expires_at": expires_at.to_string() }))
+}
+
+pub(crate) fn pong(id: Option<&Value>) -> Utf8Bytes {
+    answer("pong", id, json!({}))
+}
+
+pub(crate) fn caught_up(topic: Topic, head: Option<Offset>) -> Utf8Bytes {
+    text(json!({ "event": "caught_up", "topic": topic.to_string(), "head": head_value(head) }))
+}
+
+pub(crate) fn reset(topic: Topic, reason: ResetReason, head: Option<Offset>) -> Utf8Bytes {
+    let reason = match reason {
+        ResetReason::Epoch => "epoch",
+        ResetReason::Trimmed => "trimmed",
+    };
+    text(json!({ "event": "reset", "topic": topic.to_string(), "reason": reason, "head": head_value(head) }))
+}
+
+pub(crate) fn closed(topic: Topic) -> Utf8Bytes {
+    text(json!({ "event": "closed", "topic": topic.to_string() }))
+}
+
+pub(crate) fn error(id: Option<&Value>, code: &str, detail: &str) -> Utf8Bytes {
+    answer("error", id, json!({ "code": code, "detail": detail }))
+}
+
+pub(crate) fn fault(id: Option<&Value>, topic: Option<Topic>, fault: &Fault) -> Utf8Bytes {
+    let mut fields = json!({ "code": fault.code(), "detail": fault.detail() });
+    if let Some(topic) = topic {
+        fields["topic"] = topic.to_string().into();
+    }
+    if let Some(after) = fault.retry_in() {
+        fields["retry_after"] = after.as_secs().into();
+    }
+    answer("error", id, fields)
+}
+
+fn answer(event: &str, id: Option<&Value>, mut fields: Value) -> Utf8Bytes {
+    fields["event"] = event.into();
+    if let Some(id) = id {
+        fields["id"] = id.clone();
+    }
+    text(fields)
+}
+
+fn head_value(head: Option<Offset>) -> Value {
+    head.map_or(Value::Null, |head| head.to_string().into())
+}
+
+fn text(value: Value) -> Utf8Bytes {
+    value.to_string().into()
+}

@@ -1,0 +1,220 @@
+//! Where a reader stands in a topic, and how it takes the frames after that.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+use turnpike_bus::ResetReason;
+use turnpike_topic::{Offset, Topic};
+
+use super::{Hub, channel::Channel, frame::Frame};
+use crate::stream::since::Since;
+
+/// What a reader takes.
+pub(crate) enum Batch {
+    /// The next frames. More may follow.
+    Frames(Vec<Arc<Frame>>),
+    /// The reader has every event up to the head. Taken once, and again after a reset.
+    CaughtUp { head: Option<Offset> },
+    /// The next events are lost. The reader continues with the events that exist.
+    Reset { reason: ResetReason, head: Option<Offset> },
+    /// The final event was taken.
+    Closed,
+    /// Nothing now. The reader will be woken.
+    Nothing,
+    /// History cannot be read at present. The reader must try again later.
+    Unavailable,
+}
+
+pub(crate) struct TopicReader {
+    hub: Hub,
+    channel: Arc<Channel>,
+    id: u64,
+    position: Position,
+    caught_up_reported: bool,
+    resets: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    /// At the head of the topic, once the follower knows it.
+    Head,
+    /// Before the first event.
+    Start,
+    After(Offset),
+    /// After the final event, which the reader has from the archive.
+    Finished(Option<Offset>),
+}
+
+impl Position {
+    const fn new(since: Since) -> Self {
+        match since {
+            Since::Start => Self::Start,
+            Since::After(offset) => Self::After(offset),
+            Since::Live => Self::Head,
+        }
+    }
+}
+
+/// How many events are read from history at once.
+const PAGE: usize = 128;
+/// The longest wait for history: the socket of the reader is not served meanwhile.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl TopicReader {
+    /// A reader of a topic. `wake` is notified whenever there may be something to take.
+    pub(crate) fn open(hub: &Hub, topic: Topic, since: Since, wake: &Arc<Notify>) -> Self {
+        let channel = hub.join(topic);
+        let id = channel.enter(wake);
+        wake.notify_one(); // the ring may be ready already
+        let resets = channel.ring().resets;
+        let position = Position::new(since);
+        Self { hub: hub.clone(), channel, id, position, caught_up_reported: false, resets }
+    }
+
+    pub(crate) fn topic(&self) -> Topic {
+        self.channel.topic
+    }
+
+    /// The head of the topic, once the follower knows it.
+    pub(crate) fn head(&self) -> Option<Option<Offset>> {
+        let ring = self.channel.ring();
+        ring.ready.then(|| ring.head())
+    }
+
+    /// Moves the reader.
+    pub(crate) fn seek(&mut self, since: Since) {
+        self.position = Position::new(since);
+    }
+
+    /// The reader has everything up to the final event, at `head`, from the archive.
+    pub(crate) fn finish(&mut self, head: Option<Offset>) {
+        self.position = Position::Finished(head);
+    }
+
+    /// A reset of the archive was reported: [`Batch::CaughtUp`] follows once more.
+    pub(crate) fn report_caught_up_again(&mut self) {
+        self.caught_up_reported = false;
+    }
+
+    /// Takes the next frames, about `bytes` of them, and moves behind them. Cancel-safe: a dropped read of history moves nothing.
+    pub(crate) async fn take(&mut self, bytes: usize) -> Batch {
+        match self.take_from_ring(bytes) {
+            Some(batch) => batch,
+            None => self.take_from_history(bytes).await,
+        }
+    }
+
+    /// `None`: the position is outside the ring.
+    fn take_from_ring(&mut self, bytes: usize) -> Option<Batch> {
+        if let Position::Finished(head) = self.position {
+            return Some(match std::mem::replace(&mut self.caught_up_reported, true) {
+                false => Batch::CaughtUp { head },
+                true => Batch::Closed,
+            });
+        }
+        let ring = self.channel.ring();
+        if !ring.ready {
+            return Some(Batch::Nothing);
+        }
+        let head = ring.head();
+        if self.resets != ring.resets {
+            self.resets = ring.resets;
+            // If the topic was trimmed, history says whether the reader's next event is lost.
+            if matches!(self.position, Position::After(offset) if ring.lost == Some(offset.epoch)) {
+                self.position = Position::Start;
+                self.caught_up_reported = false;
+                return Some(Batch::Reset { reason: ResetReason::Epoch, head });
+            }
+        }
+        let after = match self.position {
+            Position::Head => {
+                self.position = head.map_or(Position::Start, Position::After);
+                head.map_or(0, |head| head.n)
+            }
+            Position::Start | Position::Finished(_) => 0,
+            Position::After(offset) if head.is_some_and(|head| offset.epoch == head.epoch && offset.n <= head.n) => {
+                offset.n
+            }
+            // Another epoch, or ahead of the head: the follower is late, or no such event exists. History says which.
+            Position::After(_) => return None,
+        };
+        if ring.epoch.is_some() && after < ring.base {
+            return None;
+        }
+        // The ring has no hole, so the difference is the index.
+        let skip = usize::try_from(after.saturating_sub(ring.base)).unwrap_or(usize::MAX);
+        let mut taken = Vec::new();
+        let mut size = 0;
+        for frame in ring.frames.iter().skip(skip) {
+            taken.push(frame.clone());
+            size += frame.len();
+            if size >= bytes {
+                break;
+            }
+        }
+        if let Some(last) = taken.last() {
+            self.position = Position::After(last.offset);
+            return Some(Batch::Frames(taken));
+        }
+        Some(if !self.caught_up_reported {
+            self.caught_up_reported = true;
+            Batch::CaughtUp { head }
+        } else if ring.closed {
+            Batch::Closed
+        } else {
+            Batch::Nothing
+        })
+    }
+
+    async fn take_from_history(&mut self, bytes: usize) -> Batch {
+        let after = match self.position {
+            Position::After(offset) => Some(offset),
+            Position::Head | Position::Start | Position::Finished(_) => None,
+        };
+        let topic = self.channel.topic;
+        let read = tokio::time::timeout(HISTORY_TIMEOUT, self.hub.bus().read(&topic, after, PAGE)).await;
+        let Ok(Ok(page)) = read else {
+            return Batch::Unavailable;
+        };
+        metrics::counter!("turnpike_gateway_history_reads_total").increment(1);
+        if self.channel.follow_again_if_outdated(page.state.map(|state| state.epoch), self.hub.bus(), &self.hub.0.tasks)
+        {
+            return Batch::Nothing; // the new follower wakes the reader
+        }
+        if let Some(reason) = page.gap {
+            self.caught_up_reported = false;
+            let head = page.state.as_ref().map(turnpike_bus::TopicState::head);
+            // The reader continues right before the first event of the page.
+            self.position = match page.records.first() {
+                Some(first) if first.offset.n > 1 => Position::After(Offset { n: first.offset.n - 1, ..first.offset }),
+                _ => Position::Start,
+            };
+            return Batch::Reset { reason, head };
+        }
+        let mut taken = Vec::new();
+        let mut size = 0;
+        for record in page.records {
+            let frame = Frame::new(&topic, record);
+            size += frame.len();
+            taken.push(Arc::new(frame));
+            if size >= bytes {
+                break;
+            }
+        }
+        match taken.last() {
+            Some(last) => {
+                self.position = Position::After(last.offset);
+                Batch::Frames(taken)
+            }
+            // The follower has not seen the newest events or the loss of the topic yet; it wakes the reader when it does.
+            None => Batch::Nothing,
+        }
+    }
+}
+
+impl Drop for TopicReader {
+    fn drop(&mut self) {
+        self.channel.leave(self.id);
+        self.hub.leave(&self.channel.topic);
+    }
+}

@@ -1,0 +1,23 @@
+//! The owner of each kind of topic: the service that decides who may follow a topic, and that archives its events.
+
+use turnpike_proto::topic::v1::topic_owner_client::TopicOwnerClient;
+use turnpike_rpc::Transport;
+use turnpike_topic::Topic;
+
+#[derive(Clone)]
+pub(crate) struct Owners {
+    pub(crate) auth: Transport,
+    pub(crate) vehicles: Transport,
+}
+
+impl Owners {
+    /// The table of owners. Topics without an owner are internal, or their service is not built: no client may follow them.
+    pub(super) fn of(&self, topic: Topic) -> Option<TopicOwnerClient<Transport>> {
+        let owner = match topic {
+            Topic::Response(_) | Topic::Vehicle(_) => &self.vehicles,
+            Topic::User(_) => &self.auth,
+            Topic::Sessions | Topic::Conversation(_) | Topic::Room(_) | Topic::Captions(_) => return None,
+        };
+        Some(TopicOwnerClient::new(owner.clone()))
+    }
+}

@@ -1,0 +1,38 @@
+//! What every socket uses.
+
+use std::{sync::Arc, time::Duration};
+
+use turnpike_kit::Tasks;
+
+use crate::{
+    access::{caller::Identity, messages::PerMinute},
+    config::Limits,
+    stream::{connections::Connections, topics::Topics},
+};
+
+#[derive(Clone)]
+pub(crate) struct SocketContext(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) identity: Identity,
+    pub(crate) connections: Connections,
+    pub(crate) topics: Topics,
+    pub(crate) messages: PerMinute,
+    pub(crate) tasks: Tasks,
+    pub(crate) limits: Limits,
+    pub(crate) heartbeat: Duration,
+}
+
+impl SocketContext {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for SocketContext {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,74 @@
+//! `GET /ws/responses/{command_id}`: the whole of one command. The socket is closed with 1000 after the final event.
+
+use axum::{
+    extract::{Path, State, rejection::PathRejection, ws::Utf8Bytes},
+    response::Response,
+};
+use http::HeaderMap;
+use turnpike_fault::Kind;
+use turnpike_token::Claims;
+use turnpike_topic::{CommandId, Offset, Topic};
+
+use super::{
+    context::SocketContext,
+    handshake::{Opening, Upgrade, accept, caller, prepare, refuse},
+    protocol::{Protocol, Start},
+    request::{Invalid, Parsed, Request},
+};
+use crate::{
+    http::{extract::Query, problem::Problem},
+    stream::{ending::Close, since::Since},
+};
+
+/// The connection is upgraded before it is refused, because browsers hide the status of a refused upgrade. Only a page of
+/// another origin is refused without an upgrade.
+pub(crate) async fn open(
+    State(context): State<SocketContext>,
+    command_id: Result<Path<CommandId>, PathRejection>,
+    Query(opening): Query<Opening>,
+    headers: HeaderMap,
+    upgrade: Upgrade,
+) -> Result<Response, Problem> {
+    let upgrade = prepare(&context, upgrade)?;
+    let caller = match caller(&context, &opening, &headers).await {
+        Ok(caller) => caller,
+        Err(fault) if fault.kind() == Kind::Forbidden => return Err(fault.into()),
+        Err(fault) => return Ok(refuse(context, upgrade, Close::refused(&fault))),
+    };
+    let Ok(Path(command_id)) = command_id else {
+        return Ok(refuse(context, upgrade, Close::Refused("Not found")));
+    };
+    let Ok(since) = opening.since.as_deref().map_or(Ok(Since::Start), str::parse) else {
+        return Ok(refuse(context, upgrade, Close::Refused("since is not an offset")));
+    };
+    let protocol = CommandResponse { topic: Topic::Response(command_id), since };
+    Ok(accept(context, upgrade, &caller, Box::new(protocol)))
+}
+
+struct CommandResponse {
+    topic: Topic,
+    since: Since,
+}
+
+impl Protocol for CommandResponse {
+    fn start(&self, _: &Claims) -> Start {
+        Start::Topic(self.topic, self.since)
+    }
+
+    fn parse(&self, text: &str) -> Parsed {
+        let mut parsed = Parsed::new(text);
+        if let Ok(Request::Subscribe { .. } | Request::Unsubscribe { .. }) = parsed.request {
+            let detail = "This socket has its one topic".to_owned();
+            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail });
+        }
+        parsed
+    }
+
+    fn caught_up(&self, _: Topic, _: Option<Offset>) -> Option<Utf8Bytes> {
+        None
+    }
+
+    fn topic_closed(&self, _: Topic) -> Result<Utf8Bytes, Close> {
+        Err(Close::Done)
+    }
+}

@@ -1,0 +1,13 @@
+//! A real gateway on a port of its own, and scripted gRPC services behind it.
+#![expect(clippy::disallowed_methods, reason = "the scripted services are no tasks of the gateway")]
+
+mod admin;
+mod auth;
+mod credentials;
+mod gateway;
+mod outages;
+mod script;
+mod services;
+mod sockets;
+mod topics;
+mod vehicles;

@@ -1,0 +1,87 @@
+//! The generated service traits, implemented by a script, and a server for them.
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, transport::Server};
+use turnpike_proto::{
+    auth::v1::{
+        self as auth,
+        auth_service_server::{AuthService, AuthServiceServer},
+    },
+    topic::v1::{
+        self as topic,
+        topic_owner_server::{TopicOwner, TopicOwnerServer},
+    },
+    vehicle::v1::{
+        self as vehicle,
+        vehicle_service_server::{VehicleService, VehicleServiceServer},
+    },
+};
+
+use crate::script::Script;
+
+#[derive(Clone)]
+struct Scripted(Script);
+
+macro_rules! scripted {
+    ($trait:ident { $($method:ident($request:ty) -> $response:ty;)* }) => {
+        #[tonic::async_trait]
+        impl $trait for Scripted {
+            $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
+                self.0.serve(request)
+            })*
+        }
+    };
+}
+
+scripted!(AuthService {
+    login(auth::LoginRequest) -> auth::LoginResponse;
+    refresh(auth::RefreshRequest) -> auth::TokenPair;
+    logout(auth::LogoutRequest) -> auth::LogoutResponse;
+    exchange_session(auth::ExchangeSessionRequest) -> auth::AccessToken;
+    redeem_ticket(auth::RedeemTicketRequest) -> auth::AccessToken;
+    redeem_one_time_code(auth::RedeemOneTimeCodeRequest) -> auth::LoginResponse;
+    get_jwks(auth::GetJwksRequest) -> auth::GetJwksResponse;
+    list_revocations(auth::ListRevocationsRequest) -> auth::ListRevocationsResponse;
+    get_me(auth::GetMeRequest) -> auth::User;
+    change_password(auth::ChangePasswordRequest) -> auth::ChangePasswordResponse;
+    list_sessions(auth::ListSessionsRequest) -> auth::ListSessionsResponse;
+    end_session(auth::EndSessionRequest) -> auth::EndSessionResponse;
+    create_ticket(auth::CreateTicketRequest) -> auth::Ticket;
+    list_users(auth::ListUsersRequest) -> auth::ListUsersResponse;
+    get_user(auth::GetUserRequest) -> auth::User;
+    create_user(auth::CreateUserRequest) -> auth::CreateUserResponse;
+    update_user(auth::UpdateUserRequest) -> auth::User;
+    delete_user(auth::DeleteUserRequest) -> auth::DeleteUserResponse;
+    list_user_sessions(auth::ListUserSessionsRequest) -> auth::ListSessionsResponse;
+    end_user_sessions(auth::EndUserSessionsRequest) -> auth::EndSessionResponse;
+});
+
+scripted!(VehicleService {
+    list_vehicles(vehicle::ListVehiclesRequest) -> vehicle::ListVehiclesResponse;
+    get_vehicle(vehicle::GetVehicleRequest) -> vehicle::Vehicle;
+    submit_command(vehicle::SubmitCommandRequest) -> vehicle::SubmitCommandResponse;
+    get_command(vehicle::GetCommandRequest) -> vehicle::Command;
+    list_commands(vehicle::ListCommandsRequest) -> vehicle::ListCommandsResponse;
+    list_responses(vehicle::ListResponsesRequest) -> vehicle::ListResponsesResponse;
+    cancel_command(vehicle::CancelCommandRequest) -> vehicle::CancelCommandResponse;
+});
+
+scripted!(TopicOwner {
+    authorize(topic::AuthorizeRequest) -> topic::AuthorizeResponse;
+    read_archive(topic::ReadArchiveRequest) -> topic::ReadArchiveResponse;
+});
+
+/// Serves every service by one script until the runtime ends. Returns the URL.
+pub async fn serve(script: &Script) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let scripted = Scripted(script.clone());
+    let server = Server::builder()
+        .add_service(AuthServiceServer::new(scripted.clone()))
+        .add_service(VehicleServiceServer::new(scripted.clone()))
+        .add_service(TopicOwnerServer::new(scripted))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(server);
+    url
+}

@@ -1,0 +1,24 @@
+//! The service in a process of its own.
+
+use turnpike_identity::{Revocations, Verifier};
+use turnpike_kit::{Process, listen, variables};
+use turnpike_rpc::{Transport, TransportError};
+
+use crate::{Config, Deps, Service};
+
+/// Starts the service as the environment says; it runs until the process stops.
+pub async fn serve(process: &Process) -> anyhow::Result<()> {
+    let config = Config::new(&process.env)?;
+    let listener = listen::bind_service(process, &variables::VEHICLES_GRPC, config.grpc).await?;
+    let bus = turnpike_bus::open_shared(process, &config.bus)?;
+    let auth = Transport::connect(&config.auth_url, &process.outbound)?;
+    let revocations = Revocations::watch(process, &bus, auth.clone());
+    let connect = |(name, url): &(String, String)| {
+        Ok::<_, TransportError>((name.clone(), Transport::connect(url, &process.outbound)?))
+    };
+    let connectors = config.connectors.iter().map(connect).collect::<Result<_, _>>()?;
+    let deps = Deps { bus, verifier: Verifier::remote(auth, revocations), connectors };
+    let service = Service::bind(config, process, deps).await?;
+    turnpike_rpc::serve(process, listener, service.routes());
+    Ok(())
+}
