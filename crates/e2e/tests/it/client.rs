@@ -304,7 +304,7 @@ async fn a_session_is_created_saved_refreshed_and_ended() {
         401,
         "the session has ended at the server too"
     );
-    assert!(user.turnpike(&["logout", "--server", url]).await.out.contains("nobody is signed in"));
+    assert!(user.turnpike(&["logout", "--server", url]).await.out.contains("not signed in at"));
     assert_eq!(user.turnpike(&["whoami", "--server", url]).await.code, Some(1));
 }
 
@@ -335,7 +335,7 @@ async fn the_password_in_the_environment_is_used_without_a_saved_session() {
     let user = UserEnvironment::new().with("TURNPIKE_ADMIN_PASSWORD", ADMIN_PASSWORD);
     let output = user.turnpike(&["whoami", "--server", url]).await;
     assert_success(&output);
-    assert!(output.out.contains("session  not kept"), "{output:?}");
+    assert!(output.out.contains("session  not saved"), "{output:?}");
     assert!(user.file().is_none());
     // A home directory is not needed, as in a container.
     let homeless = UserEnvironment::new().with("HOME", "/dev/null");
