@@ -1,8 +1,7 @@
 //! Between generated types and those of the operations.
 
-use jiff::Timestamp;
 use turnpike_fault::{Fault, Kind};
-use turnpike_proto::auth::v1 as pb;
+use turnpike_proto::{auth::v1 as pb, timestamp};
 use turnpike_token::Role;
 use turnpike_topic::UserId;
 
@@ -48,22 +47,17 @@ pub(crate) fn to_pb_user(user: User) -> pb::User {
         display_name: user.display_name,
         role: role.into(),
         active: user.active,
-        created_at: Some(timestamp(user.created_at)),
+        created_at: Some(timestamp::to_protobuf(user.created_at)),
     }
 }
 
 pub(crate) fn to_pb_session(session: Session, current: Option<&Active>) -> pb::Session {
     pb::Session {
         id: session.id.to_string(),
-        created_at: Some(timestamp(session.created_at)),
-        last_seen_at: Some(timestamp(session.last_seen_at)),
+        created_at: Some(timestamp::to_protobuf(session.created_at)),
+        last_seen_at: Some(timestamp::to_protobuf(session.last_seen_at)),
         ip: session.ip,
         user_agent: session.user_agent,
         current: current.is_some_and(|current| current.id == session.id),
     }
-}
-
-pub(crate) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
-    // Every time here is after 1970: nanoseconds are never negative.
-    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }

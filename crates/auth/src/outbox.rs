@@ -6,16 +6,19 @@
 //! therefore arrive twice, or late from an instance that lost its turn while its request was on the way; so the events of an
 //! account carry the row's number, and their readers pass over an event whose number is not higher than the last one.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 use turnpike_bus::Bus;
 use turnpike_event::{AccountEvent, Body, Event};
-use turnpike_kit::{Clock, OnExit, Process};
-use turnpike_store::Store;
+use turnpike_kit::{Clock, Process};
+use turnpike_store::{
+    Store,
+    outbox::{self, Bell, Next, Outbox},
+};
 use turnpike_topic::{Topic, UserId};
 
 use crate::random;
@@ -35,17 +38,6 @@ pub fn account_changed(user_id: UserId, active: bool) -> Body {
     Body::Account(AccountEvent::Changed { user_id, active, change: 0 })
 }
 
-/// Wakes the publisher of this instance.
-#[derive(Clone, Default)]
-pub struct Bell(Arc<Notify>);
-
-impl Bell {
-    /// Something was written.
-    pub fn ring(&self) {
-        self.0.notify_one();
-    }
-}
-
 /// How often the publisher looks without being woken: after a failure, and for what an instance that died has left.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it looks while another instance has the turn.
@@ -61,9 +53,7 @@ const PAGE: usize = 100;
 
 /// Publishes what was written, for as long as the process lives.
 pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
-    let bell = Bell::default();
-    let (rung, stopping) = (bell.clone(), process.tasks.stopping().clone());
-    let mut publisher = Publisher {
+    let publisher = Publisher {
         store: store.clone(),
         bus: bus.clone(),
         clock: process.clock.clone(),
@@ -71,31 +61,7 @@ pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
         other: None,
         turn_at: Timestamp::UNIX_EPOCH,
     };
-    process.tasks.spawn("outbox", OnExit::StopProcess, async move {
-        loop {
-            let pause = match timeout(STUCK, publisher.drain()).await {
-                Ok(Ok(Drained::Some)) => continue,
-                Ok(Ok(Drained::All)) => LOOK,
-                Ok(Ok(Drained::NotOurTurn)) => SOON,
-                Ok(Err(error)) => {
-                    warn!(%error, "ended sessions could not be published yet");
-                    publisher.give_up().await;
-                    LOOK
-                }
-                Err(_) => {
-                    warn!("the database or the bus does not answer; ended sessions could not be published yet");
-                    publisher.give_up().await;
-                    LOOK
-                }
-            };
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = rung.0.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    });
-    bell
+    outbox::publish(process, "outbox", publisher)
 }
 
 struct Publisher {
@@ -119,6 +85,20 @@ enum Drained {
     Some,
     /// Another instance is publishing.
     NotOurTurn,
+}
+
+impl Outbox for Publisher {
+    async fn publish_some(&mut self) -> Next {
+        match timeout(STUCK, self.drain()).await {
+            Ok(Ok(Drained::Some)) => return Next::Now,
+            Ok(Ok(Drained::All)) => return Next::After(LOOK),
+            Ok(Ok(Drained::NotOurTurn)) => return Next::After(SOON),
+            Ok(Err(error)) => warn!(%error, "ended sessions could not be published yet"),
+            Err(_) => warn!("the database or the bus does not answer; ended sessions could not be published yet"),
+        }
+        self.give_up().await;
+        Next::After(LOOK)
+    }
 }
 
 impl Publisher {

@@ -6,18 +6,20 @@ use turnpike_event::EndReason;
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{Caller, caller};
 use turnpike_kit::Clock;
-use turnpike_proto::auth::v1::{self as pb, auth_service_server::AuthService};
+use turnpike_proto::{
+    auth::v1::{self as pb, auth_service_server::AuthService},
+    timestamp,
+};
 use turnpike_rpc::{Access, Policy};
-use turnpike_store::{Store, idempotency::Key};
+use turnpike_store::{Page, Store, idempotency::Key, outbox::Bell};
 use turnpike_token::Role;
 
 use crate::{
     changes::{self, Change},
-    convert::{invalid, parse_role, parse_user_id, printable, timestamp, to_pb_session, to_pb_user},
+    convert::{parse_role, parse_user_id, printable, to_pb_session, to_pb_user},
     limits::Logins,
     login::{self, Attempt},
     one_time,
-    outbox::Bell,
     password::Hasher,
     refresh::{self, Refresh},
     revocations,
@@ -177,7 +179,7 @@ impl AuthService for Rpc {
         let revocations = sessions.chain(accounts).map(|(session_id, inactive_user_id, at)| pb::Revocation {
             session_id,
             inactive_user_id,
-            at: Some(timestamp(at)),
+            at: Some(timestamp::to_protobuf(at)),
         });
         Ok(Response::new(pb::ListRevocationsResponse { revocations: revocations.collect() }))
     }
@@ -244,19 +246,9 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::ListUsersResponse>, Status> {
         self.session(&request, Role::Admin).await?;
         let request = request.into_inner();
-        let limit = match request.limit {
-            0 => 50,
-            limit @ 1..=100 => limit,
-            _ => return Err(invalid("limit", "must be from 1 to 100").into()),
-        };
-        let before = match request.cursor.as_str() {
-            "" => None,
-            text => Some(text.parse().map_err(|_| invalid("cursor", "must be the one from the page before"))?),
-        };
-        let mut users = users::list(&self.store, before, limit + 1).await?;
-        let more = users.len() > limit as usize;
-        users.truncate(limit as usize);
-        let next_cursor = users.last().filter(|_| more).map(|user| user.id.to_string()).unwrap_or_default();
+        let page = Page::new(request.limit, &request.cursor)?;
+        let rows = users::list(&self.store, page.cursor, page.rows()).await?;
+        let (users, next_cursor) = page.cut(rows, |user| user.id);
         let users = users.into_iter().map(to_pb_user).collect();
         Ok(Response::new(pb::ListUsersResponse { users, next_cursor }))
     }

@@ -1,11 +1,11 @@
 //! The tokens of a session, as calls return them.
 
 use jiff::Timestamp;
-use turnpike_proto::auth::v1 as pb;
+use turnpike_proto::{auth::v1 as pb, timestamp};
 use turnpike_token::{Claims, LIFETIME, SigningKey};
 
 use crate::{
-    convert::{timestamp, to_pb_user},
+    convert::to_pb_user,
     random,
     refresh::Refresh,
     secret::ServerSecret,
@@ -44,7 +44,7 @@ impl Tokens {
         pb::LoginResponse {
             tokens: Some(self.pair(&session, now)),
             session_token: cookie,
-            session_expires_at: Some(timestamp(now + sessions::COOKIE)),
+            session_expires_at: Some(timestamp::to_protobuf(now + sessions::COOKIE)),
             user: Some(to_pb_user(session.user)),
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
-use turnpike_proto::event::v1 as pb;
+use turnpike_proto::{event::v1 as pb, timestamp};
 
 use crate::{AccountEvent, Body, CommandEvent, Event, VehicleEvent};
 
@@ -16,7 +16,7 @@ impl Event {
             Body::Account(event) => event.to_pb(),
             Body::Unknown(bytes) => return bytes.clone(),
         };
-        pb::Event { at: Some(to_pb_time(self.at)), body: Some(body) }.encode_to_vec().into()
+        pb::Event { at: Some(timestamp::to_protobuf(self.at)), body: Some(body) }.encode_to_vec().into()
     }
 
     /// Decodes an event. Bytes that are not understood become [`Body::Unknown`] instead of an error, because a follower must be
@@ -25,7 +25,7 @@ impl Event {
         let Ok(event) = pb::Event::decode(bytes.as_ref()) else {
             return Self { at: Timestamp::UNIX_EPOCH, body: Body::Unknown(bytes) };
         };
-        let at = event.at.and_then(from_pb_time).unwrap_or(Timestamp::UNIX_EPOCH);
+        let at = event.at.and_then(timestamp::from_protobuf).unwrap_or(Timestamp::UNIX_EPOCH);
         let body = event.body.and_then(|body| from_pb_body(&body)).unwrap_or(Body::Unknown(bytes));
         Self { at, body }
     }
@@ -35,18 +35,6 @@ fn from_pb_body(body: &pb::event::Body) -> Option<Body> {
     None.or_else(|| CommandEvent::from_pb(body).map(Body::Command))
         .or_else(|| VehicleEvent::from_pb(body).map(Body::Vehicle))
         .or_else(|| AccountEvent::from_pb(body).map(Body::Account))
-}
-
-fn to_pb_time(at: Timestamp) -> prost_types::Timestamp {
-    let (mut seconds, mut nanos) = (at.as_second(), at.subsec_nanosecond());
-    if nanos < 0 {
-        (seconds, nanos) = (seconds - 1, nanos + 1_000_000_000); // protobuf counts nanoseconds forward, also before 1970
-    }
-    prost_types::Timestamp { seconds, nanos }
-}
-
-fn from_pb_time(at: prost_types::Timestamp) -> Option<Timestamp> {
-    Timestamp::new(at.seconds, at.nanos).ok()
 }
 
 #[cfg(test)]
@@ -77,7 +65,7 @@ mod tests {
         #[test]
         fn an_event_is_the_message_of_the_schema(event in any_event()) {
             let read = pb::Event::decode(event.to_bytes()).expect("a turnpike.event.v1.Event");
-            prop_assert_eq!(read.at.and_then(from_pb_time), Some(event.at));
+            prop_assert_eq!(read.at.and_then(timestamp::from_protobuf), Some(event.at));
             prop_assert!(read.body.is_some());
         }
 
@@ -99,7 +87,8 @@ mod tests {
     #[test]
     fn an_event_of_a_newer_producer_keeps_its_time_and_its_bytes() {
         let at = Timestamp::from_second(1_763_700_000).expect("in range");
-        let bytes = Bytes::from(Newer { at: Some(to_pb_time(at)), news: "a new event".into() }.encode_to_vec());
+        let bytes =
+            Bytes::from(Newer { at: Some(timestamp::to_protobuf(at)), news: "a new event".into() }.encode_to_vec());
         let event = Event::from_bytes(bytes.clone());
         assert_eq!(event, Event { at, body: Body::Unknown(bytes.clone()) });
         assert_eq!(event.to_bytes(), bytes, "the bytes are passed on unchanged");
@@ -122,7 +111,7 @@ mod tests {
         let command_id = CommandId::new(at);
         let state = pb::command_status::State::InProgress.into();
         let older = Older {
-            at: Some(to_pb_time(at)),
+            at: Some(timestamp::to_protobuf(at)),
             traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
             command_status: Some(pb::CommandStatus { command_id: command_id.to_string(), state }),
         };

@@ -10,6 +10,7 @@ mod log;
 pub mod ops;
 mod outbound;
 mod process;
+mod retry;
 mod tasks;
 pub mod variables;
 
@@ -19,5 +20,6 @@ pub use health::{Changes, Component, Health, probe};
 pub use home::config_home;
 pub use outbound::{Outbound, Refused};
 pub use process::{Process, executable, run, run_service};
+pub use retry::Retry;
 pub use tasks::{OnExit, Tasks};
 pub use variables::Variable;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -10,8 +9,11 @@ use tracing::{Instrument, info_span};
 use turnpike_bus::Bus;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Clock, OnExit, Tasks};
-use turnpike_proto::vehicle::v1::{
-    self as pb, mock_vehicle_control_server::MockVehicleControl, vehicle_connector_server::VehicleConnector,
+use turnpike_proto::{
+    timestamp,
+    vehicle::v1::{
+        self as pb, mock_vehicle_control_server::MockVehicleControl, vehicle_connector_server::VehicleConnector,
+    },
 };
 use turnpike_rpc::{Access, Context, Policy};
 use turnpike_topic::CommandId;
@@ -63,7 +65,7 @@ impl VehicleConnector for Rpc {
         let id: CommandId = request.command_id.parse().map_err(|_| invalid("command_id", "must be a UUID"))?;
         let command =
             command::parse(&request.name, &request.params_json).map_err(|wrong| invalid("params_json", &wrong))?;
-        let deadline = request.deadline.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok());
+        let deadline = request.deadline.and_then(timestamp::from_protobuf);
         let deadline = deadline.ok_or_else(|| invalid("deadline", "must be a time"))?;
         let accepted = Ok(Response::new(pb::ExecuteResponse { instance_id: self.instance_id.clone() }));
         let kind = command.kind;

@@ -4,6 +4,8 @@ mod error;
 pub mod idempotency;
 pub mod limits;
 mod open;
+pub mod outbox;
+mod page;
 mod rows;
 mod serve;
 mod sweep;
@@ -16,6 +18,7 @@ use sqlx::{Any, AnyPool, Transaction};
 
 pub use error::{fault, is_away};
 pub use open::{Migrations, OpenError};
+pub use page::Page;
 pub use rows::{parts, rows};
 pub use sweep::sweep;
 pub use writer::Write;

@@ -2,12 +2,12 @@
 
 use tracing::error;
 use turnpike_event::{Body, CommandEvent, Record};
+use turnpike_kit::Retry;
 
 use crate::{
     archive, ending,
     lifecycle::State,
     publisher::Declared,
-    retry::Retry,
     supervised::{Stop, Supervised},
 };
 

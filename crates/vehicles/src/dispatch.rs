@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::{sync::oneshot, task::AbortHandle};
 use tonic::Code;
 use tracing::{error, info};
-use turnpike_kit::OnExit;
-use turnpike_proto::vehicle::v1 as pb;
+use turnpike_kit::{OnExit, Retry};
+use turnpike_proto::{timestamp, vehicle::v1 as pb};
 use turnpike_rpc::Context;
 
 use crate::{
@@ -16,9 +16,7 @@ use crate::{
     leases,
     lifecycle::{Effect, State},
     resources::Resources,
-    retry::Retry,
     text::clean,
-    timestamps::timestamp,
 };
 
 /// How often a command is sent at most.
@@ -98,7 +96,7 @@ impl Dispatch {
             vin: self.open.vin.clone(),
             name: command.name.clone(),
             params_json: command.params.clone(),
-            deadline: Some(timestamp(self.open.run_by)),
+            deadline: Some(timestamp::to_protobuf(self.open.run_by)),
         };
         for attempt in 1.. {
             let status = match client.clone().execute(request.clone()).await {

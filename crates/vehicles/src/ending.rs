@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::{error, info};
+use turnpike_kit::Retry;
 use turnpike_store::{Store, micros};
 
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
     commands::Open,
     lifecycle::State,
     publisher::Declared,
-    retry::Retry,
     supervised::{Stop, Supervised},
     text::clean,
 };

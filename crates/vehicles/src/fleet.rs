@@ -8,10 +8,9 @@ use turnpike_event::ConnectionStatus;
 use turnpike_kit::{Clock, OnExit, Process};
 use turnpike_proto::vehicle::v1::{self as pb, vehicle_connector_client::VehicleConnectorClient};
 use turnpike_rpc::Transport;
-use turnpike_store::Store;
+use turnpike_store::{Store, outbox::Bell};
 
 use crate::{
-    outbox::Bell,
     registry::{self, Sighting},
     text::{clean, is_clean},
 };

@@ -20,7 +20,6 @@ mod registry;
 mod renewal;
 mod resources;
 mod retention;
-mod retry;
 mod rpc;
 mod serve;
 mod service;
@@ -28,7 +27,6 @@ mod submit;
 mod supervised;
 mod supervisor;
 mod text;
-mod timestamps;
 mod topic_rpc;
 mod topics;
 

@@ -4,29 +4,22 @@
 //! The present status is published: of several changes during an outage, followers receive the last one. A change can
 //! be published twice (after a crash in between), and the last event on a vehicle's topic is always its present status.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::Row;
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 use turnpike_bus::{Bus, PublishError};
 use turnpike_event::{Body, ConnectionStatus, Event, VehicleEvent};
-use turnpike_kit::{Clock, OnExit, Process};
-use turnpike_store::{Store, from_micros, micros};
+use turnpike_kit::{Clock, Process};
+use turnpike_store::{
+    Store, from_micros, micros,
+    outbox::{self, Bell, Next, Outbox},
+};
 use turnpike_topic::{Topic, VehicleId};
 
 use crate::registry::corrupt_column;
-
-/// Wakes the publisher after a change was stored.
-#[derive(Clone, Default)]
-pub struct Bell(Arc<Notify>);
-
-impl Bell {
-    pub fn ring(&self) {
-        self.0.notify_one();
-    }
-}
 
 /// Pause between two searches for changes: those of an outage of the bus, and those that another instance left.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,10 +33,12 @@ const STUCK: Duration = Duration::from_secs(5);
 /// Changes per batch.
 const BATCH: i64 = 100;
 
-struct Outbox {
+struct Publisher {
     store: Store,
     bus: Bus,
     clock: Clock,
+    /// The last attempt failed. An outage is logged once.
+    delayed: bool,
 }
 
 /// A vehicle whose present status has yet to be published.
@@ -56,39 +51,32 @@ struct Change {
 
 /// Publishes marked changes until the process stops.
 pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
-    let bell = Bell::default();
-    let outbox = Outbox { store: store.clone(), bus: bus.clone(), clock: process.clock.clone() };
-    let (rung, stopping) = (bell.clone(), process.tasks.stopping().clone());
-    process.tasks.spawn("vehicle outbox", OnExit::StopProcess, async move {
-        let mut delayed = false;
-        while !stopping.is_cancelled() {
-            match outbox.drain().await {
-                Ok(more) => {
-                    delayed = false;
-                    if more {
-                        continue;
-                    }
-                }
-                // Logged once per outage.
-                Err(error) if !delayed => {
-                    delayed = true;
-                    warn!(error = &*error, "changes of vehicles' status are published later");
-                }
-                Err(error) => debug!(error = &*error, "changes of vehicles' status cannot be published yet"),
-            }
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                () = rung.0.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
-    });
-    bell
+    let publisher = Publisher { store: store.clone(), bus: bus.clone(), clock: process.clock.clone(), delayed: false };
+    outbox::publish(process, "vehicle outbox", publisher)
 }
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-impl Outbox {
+impl Outbox for Publisher {
+    async fn publish_some(&mut self) -> Next {
+        match self.drain().await {
+            Ok(more) => {
+                self.delayed = false;
+                if more {
+                    return Next::Now;
+                }
+            }
+            Err(error) if !self.delayed => {
+                self.delayed = true;
+                warn!(error = &*error, "changes of vehicles' status are published later");
+            }
+            Err(error) => debug!(error = &*error, "changes of vehicles' status cannot be published yet"),
+        }
+        Next::After(LOOK)
+    }
+}
+
+impl Publisher {
     /// Publishes one batch. Returns whether there may be more.
     async fn drain(&self) -> Result<bool, Error> {
         let changes = self.claim().await?;

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};
 use turnpike_event::{Body, CommandEvent, CommandState, Event};
-use turnpike_kit::Clock;
+use turnpike_kit::{Clock, Retry};
 use turnpike_topic::{CommandId, Topic};
 
-use crate::{lifecycle::State, retry::Retry};
+use crate::lifecycle::State;
 
 /// An end that this service has declared.
 #[derive(Clone, Debug)]

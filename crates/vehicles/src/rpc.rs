@@ -7,9 +7,13 @@ use tonic::{Request, Response, Status};
 use turnpike_event::{Body, CommandEvent, CommandState, ConnectionStatus, Event};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{Caller, caller};
-use turnpike_proto::vehicle::v1::{self as pb, vehicle_service_server::VehicleService};
+use turnpike_proto::{
+    timestamp,
+    vehicle::v1::{self as pb, vehicle_service_server::VehicleService},
+};
 use turnpike_rpc::{Access, Policy};
 use turnpike_store::{
+    Page,
     idempotency::{self, Key},
     limits::Limit,
 };
@@ -24,7 +28,6 @@ use crate::{
     resources::Resources,
     submit::{self, New, SubmitError, Submitted},
     supervisor::Supervisor,
-    timestamps::timestamp,
 };
 
 /// The role that each method needs.
@@ -76,7 +79,7 @@ impl VehicleService for Rpc {
         request: Request<pb::ListVehiclesRequest>,
     ) -> Result<Response<pb::ListVehiclesResponse>, Status> {
         let request = request.into_inner();
-        let limit = limit(request.limit, 100)?;
+        let page = Page::new(request.limit, &request.cursor)?;
         if request.search.contains(char::is_control) {
             return Err(invalid("search", "must be text on one line").into());
         }
@@ -88,13 +91,10 @@ impl VehicleService for Rpc {
                 pb::ConnectionStatus::Error => Some(ConnectionStatus::Error),
             },
             search: request.search.chars().take(100).collect(),
-            after: cursor(&request.cursor)?,
+            after: page.cursor,
         };
-        let mut vehicles =
-            registry::list(&self.resources.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
-        let more = vehicles.len() > limit as usize;
-        vehicles.truncate(limit as usize);
-        let next_cursor = next(more, vehicles.last().map(|vehicle| vehicle.id));
+        let rows = registry::list(&self.resources.store, &filter, page.rows()).await.map_err(turnpike_store::fault)?;
+        let (vehicles, next_cursor) = page.cut(rows, |row| row.id);
         let vehicles = vehicles.into_iter().map(to_pb_vehicle).collect();
         Ok(Response::new(pb::ListVehiclesResponse { vehicles, next_cursor }))
     }
@@ -147,7 +147,7 @@ impl VehicleService for Rpc {
     ) -> Result<Response<pb::ListCommandsResponse>, Status> {
         let caller = caller(&request)?.clone();
         let request = request.into_inner();
-        let limit = limit(request.limit, 100)?;
+        let page = Page::new(request.limit, &request.cursor)?;
         let vehicle_id = match request.vehicle_id.as_str() {
             "" => None,
             // no command has an id of another form
@@ -170,13 +170,10 @@ impl VehicleService for Rpc {
             states,
             since: request.since.map(|at| time("since", at)).transpose()?,
             until: request.until.map(|at| time("until", at)).transpose()?,
-            before: cursor(&request.cursor)?,
+            before: page.cursor,
         };
-        let mut commands =
-            list::list(&self.resources.store, &filter, limit + 1).await.map_err(turnpike_store::fault)?;
-        let more = commands.len() > limit as usize;
-        commands.truncate(limit as usize);
-        let next_cursor = next(more, commands.last().map(|command| command.id));
+        let rows = list::list(&self.resources.store, &filter, page.rows()).await.map_err(turnpike_store::fault)?;
+        let (commands, next_cursor) = page.cut(rows, |row| row.id);
         let commands = commands.into_iter().map(to_pb_command).collect();
         Ok(Response::new(pb::ListCommandsResponse { commands, next_cursor }))
     }
@@ -188,15 +185,12 @@ impl VehicleService for Rpc {
         let caller = caller(&request)?.clone();
         let request = request.into_inner();
         let command = self.command_of(&caller, &request.command_id).await?;
-        let limit = limit(request.limit, 100)?;
-        let after = cursor(&request.cursor)?.unwrap_or(0);
+        let page = Page::new(request.limit, &request.cursor)?;
         self.wait_until_archived(&command).await;
-        let mut rows = archive::read(&self.resources.store, command.id, after, true, limit + 1)
+        let rows = archive::read(&self.resources.store, command.id, page.cursor.unwrap_or(0), true, page.rows())
             .await
             .map_err(turnpike_store::fault)?;
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        let next_cursor = next(more, rows.last().map(|row| row.position));
+        let (rows, next_cursor) = page.cut(rows, |row| row.position);
         let responses =
             rows.into_iter().filter_map(|row| to_pb_response(Event::from_bytes(row.event.into()))).collect();
         Ok(Response::new(pb::ListResponsesResponse { responses, next_cursor }))
@@ -271,27 +265,8 @@ fn invalid(field: &str, message: impl Into<String>) -> Fault {
     Fault::new(Kind::Validation, "The request is not valid").field(field, message)
 }
 
-fn limit(asked: u32, most: u32) -> Result<u32, Fault> {
-    match asked {
-        0 => Ok(50),
-        asked if asked <= most => Ok(asked),
-        _ => Err(invalid("limit", format!("must be from 1 to {most}"))),
-    }
-}
-
-fn cursor<T: std::str::FromStr>(text: &str) -> Result<Option<T>, Fault> {
-    match text {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| invalid("cursor", "must be the one from the page before")),
-    }
-}
-
-fn next(more: bool, last: Option<impl ToString>) -> String {
-    last.filter(|_| more).map(|last| last.to_string()).unwrap_or_default()
-}
-
 fn time(field: &str, at: prost_types::Timestamp) -> Result<Timestamp, Fault> {
-    Timestamp::new(at.seconds, at.nanos).map_err(|_| invalid(field, "must be a time"))
+    timestamp::from_protobuf(at).ok_or_else(|| invalid(field, "must be a time"))
 }
 
 fn to_pb_vehicle(vehicle: Vehicle) -> pb::Vehicle {
@@ -307,7 +282,7 @@ fn to_pb_vehicle(vehicle: Vehicle) -> pb::Vehicle {
         model: vehicle.model,
         year: vehicle.year,
         connection_status: status.into(),
-        last_seen_at: Some(timestamp(vehicle.last_seen_at)),
+        last_seen_at: Some(timestamp::to_protobuf(vehicle.last_seen_at)),
         connector: vehicle.connector,
     }
 }
@@ -338,8 +313,8 @@ fn to_pb_command(command: Command) -> pb::Command {
         params_json: command.params,
         state: state.into(),
         effect: effect.into(),
-        submitted_at: Some(timestamp(command.submitted_at)),
-        completed_at: command.completed_at.map(timestamp),
+        submitted_at: Some(timestamp::to_protobuf(command.submitted_at)),
+        completed_at: command.completed_at.map(timestamp::to_protobuf),
         timeout_seconds: command.timeout_seconds,
         error_code,
         error_message,
@@ -354,6 +329,6 @@ fn to_pb_response(event: Event) -> Option<pb::Response> {
         sequence_number,
         is_final,
         response_json: response.as_str().to_owned(),
-        at: Some(timestamp(event.at)),
+        at: Some(timestamp::to_protobuf(event.at)),
     })
 }

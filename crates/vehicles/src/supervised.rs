@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use tracing::{debug, info, warn};
 use turnpike_bus::{Delivery, Follower, From};
 use turnpike_event::Event;
+use turnpike_kit::Retry;
 use turnpike_topic::Topic;
 
 use crate::{
@@ -18,7 +19,6 @@ use crate::{
     publisher::{Declared, Publisher},
     renewal::RENEW,
     resources::Resources,
-    retry::Retry,
 };
 
 /// Pause between two checks for a cancellation of a command that no connector is known to have accepted.

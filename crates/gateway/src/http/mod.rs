@@ -7,13 +7,12 @@ pub(crate) mod listener;
 pub(crate) mod openapi;
 pub(crate) mod problem;
 
-use jiff::Timestamp;
+use turnpike_proto::timestamp;
 
 /// What every handler may answer instead.
 pub(crate) type Answer<T> = Result<T, problem::Problem>;
 
 /// A protobuf time as RFC 3339 text; empty where there is none.
 pub(crate) fn rfc3339(at: Option<prost_types::Timestamp>) -> Option<String> {
-    let at = at?;
-    Timestamp::new(at.seconds, at.nanos).ok().map(|at| at.to_string())
+    timestamp::from_protobuf(at?).map(|at| at.to_string())
 }

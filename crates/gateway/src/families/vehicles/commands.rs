@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, value::RawValue};
 use turnpike_fault::{Fault, Kind};
-use turnpike_proto::vehicle::v1 as pb;
+use turnpike_proto::{timestamp, vehicle::v1 as pb};
 use turnpike_topic::CommandId;
 use utoipa::{IntoParams, ToSchema};
 
@@ -186,7 +186,7 @@ fn time(field: &str, text: Option<String>) -> Result<Option<prost_types::Timesta
         .replace(' ', "+")
         .parse()
         .map_err(|_| Fault::new(Kind::Validation, "The query is not valid").field(field, "must be an RFC 3339 time"))?;
-    Ok(Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }))
+    Ok(Some(timestamp::to_protobuf(at)))
 }
 
 /// One command.
