@@ -1,4 +1,4 @@
-//! Ids that cannot be mistaken for one another.
+//! One type of id for each type of thing, so that the compiler refuses a wrong one.
 
 use std::{fmt, str::FromStr};
 
@@ -18,7 +18,7 @@ macro_rules! ids {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id whose time part is `now` (UUIDv7, RFC 9562): ids sort by their birth, to the millisecond.
+            /// A new id whose time part is `now` (UUIDv7, RFC 9562): ids sort by their creation time, to the millisecond.
             pub fn new(now: jiff::Timestamp) -> Self {
                 let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
                 let at = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, (millis % 1000) as u32 * 1_000_000);
@@ -47,7 +47,7 @@ macro_rules! ids {
         impl FromStr for $name {
             type Err = InvalidId;
 
-            /// Only the hyphenated lower-case form: one thing has one name.
+            /// Accepts only the hyphenated lower-case form, so that an id has one spelling.
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let id = Uuid::try_parse(text).map_err(|_| InvalidId)?;
                 let mut buffer = Uuid::encode_buffer();

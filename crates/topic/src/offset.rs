@@ -1,13 +1,13 @@
-//! An event's place in its topic.
+//! Offsets of events.
 
 use std::{fmt, str::FromStr};
 
-/// `<epoch>-<n>`.
+/// The place of an event in its topic: `<epoch>-<n>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset {
-    /// The topic's birth in milliseconds since 1970. Offsets of different epochs have no order.
+    /// The time at which the epoch began, in milliseconds since 1970.
     pub epoch: u64,
-    /// 1, 2, 3… without holes.
+    /// 1, 2, 3… within the epoch, without gaps.
     pub n: u64,
 }
 
@@ -41,19 +41,19 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn text_and_back(epoch: u64, n: u64) {
+        fn a_parsed_offset_is_the_one_that_was_printed(epoch: u64, n: u64) {
             let offset = Offset { epoch, n };
             proptest::prop_assert_eq!(offset.to_string().parse(), Ok(offset));
         }
 
         #[test]
-        fn any_text_is_judged_without_panic(text: String) {
+        fn any_text_is_parsed_without_panic(text: String) {
             let _ = text.parse::<Offset>();
         }
     }
 
     #[test]
-    fn near_misses_are_refused() {
+    fn text_that_is_almost_an_offset_is_refused() {
         for text in ["", "-", "1", "1-", "-1", "+1-2", "1-+2", "1-2-3", " 1-2", "1-2 ", "99999999999999999999-1"] {
             assert_eq!(text.parse::<Offset>(), Err(InvalidOffset), "{text:?}");
         }

@@ -4,10 +4,10 @@ use std::{fmt, str::FromStr};
 
 use crate::{CaptionsSessionId, CommandId, ConversationId, RoomId, UserId, VehicleId};
 
-/// What can be followed. Its string is the topic's name for clients, its Redis key's core and its Pub/Sub channel.
+/// A topic. Its text is its name for clients, its Pub/Sub channel, and part of its Redis keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// The course and the answer of one vehicle command.
+    /// The status and the answer of one vehicle command.
     Response(CommandId),
     /// One conversation with a language model.
     Conversation(ConversationId),
@@ -15,15 +15,15 @@ pub enum Topic {
     Room(RoomId),
     /// The captions of one audio session.
     Captions(CaptionsSessionId),
-    /// One vehicle's coming and going.
+    /// The connection status of one vehicle.
     Vehicle(VehicleId),
-    /// What concerns one user.
+    /// Events for one user.
     User(UserId),
-    /// Ended sessions and switched accounts, for gateways. No client may follow it.
+    /// Ended sessions, activated and deactivated accounts. Internal: no client may follow it.
     Sessions,
 }
 
-/// Text that names no topic.
+/// Text that is not the name of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a topic looks like response:<id>, conversation:<id>, room:<id>, captions:<id>, vehicle:<id> or user:<id>")]
 pub struct InvalidTopic;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_topic_is_known_by_its_name() {
+    fn every_topic_is_parsed_from_its_name() {
         let now = jiff::Timestamp::UNIX_EPOCH;
         let topics = [
             Topic::Response(CommandId::new(now)),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn one_topic_has_one_name() {
+    fn other_spellings_of_a_name_are_refused() {
         let name = Topic::Response(CommandId::new(jiff::Timestamp::UNIX_EPOCH)).to_string();
         for text in
             [name.to_uppercase(), name.replace('-', ""), format!("{name} "), "response:".to_owned(), "".to_owned()]

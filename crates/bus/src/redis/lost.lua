@@ -1,7 +1,7 @@
--- Marks a topic whose newest events were lost: its next publish starts a new epoch. What is left can be read until then.
+-- Marks a topic whose newest events were lost: its next publish starts a new epoch. The remaining events can be read until then.
 --
--- The caller has read an event of this epoch from Redis, and has found since that Redis does not have it. That finding stays
--- true for as long as the epoch lasts, because an epoch is only ever appended to.
+-- The caller has read an event of this epoch from Redis, and has found later that Redis does not have it. This stays true until the
+-- epoch ends, because events are only appended to an epoch.
 --
 -- KEYS  the topic's head
 -- ARGV  1 the epoch

@@ -1,18 +1,18 @@
--- Appends one event to a topic and announces it, atomically.
+-- Appends one event to a topic and publishes it on the channel of the topic, atomically.
 --
 -- KEYS  the topic's stream, its head
 -- ARGV  1 the event as field 1 of a record, 2 '1' if it is final, 3 the publish's id, 4 '1' if it may have been sent before,
---       5 retention after this event in ms, 6 the most events to keep, 7 the channel, 8 the run id of this Redis process ('' if unknown),
---       9 the head that the publisher has checked ('' if none), 10 '1' if that head is the true one
+--       5 retention after this event in ms, 6 the maximum number of events to keep, 7 the channel, 8 the run id of this Redis process ('' if unknown),
+--       9 the head that the publisher has checked ('' if none), 10 '1' if no event after that head was lost
 -- gives {1, epoch, n} when the event was appended, {0, epoch, n of the final event} when the topic was closed before,
---       {2, epoch, n of the head} when the publisher must first check whether that head is the true one
+--       {2, epoch, n of the head} when the publisher must first check whether events after that head were lost
 
 local stream, head = KEYS[1], KEYS[2]
 local event, final, id, again, run = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4] == '1', ARGV[8]
 local known = redis.call('HMGET', head, 'epoch', 'n', 'closed', 'late', 'run', 'lost')
 local epoch, n, closed, late = tonumber(known[1] or 0), tonumber(known[2] or 0), known[3], known[4]
 
--- The answer to an earlier attempt was lost. If the attempt arrived, its event is among the latest ones.
+-- The answer to an earlier attempt was lost. If the attempt arrived, its event is among the latest entries.
 if again then
     for _, entry in ipairs(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 256)) do
         if entry[2][4] == id then
@@ -20,7 +20,7 @@ if again then
         end
     end
 end
--- The first attempt was delayed on its way and arrives after the second: no caller waits for this answer.
+-- The first attempt was delayed and arrives after the second one: no caller waits for this answer.
 if late and not again then
     for at = 1, #late, #id do
         if string.sub(late, at, at + #id - 1) == id then
@@ -33,7 +33,7 @@ if closed then
     return { 0, epoch, tonumber(closed) }
 end
 
--- Another Redis process wrote this head: the newest events may be lost. An offset that was lost must not be used again, so a
+-- Another Redis process wrote this head: the newest events may be lost. The offset of a lost event must not be used again, so a
 -- topic that is not known to be complete starts a new epoch.
 local another = run ~= '' and known[5] and known[5] ~= run
 if n > 0 and (known[6] or another) then
@@ -50,7 +50,7 @@ if run ~= '' and (n == 0 or another) then
 end
 
 if n == 0 then
-    -- A new epoch. Entries of an earlier one are left by a new epoch, by eviction, or by a Redis that lost the head.
+    -- A new epoch. The stream can have entries of an earlier epoch if events were lost, or if the head was evicted or lost.
     local orphan = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
     if orphan then
         epoch = math.max(epoch, tonumber(string.match(orphan[1], '^%d+')))
@@ -61,7 +61,7 @@ if n == 0 then
 end
 n = n + 1
 
--- What record::encode writes behind the event: fixed64 epoch, fixed64 n, and the mark of the end.
+-- The fields that record::encode writes after the event: fixed64 epoch, fixed64 n, and bool final.
 local record = event .. '\17' .. struct.pack('<I8', epoch) .. '\25' .. struct.pack('<I8', n)
 if final then
     record = record .. '\32\1'

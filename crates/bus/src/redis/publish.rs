@@ -134,7 +134,7 @@ impl Publisher {
     }
 
     /// Whether no event was lost after a head that another Redis process wrote: it is the newest event that this process has published
-    /// or read, or behind that event there are only events of this process, whose acknowledgements were lost.
+    /// or read, or after that event there are only events of this process, whose acknowledgements were lost.
     async fn is_complete(
         &self,
         timeout: Duration,
@@ -154,11 +154,11 @@ impl Publisher {
             })
             .await?;
         let found = redis::Value::Array(found);
-        let Ok((record, id, behind)) = redis::from_redis_value::<(Bytes, Bytes, Vec<Bytes>)>(found) else {
+        let Ok((record, id, after)) = redis::from_redis_value::<(Bytes, Bytes, Vec<Bytes>)>(found) else {
             return Ok(false); // the entry is not kept
         };
         let is_same = published.is_some_and(|known| known.0 == at && known.1 == *id)
             || read.is_some_and(|known| known.0 == at && known.1 == Fingerprint::of(&record));
-        Ok(is_same && behind.len() as u64 == head.n - at.n && behind.iter().all(|id| self.is_own(id)))
+        Ok(is_same && after.len() as u64 == head.n - at.n && after.iter().all(|id| self.is_own(id)))
     }
 }

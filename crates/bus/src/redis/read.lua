@@ -1,7 +1,7 @@
--- One page of a topic's history, with the head and the first record of the same moment, so that a gap cannot hide.
+-- One page of a topic's history, with the head and the first record of the same moment, so that no gap is missed.
 --
 -- KEYS  the topic's stream, its head
--- ARGV  1 epoch and 2 n of the offset to read after (0 and 0: from the first record), 3 the most records, 4 the most bytes
+-- ARGV  1 epoch and 2 n of the offset to read after (0 and 0: from the first record), 3 the maximum number of records, 4 of bytes
 -- gives {} when there is no such topic, else {epoch, n, closed or 0, first n, record at the offset or '', {n, record, …}}
 
 local stream, head = KEYS[1], KEYS[2]
@@ -15,11 +15,11 @@ local function number(entry)
     return tonumber(string.match(entry[1], '%d+$'))
 end
 
--- An incomplete id stands for the first or the last of its epoch.
+-- An id without a number stands for the first or the last entry of its epoch.
 local oldest = redis.call('XRANGE', stream, epoch, epoch, 'COUNT', 1)[1]
 local first = oldest and number(oldest) or n + 1
 
--- The record at the offset is read along: whoever saw it can tell whether it is still the same.
+-- The record at the offset is read as well: a follower that has delivered it checks whether it is still the same.
 local after, from = 0, epoch
 if ARGV[1] == epoch and tonumber(ARGV[2]) <= n then
     after, from = tonumber(ARGV[2]), epoch .. '-' .. ARGV[2]

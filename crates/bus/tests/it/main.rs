@@ -1,14 +1,17 @@
-//! The bus from outside: what holds for both backends, and what only Redis can do to us.
+//! The bus from outside: what holds for both backends, and what only Redis can fail at.
 
 #![expect(clippy::disallowed_methods, reason = "tests spawn freely, and ask the environment where Redis is")]
 
-mod asking;
-mod conformance;
+mod backend;
 mod following;
+mod harness;
 mod model;
 mod proxy;
+mod publishing;
+mod redis_commands;
 mod redis_connections;
 mod redis_data;
 mod redis_lost_tail;
 mod redis_outage;
 mod redis_retry;
+mod resets;

@@ -1,4 +1,4 @@
-//! The bus against a simple model of itself, under random sequences of everything that can be done to a topic.
+//! The bus behaves as a simple model of it, for random sequences of operations on one topic.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -8,8 +8,8 @@ use turnpike_bus::{Bus, Delivery, Follower, From, PublishError, ResetReason};
 use turnpike_topic::{Offset, Topic};
 
 use crate::{
-    conformance::Backend,
-    following::{event, is_caught_up, limits, number, topic, up_to},
+    backend::Backend,
+    harness::{event, is_caught_up, limits, number, topic, up_to},
 };
 
 #[derive(Clone, Debug)]
@@ -17,26 +17,26 @@ enum Op {
     Publish,
     Close,
     Forget,
-    Read(Place, usize),
-    Follow(Place),
-    /// The follower that is there from the beginning may look at this many deliveries.
+    Read(Point, usize),
+    Follow(Point),
+    /// The follower that exists from the beginning takes this many deliveries.
     Look(usize),
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Point {
     Start,
     Live,
     /// An offset that was given, moved a little.
     Near(Index, i64, i64),
 }
 
-fn any_place() -> impl Strategy<Value = Place> {
+fn any_point() -> impl Strategy<Value = Point> {
     prop_oneof![
-        1 => Just(Place::Start),
-        1 => Just(Place::Live),
+        1 => Just(Point::Start),
+        1 => Just(Point::Live),
         6 => (any::<Index>(), prop_oneof![8 => Just(0), 1 => -1..=1_i64], -4..=4_i64)
-            .prop_map(|(index, epoch, n)| Place::Near(index, epoch, n)),
+            .prop_map(|(index, epoch, n)| Point::Near(index, epoch, n)),
     ]
 }
 
@@ -45,38 +45,38 @@ fn any_op() -> impl Strategy<Value = Op> {
         12 => Just(Op::Publish),
         1 => Just(Op::Close),
         1 => Just(Op::Forget),
-        4 => (any_place(), 0..8_usize).prop_map(|(place, limit)| Op::Read(place, limit)),
-        2 => any_place().prop_map(Op::Follow),
+        4 => (any_point(), 0..8_usize).prop_map(|(point, limit)| Op::Read(point, limit)),
+        2 => any_point().prop_map(Op::Follow),
         2 => (1..6_usize).prop_map(Op::Look),
     ]
 }
 
-/// One life of the topic: what was published in it, in order.
-struct Life {
-    epoch: u64,
+/// One epoch of the topic: its events, in order.
+struct Epoch {
+    began: u64,
     events: Vec<u32>,
     closed: bool,
 }
 
 struct Model {
     max_events: usize,
-    lives: Vec<Life>,
-    alive: bool,
+    epochs: Vec<Epoch>,
+    exists: bool,
     given: Vec<Offset>,
 }
 
 impl Model {
-    fn now(&self) -> Option<&Life> {
-        self.lives.last().filter(|_| self.alive)
+    fn now(&self) -> Option<&Epoch> {
+        self.epochs.last().filter(|_| self.exists)
     }
 
     fn head(&self) -> Option<Offset> {
-        self.now().map(|life| Offset { epoch: life.epoch, n: life.events.len() as u64 })
+        self.now().map(|epoch| Offset { epoch: epoch.began, n: epoch.events.len() as u64 })
     }
 
     /// The number of the first event that is kept.
     fn first(&self) -> u64 {
-        self.now().map_or(1, |life| life.events.len().saturating_sub(self.max_events) as u64 + 1)
+        self.now().map_or(1, |epoch| epoch.events.len().saturating_sub(self.max_events) as u64 + 1)
     }
 
     fn offset(&self, index: &Index, epoch: i64, n: i64) -> Offset {
@@ -99,15 +99,15 @@ impl Model {
         }
     }
 
-    /// What history gives behind an offset.
+    /// The history after an offset.
     fn rest(&self, after: Option<Offset>) -> Vec<(u64, u32)> {
-        let Some(life) = self.now() else { return Vec::new() };
+        let Some(epoch) = self.now() else { return Vec::new() };
         let from = if self.gap(after).is_some() { self.first() } else { after.map_or(0, |after| after.n) + 1 };
-        (1..).zip(life.events.iter().copied()).filter(|(n, _)| *n >= from).collect()
+        (1..).zip(epoch.events.iter().copied()).filter(|(n, _)| *n >= from).collect()
     }
 
     fn is_closed(&self) -> bool {
-        self.now().is_some_and(|life| life.closed)
+        self.now().is_some_and(|epoch| epoch.closed)
     }
 }
 
@@ -119,7 +119,7 @@ struct Run {
     watched: Watched,
 }
 
-/// A follower that is there all the time, and what it may see next.
+/// The follower that exists from the beginning, and what it has got.
 struct Watched {
     follower: Follower,
     seen: Option<Offset>,
@@ -131,7 +131,7 @@ impl Run {
         let bus = backend.bus(limits(max_events as u64));
         let topic = topic();
         let watched = Watched { follower: bus.follow(topic, From::Start), seen: None, closed: false };
-        let model = Model { max_events, lives: Vec::new(), alive: false, given: Vec::new() };
+        let model = Model { max_events, epochs: Vec::new(), exists: false, given: Vec::new() };
         Self { bus, topic, model, published: 0, watched }
     }
 
@@ -141,13 +141,13 @@ impl Run {
             Op::Close => self.append(true).await,
             Op::Forget => {
                 self.bus.forget(&self.topic).await.expect("forgotten");
-                self.model.alive = false;
+                self.model.exists = false;
             }
-            Op::Read(place, limit) => self.read(place, limit).await,
-            Op::Follow(place) => self.follow(place).await,
+            Op::Read(point, limit) => self.read(point, limit).await,
+            Op::Follow(point) => self.follow(point).await,
             Op::Look(count) => {
                 for _ in 0..count {
-                    // What does not come at once may come later.
+                    // A delivery that does not come at once may come later.
                     match timeout(Duration::from_millis(2), self.watched.follower.next()).await {
                         Ok(delivery) => self.watch(delivery),
                         Err(_) => return,
@@ -171,22 +171,25 @@ impl Run {
             return;
         }
         let offset = result.expect("appended");
-        if !self.model.alive {
-            assert!(self.model.lives.iter().all(|life| life.epoch < offset.epoch), "a later life has a later epoch");
-            self.model.lives.push(Life { epoch: offset.epoch, events: Vec::new(), closed: false });
-            self.model.alive = true;
+        if !self.model.exists {
+            assert!(
+                self.model.epochs.iter().all(|earlier| earlier.began < offset.epoch),
+                "a later epoch has a greater number"
+            );
+            self.model.epochs.push(Epoch { began: offset.epoch, events: Vec::new(), closed: false });
+            self.model.exists = true;
         }
-        let life = self.model.lives.last_mut().expect("alive");
-        life.events.push(self.published);
-        life.closed = is_final;
+        let epoch = self.model.epochs.last_mut().expect("the topic exists");
+        epoch.events.push(self.published);
+        epoch.closed = is_final;
         assert_eq!(Some(offset), self.model.head());
         self.model.given.push(offset);
     }
 
-    async fn read(&self, place: Place, limit: usize) {
-        let after = match place {
-            Place::Start | Place::Live => None,
-            Place::Near(index, epoch, n) => Some(self.model.offset(&index, epoch, n)),
+    async fn read(&self, point: Point, limit: usize) {
+        let after = match point {
+            Point::Start | Point::Live => None,
+            Point::Near(index, epoch, n) => Some(self.model.offset(&index, epoch, n)),
         };
         let page = self.bus.read(&self.topic, after, limit).await.expect("a page");
         let expected: Vec<_> = self.model.rest(after).into_iter().take(limit).collect();
@@ -201,12 +204,12 @@ impl Run {
         );
     }
 
-    /// A new follower sees what the model would replay, then that it has caught up, then the end if there is one.
-    async fn follow(&self, place: Place) {
-        let (from, after) = match place {
-            Place::Start => (From::Start, None),
-            Place::Live => (From::Live, self.model.head()),
-            Place::Near(index, epoch, n) => {
+    /// A new follower gets the history of the model, then `CaughtUp`, then `Closed` if the topic is closed.
+    async fn follow(&self, point: Point) {
+        let (from, after) = match point {
+            Point::Start => (From::Start, None),
+            Point::Live => (From::Live, self.model.head()),
+            Point::Near(index, epoch, n) => {
                 let offset = self.model.offset(&index, epoch, n);
                 (From::After(offset), Some(offset))
             }
@@ -224,18 +227,18 @@ impl Run {
         }
     }
 
-    /// Whatever the follower missed, it sees each life in order, each event as it was, and is told of every gap.
+    /// The follower gets the events of each epoch in order, and a reset for every gap.
     fn watch(&mut self, delivery: Delivery) {
         let watched = &mut self.watched;
         assert!(!watched.closed, "something after the end: {delivery:?}");
         match delivery {
             Delivery::Record(record) => {
                 let Offset { epoch, n } = record.offset;
-                let life = self.model.lives.iter().find(|life| life.epoch == epoch).expect("a life that was");
-                assert_eq!(life.events[n as usize - 1], number(&record));
+                let known = self.model.epochs.iter().find(|known| known.began == epoch).expect("an epoch of the model");
+                assert_eq!(known.events[n as usize - 1], number(&record));
                 match watched.seen {
                     Some(seen) => assert_eq!(record.offset, Offset { n: seen.n + 1, ..seen }, "after {seen}"),
-                    None => assert!(n <= life.events.len() as u64),
+                    None => assert!(n <= known.events.len() as u64),
                 }
                 watched.seen = Some(record.offset);
             }
@@ -245,20 +248,21 @@ impl Run {
         }
     }
 
-    /// In the end the follower is where the topic is, if it did not reach the end of an earlier life.
+    /// In the end the follower has reached the head of the topic, or the final event of an earlier epoch.
     async fn finish(&mut self) {
         while !self.watched.closed && self.watched.seen != self.model.head() {
             let delivery = up_to(&mut self.watched.follower, |_| true).await.remove(0);
             self.watch(delivery);
         }
         if let Some(seen) = self.watched.seen.filter(|_| self.watched.closed) {
-            let life = self.model.lives.iter().find(|life| life.epoch == seen.epoch).expect("a life that was");
-            assert!(life.closed && seen.n == life.events.len() as u64, "closed at its end");
+            let epoch =
+                self.model.epochs.iter().find(|epoch| epoch.began == seen.epoch).expect("an epoch of the model");
+            assert!(epoch.closed && seen.n == epoch.events.len() as u64, "closed at its end");
         }
     }
 }
 
-/// What of a delivery the model knows.
+/// A delivery, as far as the model predicts it.
 #[derive(Debug, PartialEq)]
 enum Seen {
     Event(u64, u32),

@@ -1,4 +1,4 @@
-//! A wire that can be cut, held and released.
+//! A proxy whose connections can be cut, held and released.
 
 use std::{
     net::SocketAddr,
@@ -15,7 +15,7 @@ use tokio::{
 /// Passes on every connection to another port of this machine.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    wires: Arc<Mutex<Vec<watch::Sender<Flow>>>>,
+    links: Arc<Mutex<Vec<watch::Sender<Flow>>>>,
     _task: JoinSet<()>,
 }
 
@@ -23,11 +23,11 @@ pub(crate) struct Proxy {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     Pass,
-    /// What the client says is kept; what it has said before arrives.
+    /// New bytes of the client are kept; earlier ones arrive.
     HoldRequests,
-    /// What the server says is kept.
+    /// Bytes of the server are kept.
     HoldAnswers,
-    /// Both are kept: nobody is told, nothing arrives.
+    /// Both are kept, and both ends stay open.
     Hold,
     Cut,
 }
@@ -38,30 +38,30 @@ impl Proxy {
         let server = url.strip_prefix("redis://").and_then(|rest| rest.parse().ok()).expect("a URL with an address");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let wires: Arc<Mutex<Vec<watch::Sender<Flow>>>> = Arc::default();
+        let links: Arc<Mutex<Vec<watch::Sender<Flow>>>> = Arc::default();
         let mut task = JoinSet::new();
-        task.spawn(accept(listener, server, wires.clone()));
-        Self { address, wires, _task: task }
+        task.spawn(accept(listener, server, links.clone()));
+        Self { address, links, _task: task }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
-    /// Does this to every connection that there is; new ones pass.
+    /// Sets the flow of all present connections; new ones pass.
     pub(crate) fn set(&self, flow: Flow) {
-        for wire in self.wires.lock().expect("the lock").iter() {
-            wire.send_replace(flow);
+        for link in self.links.lock().expect("the lock").iter() {
+            link.send_replace(flow);
         }
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, wires: Arc<Mutex<Vec<watch::Sender<Flow>>>>) {
+async fn accept(listener: TcpListener, server: SocketAddr, links: Arc<Mutex<Vec<watch::Sender<Flow>>>>) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.expect("a connection");
-        let (wire, flow) = watch::channel(Flow::Pass);
-        wires.lock().expect("the lock").push(wire);
+        let (link, flow) = watch::channel(Flow::Pass);
+        links.lock().expect("the lock").push(link);
         connections.spawn(pass(client, server, flow));
     }
 }
@@ -73,7 +73,7 @@ async fn pass(client: TcpStream, server: SocketAddr, mut flow: watch::Receiver<F
     let requests = carry(from_client, to_server, flow.clone(), Flow::HoldRequests);
     let answers = carry(from_server, to_client, flow.clone(), Flow::HoldAnswers);
     tokio::select! {
-        // Each direction ends by itself: bytes on their way arrive also when the other end has gone.
+        // Each direction ends separately: bytes on their way arrive also after the other end has closed.
         _ = async { tokio::join!(requests, answers) } => {}
         _ = flow.wait_for(|flow| *flow == Flow::Cut) => {}
     }

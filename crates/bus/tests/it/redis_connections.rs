@@ -1,15 +1,15 @@
-//! Two connections per bus, and exactly the subscriptions that are followed.
+//! Two connections per bus, and exactly the channels of the followed topics.
 
 use turnpike_bus::{Bus, Delivery, From, Limits};
 use turnpike_testkit::RedisServer;
 use turnpike_topic::Topic;
 
 use crate::{
-    asking::ask_at,
-    following::{caught_up, event, is_up, number, numbers, publish, soon, topic, until, up_to},
+    harness::{caught_up, event, is_up, number, numbers, publish, soon, topic, until, up_to},
+    redis_commands::ask_at,
 };
 
-/// How many connections of this name there are.
+/// The number of connections with this name.
 async fn connections(redis: &RedisServer, name: &str) -> usize {
     ask_at::<String>(&redis.url(), "CLIENT LIST").await.lines().filter(|line| line.contains(name)).count()
 }
@@ -30,14 +30,14 @@ async fn one_connection_for_commands_and_one_for_messages() {
     }
     for topic in &topics {
         publish(&bus.clone(), topic, [1]).await;
-        assert_eq!(subscribers(&redis, topic).await, 1, "two followers share a subscription");
+        assert_eq!(subscribers(&redis, topic).await, 1, "two followers share a channel");
     }
     assert_eq!(connections(&redis, "name=turnpike-bus-commands").await, 1);
     assert_eq!(connections(&redis, "name=turnpike-bus-messages").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_has_caught_up_is_subscribed() {
+async fn a_follower_that_has_caught_up_is_subscribed() {
     let redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
     let asking = redis::Client::open(redis.url()).expect("a URL");
@@ -66,25 +66,25 @@ async fn the_last_follower_unsubscribes() {
     assert_eq!(numbers(&mut second, 1).await, [1]);
     assert_eq!(subscribers(&redis, &topic).await, 1);
     drop(second);
-    until("nobody subscribes", async || subscribers(&redis, &topic).await == 0).await;
+    until("the channel has no subscriber", async || subscribers(&redis, &topic).await == 0).await;
 
-    // A closed topic needs no subscription either, though its follower is still there.
+    // The channel of a closed topic is left, also while its follower exists.
     let mut third = bus.follow(topic, From::Live);
     caught_up(&mut third).await;
     bus.close(&topic, &event(2)).await.expect("closed");
     up_to(&mut third, |d| *d == Delivery::Closed).await;
-    until("nobody subscribes", async || subscribers(&redis, &topic).await == 0).await;
+    until("the channel has no subscriber", async || subscribers(&redis, &topic).await == 0).await;
 }
 
 #[tokio::test]
-async fn coming_and_going_leaves_nothing_behind() {
+async fn followers_that_come_and_go_leave_no_channel() {
     let redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
     let topics: Vec<_> = (0..20).map(|_| topic()).collect();
     for round in 0..30 {
         let mut followers: Vec<_> = topics.iter().map(|topic| bus.follow(*topic, From::Live)).collect();
         if round % 3 == 0 {
-            continue; // gone before anything was confirmed
+            continue; // dropped before the channels were joined
         }
         for (follower, topic) in followers.iter_mut().zip(&topics) {
             caught_up(follower).await;
@@ -115,7 +115,7 @@ async fn a_bus_that_ends_closes_its_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_connections_lose_nothing_and_double_nothing() {
+async fn killed_connections_lose_no_event_and_repeat_none() {
     const EVENTS: u32 = 2_000;
     let redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");
@@ -135,7 +135,7 @@ async fn killed_connections_lose_nothing_and_double_nothing() {
                 ask_at::<u64>(&redis.url(), &format!("CLIENT KILL TYPE {kind}")).await;
             }
         } else {
-            panic!("nothing was lost that a follower had to be told of");
+            panic!("no event was lost, so no reset may come");
         }
     }
     publisher.await.expect("every publish was accepted");

@@ -1,4 +1,4 @@
-//! What is in Redis, and what happens when somebody else changes it.
+//! The data in Redis, and changes to it by other programs.
 
 use prost::Message;
 use redis::{Value, aio::MultiplexedConnection};
@@ -7,8 +7,8 @@ use turnpike_testkit::redis_url;
 use turnpike_topic::{Offset, Topic};
 
 use crate::{
-    asking::ask,
-    following::{caught_up, event, limits, next, number, numbers, publish, record, soon, topic, up_to},
+    harness::{caught_up, event, limits, next, number, numbers, publish, record, soon, topic, up_to},
+    redis_commands::ask,
 };
 
 /// A record as Redis has it, encoded by prost: `turnpike.event.v1.Record` with its event left as bytes.
@@ -31,7 +31,7 @@ fn stored(record: &Record) -> Vec<u8> {
 struct Setup {
     bus: Bus,
     topic: Topic,
-    /// A connection beside the bus.
+    /// A connection besides those of the bus.
     redis: MultiplexedConnection,
 }
 
@@ -58,8 +58,8 @@ impl Setup {
         assert_eq!(ask::<i64>(&self.redis, &format!("DEL {key}")).await, 1, "{key} was there");
     }
 
-    /// Appends as a publish does, but announces nothing.
-    async fn append_in_silence(&mut self, number: u32) -> Offset {
+    /// Appends as a publish does, but sends no message.
+    async fn append_without_message(&mut self, number: u32) -> Offset {
         let head = self.bus.read(&self.topic, None, 0).await.expect("a page").state.expect("a topic").head();
         let record = Record { offset: Offset { n: head.n + 1, ..head }, is_final: false, event: event(number) };
         self.place(&record).await;
@@ -101,7 +101,7 @@ async fn stream_and_channel_carry_the_bytes_of_the_record() {
     let after: (u64, u64) = ask(&setup.redis, "TIME").await;
     let last = setup.bus.close(&setup.topic, &event(2)).await.expect("closed");
     let ms = |(seconds, micros): (u64, u64)| seconds * 1000 + micros / 1000;
-    assert!((ms(before)..=ms(after)).contains(&first.epoch), "the epoch is the time of birth");
+    assert!((ms(before)..=ms(after)).contains(&first.epoch), "the epoch is the time at which it began");
 
     let expected = [
         Record { offset: first, is_final: false, event: event(1) },
@@ -126,7 +126,7 @@ async fn both_keys_expire_with_the_retention_and_each_publish_prolongs_it() {
     publish(&setup.bus, &setup.topic, [1]).await;
     for key in [setup.stream(), setup.head()] {
         let left: u64 = ask(&setup.redis, &format!("PTTL {key}")).await;
-        assert!((980_000..=1_000_000).contains(&left), "{key} lives for {left} ms");
+        assert!((980_000..=1_000_000).contains(&left), "{key} expires in {left} ms");
         ask::<()>(&setup.redis, &format!("PEXPIRE {key} 500000")).await;
     }
     publish(&setup.bus, &setup.topic, [2]).await;
@@ -158,38 +158,38 @@ async fn a_topic_does_not_outgrow_its_limit() {
 }
 
 #[tokio::test]
-async fn a_lost_message_shows_as_a_hole_and_is_refilled() {
+async fn after_a_lost_message_the_missing_event_is_read_from_the_stream() {
     let mut setup = Setup::new().await;
     let mut follower = setup.bus.follow(setup.topic, From::Start);
     caught_up(&mut follower).await;
     publish(&setup.bus, &setup.topic, 1..=3).await;
     assert_eq!(numbers(&mut follower, 3).await, [1, 2, 3]);
-    setup.append_in_silence(4).await;
-    setup.append_in_silence(5).await;
+    setup.append_without_message(4).await;
+    setup.append_without_message(5).await;
     publish(&setup.bus, &setup.topic, 6..=7).await;
     assert_eq!(numbers(&mut follower, 4).await, [4, 5, 6, 7]);
 }
 
 #[tokio::test]
-async fn a_lost_message_that_nothing_follows_is_found_too() {
+async fn a_lost_message_without_a_next_one_is_found_too() {
     let mut setup = Setup::new().await;
     let mut followers: Vec<_> = (0..3).map(|_| setup.bus.follow(setup.topic, From::Start)).collect();
     publish(&setup.bus, &setup.topic, [1]).await;
     for follower in &mut followers {
         up_to(follower, |d| matches!(d, Delivery::Record(_))).await;
     }
-    setup.append_in_silence(2).await;
+    setup.append_without_message(2).await;
     for follower in &mut followers {
         let found = up_to(follower, |d| matches!(d, Delivery::Record(_))).await;
         assert!(matches!(found.last(), Some(Delivery::Record(record)) if number(record) == 2));
     }
-    // And the next one that is announced is not held for a hole.
+    // The next live record is not taken for a gap.
     publish(&setup.bus, &setup.topic, [3]).await;
     assert_eq!(numbers(&mut followers[0], 1).await, [3]);
 }
 
 #[tokio::test]
-async fn a_deleted_topic_is_told_and_its_next_life_followed() {
+async fn after_a_topic_is_deleted_its_next_epoch_is_followed() {
     let mut setup = Setup::new().await;
     publish(&setup.bus, &setup.topic, 1..=3).await;
     let mut follower = setup.bus.follow(setup.topic, From::Start);
@@ -217,9 +217,9 @@ async fn a_head_that_was_evicted_ends_the_epoch() {
     setup.delete(&head).await;
     let new = setup.bus.publish(&setup.topic, &event(3)).await.expect("published");
     assert!(new.epoch > old.epoch && new.n == 1, "{new} after {old}");
-    let told = up_to(&mut follower, |d| matches!(d, Delivery::Record(_))).await;
-    assert!(matches!(told[0], Delivery::Reset { reason: ResetReason::Epoch, .. }), "{told:?}");
-    assert!(matches!(told.last(), Some(Delivery::Record(record)) if record.offset == new));
+    let deliveries = up_to(&mut follower, |d| matches!(d, Delivery::Record(_))).await;
+    assert!(matches!(deliveries[0], Delivery::Reset { reason: ResetReason::Epoch, .. }), "{deliveries:?}");
+    assert!(matches!(deliveries.last(), Some(Delivery::Record(record)) if record.offset == new));
     assert_eq!(ask::<u64>(&setup.redis, &format!("XLEN {}", setup.stream())).await, 1, "the old events are gone");
 }
 
@@ -250,7 +250,7 @@ async fn a_stream_that_was_evicted_is_a_trimmed_past() {
 }
 
 #[tokio::test]
-async fn an_entry_that_somebody_removed_is_a_told_gap() {
+async fn a_removed_entry_is_reported_as_a_gap() {
     let setup = Setup::new().await;
     publish(&setup.bus, &setup.topic, 1..=6).await;
     let head = setup.bus.read(&setup.topic, None, 0).await.expect("a page").state.expect("a topic").head();
@@ -267,7 +267,7 @@ async fn an_entry_that_somebody_removed_is_a_told_gap() {
 }
 
 #[tokio::test]
-async fn other_events_under_the_same_numbers_are_not_taken_for_the_ones_seen() {
+async fn other_events_at_the_same_offsets_cause_a_reset() {
     let mut setup = Setup::new().await;
     publish(&setup.bus, &setup.topic, 1..=3).await;
     let mut follower = setup.bus.follow(setup.topic, From::Start);
@@ -289,14 +289,14 @@ async fn other_events_under_the_same_numbers_are_not_taken_for_the_ones_seen() {
 }
 
 #[tokio::test]
-async fn nonsense_on_the_channel_and_in_the_stream_stops_nobody() {
+async fn followers_read_past_bytes_of_other_programs() {
     let mut setup = Setup::new().await;
     let mut follower = setup.bus.follow(setup.topic, From::Start);
     publish(&setup.bus, &setup.topic, [1]).await;
     up_to(&mut follower, |d| matches!(d, Delivery::Record(_))).await;
-    for nonsense in ["", "hello", "\u{1}\u{2}"] {
+    for bytes in ["", "hello", "\u{1}\u{2}"] {
         let channel = setup.topic.to_string();
-        redis::cmd("PUBLISH").arg(channel).arg(nonsense).query_async::<()>(&mut setup.redis).await.expect("published");
+        redis::cmd("PUBLISH").arg(channel).arg(bytes).query_async::<()>(&mut setup.redis).await.expect("published");
     }
     let head = setup.bus.read(&setup.topic, None, 0).await.expect("a page").state.expect("a topic").head();
     let strange = Offset { n: 2, ..head };
@@ -310,7 +310,7 @@ async fn nonsense_on_the_channel_and_in_the_stream_stops_nobody() {
 }
 
 #[tokio::test]
-async fn keys_that_are_not_ours_make_the_topic_unavailable_and_nothing_else() {
+async fn a_key_of_another_type_makes_only_its_topic_unavailable() {
     let setup = Setup::new().await;
     ask::<()>(&setup.redis, &format!("SET {} mine", setup.head())).await;
     let refused = setup.bus.publish(&setup.topic, &event(1)).await;

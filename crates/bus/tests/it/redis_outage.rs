@@ -1,4 +1,4 @@
-//! Redis goes away, and comes back as it was, or not.
+//! Outages of Redis, with and without loss of its data.
 
 use std::{
     sync::{
@@ -14,16 +14,16 @@ use turnpike_testkit::RedisServer;
 use turnpike_topic::{Offset, Topic};
 
 use crate::{
-    asking::ask_at,
-    following::{caught_up, event, is_down, is_up, next, number, numbers, publish, record, soon, topic, up_to},
+    harness::{caught_up, event, is_down, is_up, next, number, numbers, publish, record, soon, topic, up_to},
     proxy::{Flow, Proxy},
+    redis_commands::ask_at,
 };
 
 fn connect(url: &str) -> Bus {
     Bus::redis(url, Limits::default()).expect("a URL")
 }
 
-/// Publishes events 1, 2, 3… with patience until it is told to stop; gives their offsets.
+/// Publishes events 1, 2, 3… until it is stopped; returns their offsets.
 struct Publisher {
     stop: Arc<AtomicBool>,
     task: JoinHandle<Vec<Offset>>,
@@ -51,7 +51,7 @@ impl Publisher {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_with_its_data_is_not_noticed() {
+async fn a_restart_with_its_data_causes_no_reset() {
     let mut redis = RedisServer::start(true).await;
     let (bus, topic) = (connect(&redis.url()), topic());
     let mut follower = bus.follow(topic, From::Start);
@@ -78,7 +78,7 @@ async fn a_restart_with_its_data_is_not_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_without_its_data_is_told_to_every_follower() {
+async fn a_restart_without_its_data_resets_every_follower() {
     let mut redis = RedisServer::start(false).await;
     let (bus, topic) = (connect(&redis.url()), topic());
     let mut followers: Vec<_> = (0..20).map(|_| bus.follow(topic, From::Start)).collect();
@@ -94,27 +94,27 @@ async fn a_restart_without_its_data_is_told_to_every_follower() {
     redis.restart().await;
     let restarted = Instant::now();
     for follower in &mut followers {
-        let told = up_to(follower, |d| matches!(d, Delivery::Reset { .. })).await;
-        assert!(matches!(told.last(), Some(Delivery::Reset { reason: ResetReason::Epoch, .. })));
+        let deliveries = up_to(follower, |d| matches!(d, Delivery::Reset { .. })).await;
+        assert!(matches!(deliveries.last(), Some(Delivery::Reset { reason: ResetReason::Epoch, .. })));
     }
-    assert!(restarted.elapsed() < Duration::from_secs(10), "told after {:?}", restarted.elapsed());
+    assert!(restarted.elapsed() < Duration::from_secs(10), "reset after {:?}", restarted.elapsed());
     is_up(&bus).await;
     let offsets = publisher.stop().await;
 
-    // From there on everybody sees the new life from its first event, and the publisher's events are in it once.
-    let reborn = *offsets.last().expect("published");
-    let life: Vec<u32> = offsets.iter().zip(1..).filter(|(o, _)| o.epoch == reborn.epoch).map(|(_, n)| n).collect();
-    assert_eq!(reborn.n as usize, life.len());
+    // After the reset every follower gets the new epoch from its first event, and each event of the publisher once.
+    let newest = *offsets.last().expect("published");
+    let epoch: Vec<u32> = offsets.iter().zip(1..).filter(|(o, _)| o.epoch == newest.epoch).map(|(_, n)| n).collect();
+    assert_eq!(newest.n as usize, epoch.len());
     for follower in &mut followers {
-        let all = up_to(follower, |d| matches!(d, Delivery::Record(record) if record.offset == reborn)).await;
+        let all = up_to(follower, |d| matches!(d, Delivery::Record(record) if record.offset == newest)).await;
         let records: Vec<_> =
             all.iter().filter_map(|d| if let Delivery::Record(r) = d { Some(number(r)) } else { None }).collect();
-        assert_eq!(records, life);
+        assert_eq!(records, epoch);
     }
 }
 
 #[tokio::test]
-async fn a_topic_that_nobody_writes_to_again_is_told_to_be_gone() {
+async fn a_lost_topic_without_new_events_is_reported_as_gone() {
     let mut redis = RedisServer::start(false).await;
     let (bus, topic) = (connect(&redis.url()), topic());
     publish(&bus, &topic, 1..=3).await;
@@ -127,7 +127,7 @@ async fn a_topic_that_nobody_writes_to_again_is_told_to_be_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_stands_still_is_down_within_two_seconds() {
+async fn a_stopped_redis_is_reported_down_within_two_seconds() {
     let redis = RedisServer::start(false).await;
     let (bus, topic) = (connect(&redis.url()), topic());
     let mut follower = bus.follow(topic, From::Start);
@@ -139,7 +139,7 @@ async fn a_redis_that_stands_still_is_down_within_two_seconds() {
     redis.pause();
     let paused = Instant::now();
     is_down(&bus).await;
-    assert!(paused.elapsed() < Duration::from_millis(2_500), "known after {:?}", paused.elapsed());
+    assert!(paused.elapsed() < Duration::from_millis(2_500), "reported after {:?}", paused.elapsed());
     assert!(matches!(*bus.status().borrow(), Status::Down { since, .. } if since >= paused));
     let asked = Instant::now();
     let refused = bus.publish(&topic, &event(2)).await;
@@ -151,7 +151,7 @@ async fn a_redis_that_stands_still_is_down_within_two_seconds() {
     is_up(&bus).await;
     publish(&bus, &topic, [3]).await;
     let seen = up_to(&mut follower, |d| matches!(d, Delivery::Record(record) if number(record) == 3)).await;
-    assert!(seen.len() <= 2, "the one in between may be there, once: {seen:?}");
+    assert!(seen.len() <= 2, "the refused event may have been appended, once: {seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,7 +170,7 @@ async fn a_bus_may_start_before_its_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wire_that_carries_nothing_is_replaced() {
+async fn a_connection_that_carries_no_bytes_is_replaced() {
     let redis = RedisServer::start(false).await;
     let proxy = Proxy::to(&redis.url()).await;
     let (bus, other, topic) = (connect(&proxy.url()), connect(&redis.url()), topic());
@@ -181,7 +181,7 @@ async fn a_wire_that_carries_nothing_is_replaced() {
         publish(&other, &topic, [number]).await;
         assert_eq!(numbers(&mut follower, 1).await, [number]);
         proxy.set(flow);
-        // While nothing arrives; nobody closes a connection.
+        // No bytes arrive, and no connection is closed.
         publish(&other, &topic, [number + 1, number + 2]).await;
         assert_eq!(numbers(&mut follower, 2).await, [number + 1, number + 2]);
         publish(&bus, &topic, [number + 3]).await;

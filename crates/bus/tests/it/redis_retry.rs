@@ -1,4 +1,4 @@
-//! A publish over a connection that breaks happens once: its attempts are known as one.
+//! A publish over a connection that breaks appends once: its attempts are recognised as one.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use turnpike_testkit::RedisServer;
 use turnpike_topic::Topic;
 
 use crate::{
-    asking::ask_at,
-    following::{event, is_up, number, publish, soon, topic, until},
+    harness::{event, is_up, number, publish, soon, topic, until},
     proxy::{Flow, Proxy},
+    redis_commands::ask_at,
 };
 
-/// Longer than it takes to notice a silent wire and to replace it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than it takes to find and to replace a silent connection.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Setup {
     redis: RedisServer,
     proxy: Proxy,
-    /// Over the proxy.
+    /// Through the proxy.
     bus: Bus,
-    /// Beside it.
+    /// Without the proxy.
     other: Bus,
     topic: Topic,
 }
@@ -43,12 +43,12 @@ impl Setup {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_was_lost_is_given_by_the_next_attempt() {
+async fn the_next_attempt_gets_the_answer_that_was_lost() {
     let setup = Setup::new().await;
     setup.proxy.set(Flow::HoldAnswers);
     let publishing = tokio::spawn({
         let (bus, topic) = (setup.bus.clone(), setup.topic);
-        async move { bus.publish_within(PATIENCE, &topic, &event(1)).await }
+        async move { bus.publish_within(PUBLISH_TIMEOUT, &topic, &event(1)).await }
     });
     until("it has arrived", async || setup.numbers().await == [0, 1]).await;
     publish(&setup.other, &setup.topic, [2, 3]).await;
@@ -61,17 +61,17 @@ async fn an_answer_that_was_lost_is_given_by_the_next_attempt() {
 async fn a_close_whose_answer_was_lost_has_still_won() {
     let setup = Setup::new().await;
     setup.proxy.set(Flow::HoldAnswers);
-    let offset = setup.bus.close_within(PATIENCE, &setup.topic, &event(1)).await.expect("not refused by itself");
+    let offset = setup.bus.close_within(PUBLISH_TIMEOUT, &setup.topic, &event(1)).await.expect("not refused by itself");
     assert_eq!(offset.n, 2);
     assert_eq!(setup.numbers().await, [0, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_attempt_that_arrives_last_does_nothing() {
+async fn a_first_attempt_that_arrives_last_appends_nothing() {
     let setup = Setup::new().await;
-    // The request is on its way, and stays there until its successor has come and gone.
+    // The first request is delayed until the second one has been executed.
     setup.proxy.set(Flow::HoldRequests);
-    let offset = setup.bus.publish_within(PATIENCE, &setup.topic, &event(1)).await.expect("published");
+    let offset = setup.bus.publish_within(PUBLISH_TIMEOUT, &setup.topic, &event(1)).await.expect("published");
     assert_eq!(offset.n, 2);
     publish(&setup.bus, &setup.topic, [2]).await;
     let before = calls(&setup.redis).await;
@@ -90,7 +90,7 @@ async fn attempts_are_recognised_among_many_publishers() {
             let (bus, topic) = (setup.bus.clone(), setup.topic);
             tokio::spawn(async move {
                 for i in 0..EACH {
-                    bus.publish_within(PATIENCE, &topic, &event(1 + p * EACH + i)).await.expect("published");
+                    bus.publish_within(PUBLISH_TIMEOUT, &topic, &event(1 + p * EACH + i)).await.expect("published");
                 }
             })
         })

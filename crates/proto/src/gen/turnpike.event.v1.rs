@@ -2,7 +2,7 @@
 /// One event of a topic.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Event {
-    /// Time at which the producer observed it.
+    /// When the event happened, by the clock of its producer.
     #[prost(message, optional, tag = "1")]
     pub at: ::core::option::Option<::prost_types::Timestamp>,
     /// Numbers 10–99 are for events that clients see, 100–199 for events between services.
@@ -28,23 +28,23 @@ pub mod event {
         AccountChanged(super::AccountChanged),
     }
 }
-/// An event with its offset, as Redis has it. The stream entry's field `r` and the Pub/Sub message are
-/// these bytes; the server-side publish function appends the fixed-width fields behind the producer's `event`.
+/// An event with its offset, as the bus stores it: the field `r` of a stream entry and the Pub/Sub message are these bytes. The
+/// server-side publish function appends the fixed-width fields to the publisher's `event`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Record {
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<Event>,
-    /// Creation time of the topic, in milliseconds since 1970. A topic that was lost and created again has another epoch.
+    /// The time at which the epoch began, in milliseconds since 1970. A topic that was lost starts a new epoch.
     #[prost(fixed64, tag = "2")]
     pub epoch: u64,
-    /// 1, 2, 3… without gaps.
+    /// 1, 2, 3… within the epoch, without gaps.
     #[prost(fixed64, tag = "3")]
     pub n: u64,
     /// The final event of the topic.
     #[prost(bool, tag = "4")]
     pub r#final: bool,
 }
-/// A state of a vehicle command. Topic `response:{command_id}`.
+/// The command reached a state. Topic `response:{command_id}`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandStatus {
     #[prost(string, tag = "1")]
@@ -54,7 +54,7 @@ pub struct CommandStatus {
 }
 /// Nested message and enum types in `CommandStatus`.
 pub mod command_status {
-    /// The states that clients see. Those of turnpike.vehicle.v1 are finer.
+    /// The state as clients see it. turnpike.vehicle.v1 has more states.
     #[derive(
         Clone,
         Copy,
@@ -75,7 +75,7 @@ pub mod command_status {
         Failed = 4,
         Cancelled = 5,
         TimedOut = 6,
-        /// It is not known whether the command ran. It is never retried automatically.
+        /// The vehicle may have executed the command, or not. It is never repeated automatically.
         Unknown = 7,
     }
     impl State {
@@ -119,11 +119,11 @@ pub struct CommandResponse {
     /// 1, 2, 3… within the command.
     #[prost(uint32, tag = "2")]
     pub sequence_number: u32,
-    /// The last part of the answer.
+    /// The last piece of a completed command.
     #[prost(bool, tag = "3")]
     pub is_final: bool,
-    /// A JSON object, UTF-8. It is not a protobuf message, because each command has its own form of answer and the gateway passes it
-    /// on without parsing it.
+    /// A JSON object, UTF-8. JSON and not a message of its own, because the answers of each command and each connector
+    /// have their own shape, and the gateway does not read them.
     #[prost(string, tag = "4")]
     pub response_json: ::prost::alloc::string::String,
 }
@@ -139,7 +139,7 @@ pub struct CommandError {
     #[prost(string, tag = "3")]
     pub error_message: ::prost::alloc::string::String,
 }
-/// The connection status of a vehicle has changed. Topic `vehicle:{vehicle_id}`.
+/// The vehicle was connected, was disconnected or failed. Topic `vehicle:{vehicle_id}`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VehicleChanged {
     #[prost(string, tag = "1")]
@@ -148,7 +148,7 @@ pub struct VehicleChanged {
     #[prost(string, tag = "2")]
     pub connection_status: ::prost::alloc::string::String,
 }
-/// A session has ended; every gateway closes its sockets. Topic `sessions`.
+/// A session ended; every gateway closes its connections. Topic `sessions`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionEnded {
     #[prost(string, tag = "1")]
@@ -159,15 +159,15 @@ pub struct SessionEnded {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-/// An account was deactivated or activated. Topic `sessions`.
+/// An account was activated or deactivated. Topic `sessions`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccountChanged {
     #[prost(string, tag = "1")]
     pub user_id: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub active: bool,
-    /// A later change of the same account has a higher number. Readers ignore an event that arrives after one with a higher number.
-    /// 0 if the producer does not number the changes.
+    /// A later change of the same account has a higher number. A reader ignores an event that arrives after one with a
+    /// higher number. 0 if the producer does not number them.
     #[prost(uint64, tag = "3")]
     pub change: u64,
 }
