@@ -29,7 +29,7 @@ impl Harness {
             ("TURNPIKE_DATA_DIR", data.path().display().to_string()),
             ("TURNPIKE_ADMIN_PASSWORD", ADMIN_PASSWORD.to_owned()),
         ];
-        let (clock, control) = Clock::pushed(Timestamp::from_second(1_795_000_000).expect("in range"));
+        let (clock, control) = Clock::controlled(Timestamp::from_second(1_795_000_000).expect("in range"));
         let environment = Environment::new(variables).expect("names that exist");
         let process = Process::new(environment, clock.clone()).expect("a process");
         let started = turnpike::start(&process, |_| ()).await.expect("turnpike starts");

@@ -9,8 +9,9 @@ use secrecy::SecretString;
 use turnpike_kit::{Clock, Environment, Outbound};
 
 use super::{
-    api::{Api, Gateway, is_unauthorized},
+    api::Api,
     credential::{Credential, default_user, refresh, saved_session, sign_in},
+    gateway::{Gateway, is_unauthorized},
     session::{Session, SessionFile},
 };
 use crate::cli;

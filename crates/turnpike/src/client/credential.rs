@@ -12,7 +12,7 @@ use turnpike::one_time::OneTime;
 use turnpike_kit::{Clock, Environment, variables};
 
 use super::{
-    api::{Gateway, has_status, is_unauthorized},
+    gateway::{Gateway, has_status, is_unauthorized},
     session::{LockedSession, Session, SessionFile},
 };
 

@@ -4,6 +4,7 @@ mod account;
 mod api;
 mod credential;
 mod frames;
+mod gateway;
 mod printer;
 mod session;
 
@@ -14,9 +15,10 @@ use serde_json::Value;
 use turnpike_kit::{Environment, Outbound, variables};
 
 use crate::cli;
-use api::{Api, Gateway};
+use api::Api;
 use credential::Credential;
 use frames::{Frames, Target};
+use gateway::Gateway;
 use printer::Printer;
 
 pub(crate) enum Action {
