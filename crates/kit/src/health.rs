@@ -1,11 +1,9 @@
 //! The components that the process needs, and whether they work.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
-
-use crate::{OnExit, Process};
 
 /// The components that must work before the process takes traffic.
 #[derive(Clone)]
@@ -86,27 +84,6 @@ fn missing(all: &BTreeMap<&'static str, State>) -> BTreeMap<&'static str, String
         State::Down(why) => Some((*name, why.clone())),
     };
     all.iter().filter_map(down).collect()
-}
-
-/// Calls `ask` every second and reports the outcome as the component `name`, which is down for the reason `why` when `ask` returns
-/// false or takes longer than two seconds.
-pub fn probe<F>(process: &Process, name: &'static str, why: &'static str, ask: impl Fn() -> F + Send + 'static)
-where
-    F: Future<Output = bool> + Send + 'static,
-{
-    let (component, stopping) = (process.health.component(name), process.tasks.stopping().clone());
-    process.tasks.spawn("probe", OnExit::Continue, async move {
-        loop {
-            match tokio::time::timeout(Duration::from_secs(2), ask()).await {
-                Ok(true) => component.up(),
-                Ok(false) | Err(_) => component.down(why),
-            }
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            }
-        }
-    });
 }
 
 impl Component {

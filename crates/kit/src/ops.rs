@@ -1,13 +1,11 @@
 //! The private HTTP port: health and metrics.
 
-use std::sync::OnceLock;
-
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use crate::{Health, OnExit, Process};
+use crate::{Health, OnExit, Process, recorder::recorder};
 
 /// `GET /health/live` and `GET /health/ready`, also for the gateway's public port.
 pub fn health_routes(health: Health) -> Router {
@@ -65,20 +63,4 @@ async fn run_upkeep(metrics: PrometheusHandle) {
 /// Long enough for a load balancer's next `/health/ready` to see that the process is stopping.
 async fn drained() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-}
-
-/// The process's one recorder of metrics. Histograms are in seconds.
-pub(crate) fn recorder() -> &'static PrometheusHandle {
-    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
-    RECORDER.get_or_init(|| {
-        let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-        let builder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &buckets)
-            .expect("there are buckets");
-        let recorder = builder.build_recorder();
-        let handle = recorder.handle();
-        // Fails only if another recorder is installed; `/metrics` is then empty.
-        let _ = metrics::set_global_recorder(recorder);
-        handle
-    })
 }

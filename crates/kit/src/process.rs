@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::{Clock, Environment, Health, Outbound, Tasks, descriptors, log, ops};
+use crate::{Clock, Environment, Health, Outbound, Tasks, descriptors, log, recorder::recorder};
 
 /// How long a soft stop may take before the remaining tasks are dropped.
 const GRACE: Duration = Duration::from_secs(20);
@@ -31,7 +31,7 @@ pub struct Process {
 impl Process {
     /// A process in a known environment, on a given clock.
     pub fn new(env: Environment, clock: Clock) -> anyhow::Result<Self> {
-        ops::recorder(); // before anything is counted
+        recorder(); // before anything is counted
         let outbound = Outbound::new(&env)?;
         Ok(Self { env, clock, tasks: Tasks::default(), health: Health::default(), outbound, last: Arc::default() })
     }
