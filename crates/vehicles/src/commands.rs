@@ -31,7 +31,7 @@ pub struct Command {
 impl Command {
     /// The command as every answer to its submission shows it: pending, also if it is a read, which is stored as dispatched, or if
     /// the request is repeated after a later change.
-    pub fn as_submitted(self) -> Self {
+    pub fn into_submitted(self) -> Self {
         Self { state: State::Pending, completed_at: None, error: None, ..self }
     }
 }

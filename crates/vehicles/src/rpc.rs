@@ -116,7 +116,10 @@ impl VehicleService for Rpc {
                 }
                 Submitted::Before(command) => (*command, true),
             };
-        Ok(Response::new(pb::SubmitCommandResponse { command: Some(to_pb_command(command.as_submitted())), replayed }))
+        Ok(Response::new(pb::SubmitCommandResponse {
+            command: Some(to_pb_command(command.into_submitted())),
+            replayed,
+        }))
     }
 
     async fn get_command(&self, request: Request<pb::GetCommandRequest>) -> Result<Response<pb::Command>, Status> {
