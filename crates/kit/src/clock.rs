@@ -1,21 +1,21 @@
-//! Time that a test can push.
+//! Time that a test can control.
 
 use std::{future::Future, time::Duration};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-/// Says what time it is, and waits for a time to come.
+/// Tells the time, and waits until a time.
 #[derive(Clone)]
 pub struct Clock(Source);
 
 #[derive(Clone)]
 enum Source {
     System,
-    Pushed(watch::Receiver<Timestamp>),
+    Controlled(watch::Receiver<Timestamp>),
 }
 
-/// Pushes a clock of [`Clock::pushed`].
+/// Moves a clock of [`Clock::controlled`].
 #[derive(Clone)]
 pub struct ClockControl(watch::Sender<Timestamp>);
 
@@ -25,18 +25,18 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until its hand is moved.
-    pub fn pushed(start: Timestamp) -> (Self, ClockControl) {
+    /// A clock that stands still until its control moves it.
+    pub fn controlled(start: Timestamp) -> (Self, ClockControl) {
         let (sender, receiver) = watch::channel(start);
-        (Self(Source::Pushed(receiver)), ClockControl(sender))
+        (Self(Source::Controlled(receiver)), ClockControl(sender))
     }
 
-    /// The time, cut to whole microseconds: what databases and JSON keep of it is what was said.
+    /// The time in whole microseconds: databases store no finer unit, so a stored time equals the original.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     pub fn now(&self) -> Timestamp {
         let now = match &self.0 {
             Source::System => Timestamp::now(),
-            Source::Pushed(now) => *now.borrow(),
+            Source::Controlled(now) => *now.borrow(),
         };
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
@@ -47,7 +47,7 @@ impl Clock {
         async move {
             match source {
                 Source::System => loop {
-                    // In steps: a system clock that is set meanwhile is seen within a minute.
+                    // In steps: a change of the system clock takes effect within a minute.
                     let left = Clock::system().now().duration_until(at);
                     let Ok(left) = Duration::try_from(left) else { return };
                     if left.is_zero() {
@@ -55,23 +55,23 @@ impl Clock {
                     }
                     tokio::time::sleep(left.min(Duration::from_secs(60))).await;
                 },
-                Source::Pushed(mut now) => {
+                Source::Controlled(mut now) => {
                     if now.wait_for(|now| *now >= at).await.is_err() {
-                        std::future::pending::<()>().await; // nobody is left to push
+                        std::future::pending::<()>().await; // no control is left to move the clock
                     }
                 }
             }
         }
     }
 
-    /// Waits for so long.
+    /// Waits for a duration.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         self.sleep_until(self.now().checked_add(duration).unwrap_or(Timestamp::MAX))
     }
 }
 
 impl ClockControl {
-    /// Moves the clock on.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.send_modify(|now| *now = now.checked_add(by).unwrap_or(Timestamp::MAX));
     }
@@ -82,10 +82,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_pushed_clock_wakes_who_waits() {
-        let (clock, hand) = Clock::pushed(Timestamp::UNIX_EPOCH);
+    async fn a_moved_clock_wakes_a_waiting_task() {
+        let (clock, control) = Clock::controlled(Timestamp::UNIX_EPOCH);
         let wait = clock.sleep(Duration::from_secs(3600));
-        hand.advance(Duration::from_secs(3600));
+        control.advance(Duration::from_secs(3600));
         wait.await;
         assert_eq!(clock.now().as_second(), 3600);
     }

@@ -6,7 +6,7 @@ use crate::variables::{self, Default, Variable};
 
 const PREFIX: &str = "TURNPIKE_";
 
-/// Why a process can't start with what it was given: one sentence, naming the variable.
+/// Why a process cannot start with this environment: one sentence that names the variable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Another program's variable.
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_name_stops_the_start() {
+    fn an_unknown_name_stops_the_start() {
         let error = Environment::new([("TURNPIKE_HTPP", "0.0.0.0:80")]).expect_err("unknown");
         assert!(error.to_string().contains("TURNPIKE_HTPP"), "{error}");
     }

@@ -1,13 +1,11 @@
-//! What this process needs, and whether it has it.
+//! The components that the process needs, and whether they work.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::{OnExit, Process};
-
-/// The components that must work before traffic makes sense.
+/// The components that must work before the process takes traffic.
 #[derive(Clone)]
 pub struct Health(Arc<watch::Sender<BTreeMap<&'static str, State>>>);
 
@@ -17,7 +15,7 @@ pub(crate) enum State {
     Down(String),
 }
 
-/// One of them; whoever depends on it reports.
+/// One component. The code that uses it reports its state.
 #[derive(Clone)]
 pub struct Component {
     name: &'static str,
@@ -36,7 +34,7 @@ impl Health {
         self.waiting_component(name, "starting")
     }
 
-    /// Adds a component, and says what it waits for until it reports. Waiting is part of a start and is not logged.
+    /// Adds a component whose reason is `why` until it reports. Waiting is part of a start and is not logged.
     pub fn waiting_component(&self, name: &'static str, why: &'static str) -> Component {
         self.0.send_modify(|all| {
             all.insert(name, State::Down(why.to_owned()));
@@ -44,21 +42,21 @@ impl Health {
         Component { name, health: self.clone() }
     }
 
-    /// The process stops: not ready from now on. That is what was asked for, so it is no warning.
+    /// The process stops and is not ready from now on. No warning is logged: the stop was requested.
     pub(crate) fn stop(&self) {
         self.0.send_modify(|all| {
             all.insert("process", State::Down("stopping".to_owned()));
         });
     }
 
-    /// What is not ready, and why; empty when all is well. The reasons are for operators, and safe to show them.
+    /// The components that are not ready, and why. The reasons are safe to show.
     pub fn missing(&self) -> BTreeMap<&'static str, String> {
         missing(&self.0.borrow())
     }
 
-    /// Waits until everything is ready.
+    /// Waits until every component is ready.
     pub async fn ready(&self) {
-        // Cannot fail: the sender is ours.
+        // Cannot fail: `self` holds the sender.
         let _ = self.0.subscribe().wait_for(|all| missing(all).is_empty()).await;
     }
 
@@ -88,34 +86,13 @@ fn missing(all: &BTreeMap<&'static str, State>) -> BTreeMap<&'static str, String
     all.iter().filter_map(down).collect()
 }
 
-/// Asks again and again whether something answers, and reports it as the component `name`, which is down for the reason `why`
-/// when it does not. An answer that takes longer than two seconds is none.
-pub fn probe<F>(process: &Process, name: &'static str, why: &'static str, ask: impl Fn() -> F + Send + 'static)
-where
-    F: Future<Output = bool> + Send + 'static,
-{
-    let (component, stopping) = (process.health.component(name), process.tasks.stopping().clone());
-    process.tasks.spawn("probe", OnExit::Continue, async move {
-        loop {
-            match tokio::time::timeout(Duration::from_secs(2), ask()).await {
-                Ok(true) => component.up(),
-                Ok(false) | Err(_) => component.down(why),
-            }
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            }
-        }
-    });
-}
-
 impl Component {
-    /// It works.
+    /// The component works.
     pub fn up(&self) {
         self.set(State::Up);
     }
 
-    /// It does not. `why` is a few words that are safe to show.
+    /// The component does not work. `why` is a few words that are safe to show.
     pub fn down(&self, why: impl Into<String>) {
         self.set(State::Down(why.into()));
     }
@@ -140,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_has_not_reported_is_missing() {
+    fn a_component_that_has_not_reported_is_missing() {
         let health = Health::default();
         let (bus, database) = (health.component("bus"), health.component("database"));
         bus.up();

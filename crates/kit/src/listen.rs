@@ -1,4 +1,4 @@
-//! Sockets bound early: a port that is taken stops the start, not the first request.
+//! Binding addresses at the start: a port that is in use stops the start.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ pub fn address(env: &Environment, variable: &'static Variable) -> Result<SocketA
     env.parse(variable, "an IP address and a port such as 127.0.0.1:8080", |_| true)
 }
 
-/// Where the private HTTP port of a service at `address` is: a thousand further up, on the same address.
+/// The address of a service's private HTTP port: the same IP address, and a port that is higher by 1,000.
 fn private_address(variable: &Variable, address: SocketAddr) -> Result<SocketAddr, ConfigError> {
     let port = match address.port() {
         0 => 0,

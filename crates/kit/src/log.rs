@@ -1,4 +1,4 @@
-//! What a process says of itself, on standard error.
+//! The log, on standard error.
 
 use std::io::IsTerminal;
 
@@ -11,9 +11,9 @@ use crate::{ConfigError, Environment, variables};
 pub(crate) fn init(env: &Environment) -> Result<(), ConfigError> {
     let expected = "a log filter such as info or turnpike_bus=debug,info";
     let filter = env.parse::<EnvFilter>(&variables::LOG, expected, |_| true)?;
-    // A bare word that is no level would be taken for a module's name, and silence all others.
-    let is_odd = |word: &str| !word.contains(['=', '[', ':']) && word.trim().parse::<LevelFilter>().is_err();
-    if env.get(&variables::LOG).is_some_and(|text| text.split(',').any(is_odd)) {
+    // A bare word that is no level would be read as the name of a module, and silence all others.
+    let is_no_level = |word: &str| !word.contains(['=', '[', ':']) && word.trim().parse::<LevelFilter>().is_err();
+    if env.get(&variables::LOG).is_some_and(|text| text.split(',').any(is_no_level)) {
         return Err(env.invalid(&variables::LOG, expected));
     }
     let json = match env.get(&variables::LOG_FORMAT) {
@@ -23,7 +23,7 @@ pub(crate) fn init(env: &Environment) -> Result<(), ConfigError> {
         Some(_) => return Err(env.invalid(&variables::LOG_FORMAT, "pretty or json")),
     };
     let registry = tracing_subscriber::registry().with(filter);
-    // Fails only where a subscriber is set already.
+    // Fails only if a subscriber is set already.
     let _ = if json {
         let layer = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
         registry.with(layer.with_writer(std::io::stderr)).try_init()

@@ -1,13 +1,11 @@
-//! The private HTTP port: health for whoever runs the process, metrics for whoever watches it.
-
-use std::sync::OnceLock;
+//! The private HTTP port: health and metrics.
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use crate::{Health, OnExit, Process};
+use crate::{Health, OnExit, Process, recorder::recorder};
 
 /// `GET /health/live` and `GET /health/ready`, also for the gateway's public port.
 pub fn health_routes(health: Health) -> Router {
@@ -19,7 +17,7 @@ pub fn health_routes(health: Health) -> Router {
 
 type Report = std::collections::BTreeMap<&'static str, &'static str>;
 
-/// 503 names what is not ready.
+/// A 503 names the components that are not ready.
 async fn ready(State(health): State<Health>) -> (StatusCode, Json<Ready>) {
     let missing = health.missing();
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -41,44 +39,28 @@ pub(crate) fn serve(process: &Process, listener: TcpListener) {
     if let Ok(address) = listener.local_addr() {
         info!(%address, "private HTTP: /health/live, /health/ready, /metrics");
     }
-    // Not stopped softly: who watches wants to see the process stop. It is dropped at the hard stop.
+    // Serves until the hard stop, so that a load balancer sees that the process is stopping.
     process.tasks.spawn("private http", OnExit::StopProcess, {
         let stopping = process.tasks.stopping().clone();
         async move {
             tokio::select! {
                 _ = axum::serve(listener, router) => {}
-                () = keep(upkeep) => {}
+                () = run_upkeep(upkeep) => {}
                 () = async { stopping.cancelled().await; drained().await } => {}
             }
         }
     });
 }
 
-/// Samples of histograms are put into their buckets also where nobody scrapes.
-async fn keep(metrics: PrometheusHandle) {
+/// Sorts the samples of histograms into their buckets. Without it they would use more and more memory while no scraper asks for them.
+async fn run_upkeep(metrics: PrometheusHandle) {
     loop {
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         metrics.run_upkeep();
     }
 }
 
-/// Long enough for a balancer's next look at `/health/ready` to see that the process is stopping.
+/// Long enough for a load balancer's next `/health/ready` to see that the process is stopping.
 async fn drained() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-}
-
-/// The process's one recorder of metrics. Histograms are in seconds.
-pub(crate) fn recorder() -> &'static PrometheusHandle {
-    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
-    RECORDER.get_or_init(|| {
-        let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-        let builder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &buckets)
-            .expect("there are buckets");
-        let recorder = builder.build_recorder();
-        let handle = recorder.handle();
-        // Fails only where somebody else's recorder is installed; then ours shows nothing, which is all it can do.
-        let _ = metrics::set_global_recorder(recorder);
-        handle
-    })
 }

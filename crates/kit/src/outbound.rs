@@ -1,4 +1,4 @@
-//! The offline guard: where a process may connect to.
+//! The offline guard: the addresses that a process may connect to.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -6,17 +6,17 @@ use http::Uri;
 
 use crate::{ConfigError, Environment, variables};
 
-/// The refusal, naming the address.
+/// A refused connection; names the address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("TURNPIKE_OFFLINE=1 refuses a connection to {0}, which is neither loopback nor configured")]
 pub struct Refused(String);
 
-/// Every connector of ours asks here first.
+/// Permits connections. Everything that opens one asks here first.
 #[derive(Clone, Debug, Default)]
 pub struct Outbound(Option<Arc<BTreeSet<String>>>);
 
 impl Outbound {
-    /// As the environment says: everything is permitted unless `TURNPIKE_OFFLINE=1`.
+    /// Permits every address unless the environment has `TURNPIKE_OFFLINE=1`.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
         if !env.switch(&variables::OFFLINE)? {
             return Ok(Self(None));
@@ -63,7 +63,7 @@ fn authority(url: &str) -> Option<String> {
 fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let literal = host.trim_start_matches('[').trim_end_matches(']');
-    // "localhost" is loopback by RFC 6761; any other name is only known after asking a server, which is a connection too
+    // "localhost" is loopback by RFC 6761. To resolve any other name, a DNS server is asked, which is a connection too.
     host == "localhost" || literal.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn offline_permits_loopback_and_what_is_configured() {
+    fn offline_permits_loopback_and_configured_addresses() {
         let guard = offline(&[
             ("TURNPIKE_REDIS_URL", "redis://:secret@redis:6379/0"),
             ("TURNPIKE_CONNECTORS", "mock=http://mock:50054,depot=http://10.0.0.7:9000"),

@@ -1,4 +1,4 @@
-//! One process of ours, from its first line to its exit code.
+//! One process, from its first line to its exit code.
 
 use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
 
@@ -7,23 +7,23 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::{Clock, Environment, Health, Outbound, Tasks, descriptors, log, ops};
+use crate::{Clock, Environment, Health, Outbound, Tasks, descriptors, log, recorder::recorder};
 
-/// How long a soft stop may take before what is left is dropped.
+/// How long a soft stop may take before the remaining tasks are dropped.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// What every part of a process needs and is given.
+/// What every part of a process is given.
 #[derive(Clone)]
 pub struct Process {
     /// The variables it was started with.
     pub env: Environment,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// Its tasks, and how they are stopped.
+    /// The tasks of the process, and how they are stopped.
     pub tasks: Tasks,
-    /// What it needs, and whether it has it.
+    /// The components that the process needs, and whether they work.
     pub health: Health,
-    /// Where it may connect to.
+    /// The addresses that the process may connect to.
     pub outbound: Outbound,
     last: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
 }
@@ -31,18 +31,18 @@ pub struct Process {
 impl Process {
     /// A process in a known environment, on a given clock.
     pub fn new(env: Environment, clock: Clock) -> anyhow::Result<Self> {
-        ops::recorder(); // before anything is counted
+        recorder(); // before anything is counted
         let outbound = Outbound::new(&env)?;
         Ok(Self { env, clock, tasks: Tasks::default(), health: Health::default(), outbound, last: Arc::default() })
     }
 
-    /// Does something after all tasks have ended: closing what they used.
+    /// Runs a future after all tasks have ended, to close what they used.
     pub fn at_the_end(&self, last: impl Future<Output = ()> + Send + 'static) {
         self.last.lock().push(Box::pin(last));
     }
 
-    /// Stops: readiness turns false, work finishes or is dropped after `grace`, then what was to be done last is done.
-    /// Says whether everything finished by itself.
+    /// Stops: readiness turns false, tasks finish or are dropped after `grace`, then the futures of [`Process::at_the_end`] run.
+    /// Returns whether every task finished by itself.
     pub async fn stop(&self, grace: Duration) -> bool {
         self.health.stop();
         let finished = self.tasks.finish(grace).await;
@@ -57,10 +57,10 @@ impl Process {
 }
 
 /// Runs a process: reads the environment, logs, calls `start`, which binds and spawns and returns, then waits for SIGTERM or
-/// SIGINT and stops. Exit code 0 after a clean stop; 1 if `start` failed or a task died that the process cannot do without.
+/// SIGINT and stops. Exit code 0 after a clean stop; 1 if `start` failed or a task with [`OnExit::StopProcess`](crate::OnExit) ended.
 pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Result<()>) -> ExitCode {
     let failed = |error: anyhow::Error| {
-        complain(name, &error);
+        print_error(name, &error);
         ExitCode::FAILURE
     };
     let env = match Environment::of_process().and_then(|env| log::init(&env).map(|()| env)) {
@@ -83,7 +83,7 @@ pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Resu
         };
         let started = tokio::select! {
             started = start(&process) => started,
-            // It may be waiting for what does not come.
+            // `start` may wait for a service that never answers.
             () = signals.next() => {
                 info!("asked to stop before it was ready");
                 process.stop(Duration::from_secs(5)).await;
@@ -97,28 +97,31 @@ pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Resu
         info!(process = name, version = env!("CARGO_PKG_VERSION"), "started");
         signals.stop(&process).await
     });
-    // A blocking task, a password hash say, is not waited for.
+    // Does not wait for blocking tasks such as password hashes.
     runtime.shutdown_background();
     code
 }
 
-/// As [`run`], for a program that takes no arguments: it is told what it is by its environment alone.
+/// As [`run`], for a program that takes no arguments and is configured by its environment alone.
 pub fn run_service(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Result<()>) -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         None => run(name, start),
-        Some("--help" | "-h") => say(&format!(
+        Some("--help" | "-h") => print(&format!(
             "{name} takes no arguments; it is configured by TURNPIKE_* variables, which `turnpike config` lists."
         )),
-        Some("--version" | "-V") => say(&format!("{name} {}", env!("CARGO_PKG_VERSION"))),
+        Some("--version" | "-V") => print(&format!("{name} {}", env!("CARGO_PKG_VERSION"))),
         Some(other) => {
-            complain(name, &anyhow::anyhow!("unexpected argument {other:?}; it is configured by TURNPIKE_* variables"));
+            print_error(
+                name,
+                &anyhow::anyhow!("unexpected argument {other:?}; it is configured by TURNPIKE_* variables"),
+            );
             ExitCode::from(2)
         }
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
-fn say(text: &str) -> ExitCode {
+#[expect(clippy::print_stdout, reason = "the answer to --help and --version")]
+fn print(text: &str) -> ExitCode {
     println!("{text}");
     ExitCode::SUCCESS
 }
@@ -140,7 +143,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the first signal, or a fatal death; a second signal cuts the grace short.
+    /// Waits for the first signal, or for the end of a task that the process needs; a second signal ends the grace.
     async fn stop(mut self, process: &Process) -> ExitCode {
         tokio::select! {
             () = self.next() => info!("asked to stop"),
@@ -156,20 +159,20 @@ impl Signals {
                 ExitCode::SUCCESS
             }
             Some(task) => {
-                tracing::error!(task, "stopped because a task died");
+                tracing::error!(task, "stopped because a task that the process needs has ended");
                 ExitCode::FAILURE
             }
         }
     }
 }
 
-/// The one sentence of a failed start, on standard error whatever the log's level is.
-#[expect(clippy::print_stderr, reason = "the last word of a process that could not start")]
-fn complain(name: &str, error: &anyhow::Error) {
+/// Prints the reason of a failed start on standard error.
+#[expect(clippy::print_stderr, reason = "shown whatever the log's level is")]
+fn print_error(name: &str, error: &anyhow::Error) {
     eprintln!("{name}: {error:#}");
 }
 
-/// How this program was started, for telling people what to type.
+/// How this program was started, for instructions that name it.
 pub fn executable() -> String {
     let path = std::env::current_exe().ok();
     let here = std::env::current_dir().ok();

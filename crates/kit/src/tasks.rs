@@ -36,7 +36,7 @@ pub struct Tasks {
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
 }
 
-/// A task's entry among the running ones; gone however the task ends.
+/// A task's entry among the running ones; removed however the task ends.
 struct Entry {
     name: &'static str,
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
@@ -82,7 +82,7 @@ impl Tasks {
                 metrics::counter!("turnpike_task_panics_total", "task" => name).increment(1);
             }
             if on_exit == OnExit::StopProcess && !soft.is_cancelled() {
-                error!(task = name, "a task that this process cannot do without has ended");
+                error!(task = name, "a task that the process needs has ended; the process stops");
                 let _ = failed.set(name); // the first one is the cause
                 soft.cancel();
             }
@@ -90,7 +90,7 @@ impl Tasks {
         self.tracker.spawn(guarded.in_current_span()).abort_handle()
     }
 
-    /// Keeps [`Tasks::finish`] waiting until the token is dropped, for work whose task is started later by somebody else.
+    /// Keeps [`Tasks::finish`] waiting until the token is dropped, for work whose task another library starts later.
     pub fn hold(&self) -> TaskTrackerToken {
         self.tracker.token()
     }
@@ -100,12 +100,12 @@ impl Tasks {
         &self.soft
     }
 
-    /// Asks everything to finish.
+    /// Asks every task to finish.
     pub fn stop(&self) {
         self.soft.cancel();
     }
 
-    /// Asks everything to finish, waits for at most `grace`, then drops what is left. Says whether all of it finished.
+    /// Asks every task to finish, waits for at most `grace`, then drops the remaining tasks. Returns whether all finished.
     pub async fn finish(&self, grace: Duration) -> bool {
         self.soft.cancel();
         self.tracker.close();
@@ -115,21 +115,21 @@ impl Tasks {
             warn!(?left, "some tasks did not finish in time and are dropped");
         }
         self.hard.cancel();
-        self.tracker.wait().await; // a dropped task is gone at its next poll
+        self.tracker.wait().await; // a dropped task ends at its next poll
         finished
     }
 
-    /// The fatal task that ended by itself, if one did.
+    /// The task with [`OnExit::StopProcess`] that ended first, if one did.
     pub fn failed(&self) -> Option<&'static str> {
         self.failed.get().copied()
     }
 
-    /// How many there are.
+    /// The number of running tasks.
     pub fn len(&self) -> usize {
         self.tracker.len()
     }
 
-    /// Whether there is none.
+    /// Whether no task runs.
     pub fn is_empty(&self) -> bool {
         self.tracker.is_empty()
     }
@@ -140,20 +140,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_fatal_death_stops_the_rest_and_is_remembered() {
+    async fn the_end_of_a_needed_task_stops_the_others_and_is_remembered() {
         let tasks = Tasks::default();
         let stopping = tasks.stopping().clone();
-        tasks.spawn("patient", OnExit::Continue, async move { stopping.cancelled().await });
-        tasks.spawn("vital", OnExit::StopProcess, async { panic!("for the test") });
+        tasks.spawn("listening", OnExit::Continue, async move { stopping.cancelled().await });
+        tasks.spawn("needed", OnExit::StopProcess, async { panic!("for the test") });
         tasks.stopping().cancelled().await;
         assert!(tasks.finish(Duration::from_secs(5)).await);
-        assert_eq!(tasks.failed(), Some("vital"));
+        assert_eq!(tasks.failed(), Some("needed"));
     }
 
     #[tokio::test]
-    async fn what_does_not_listen_is_dropped_after_the_grace() {
+    async fn a_task_that_does_not_stop_is_dropped_after_the_grace() {
         let tasks = Tasks::default();
-        tasks.spawn("deaf", OnExit::Continue, std::future::pending());
+        tasks.spawn("endless", OnExit::Continue, std::future::pending());
         assert!(!tasks.finish(Duration::from_millis(10)).await);
         assert!(tasks.is_empty());
         assert_eq!(tasks.failed(), None);

@@ -7,7 +7,7 @@ mod server;
 mod transport;
 
 pub use authenticate::{Authenticate, NoCredentials};
-pub use context::{Context, REQUEST_ID, TRACEPARENT};
+pub use context::{Context, REQUEST_ID};
 pub use policy::{Access, Policy, mismatches};
 pub use server::{bearer, serve, with_interceptors};
 pub use transport::{Transport, TransportError};

@@ -7,7 +7,7 @@ use turnpike_token::Role;
 /// What a method requires of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing: the request itself is the credential, or the port is private.
+    /// Nothing: the request itself holds the credential, or the port is private.
     Anyone,
     /// A valid access token of at least this role.
     Role(Role),
@@ -19,7 +19,7 @@ pub type Policy = &'static [(&'static str, Access)];
 /// Methods that every service has.
 const COMMON: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
 
-/// What the table says of a path; `None` is a refusal.
+/// What the table requires for a path; `None` is a refusal.
 pub(crate) fn access(policy: Policy, path: &str) -> Option<Access> {
     if COMMON.iter().any(|prefix| path.starts_with(prefix)) {
         return Some(Access::Anyone);
@@ -37,7 +37,7 @@ pub(crate) fn admit(access: Access, role: Option<Role>) -> Result<(), Fault> {
     }
 }
 
-/// The services that a table speaks of.
+/// The services whose methods are in a table.
 pub(crate) fn services(policy: Policy) -> Vec<&'static str> {
     let mut names: Vec<_> = policy.iter().filter_map(|(method, _)| method.get(1..)?.split('/').next()).collect();
     names.sort_unstable();
@@ -45,8 +45,8 @@ pub(crate) fn services(policy: Policy) -> Vec<&'static str> {
     names
 }
 
-/// Methods of the table's services that have no row, and rows that name no method: both must be empty, and a test of each
-/// service says so.
+/// Methods of the table's services that have no row, and rows that name no method. A test of each service requires that there
+/// are none.
 pub fn mismatches(policy: Policy) -> Vec<String> {
     let set = prost_types::FileDescriptorSet::decode(turnpike_proto::DESCRIPTORS).expect("our own descriptors");
     let services = services(policy);

@@ -1,4 +1,4 @@
-//! How a client of ours reaches a service: over a socket, or by calling it where it stands.
+//! How a client reaches a service: over a socket, or by calling the server in the same process.
 
 use std::{
     task::{Context as TaskContext, Poll},
@@ -18,30 +18,30 @@ use turnpike_kit::{Outbound, Refused};
 
 use crate::Context;
 
-/// What every generated client of ours sits on. Each call carries the request id and the trace of the running task, and has
-/// a deadline until its answer begins.
+/// What every generated client calls. Each call carries the request id of the running task, and has a deadline until its
+/// answer begins.
 #[derive(Clone)]
 pub struct Transport {
     service: BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>,
     deadline: Duration,
 }
 
-/// Why a transport can't be made.
+/// Why a transport cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// By the offline guard.
+    /// The process may not connect to this address.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The address of the named service is no URL.
+    /// The address is not a URL.
     #[error("{0:?} is not a URL such as http://127.0.0.1:50051")]
     InvalidUrl(String),
 }
 
 impl Transport {
-    /// The deadline of a call, if the client does not set another.
+    /// The deadline of a call unless [`Transport::deadline`] sets another one.
     pub const DEADLINE: Duration = Duration::from_secs(5);
 
-    /// Over a socket. Connects at the first call and again after each break; never blocks here.
+    /// Over a socket. The first call connects, and after each break the next one; this function does not wait.
     pub fn connect(url: &str, outbound: &Outbound) -> Result<Self, TransportError> {
         outbound.permit(url)?;
         let invalid = || TransportError::InvalidUrl(url.to_owned());
@@ -52,7 +52,7 @@ impl Transport {
         let channel: Channel = endpoint
             .connect_timeout(Duration::from_secs(2))
             .tcp_nodelay(true)
-            // a peer that vanished without a word is noticed within 8 s, streams included
+            // A peer that disappears without closing the connection is noticed within 8 s, also by streams.
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(3))
             .connect_lazy();
@@ -60,13 +60,13 @@ impl Transport {
         Ok(Self { service, deadline: Self::DEADLINE })
     }
 
-    /// On the generated servers themselves: the same types and the real codec, without a socket.
+    /// Calls the generated servers: the same types and the same codec, without a socket.
     pub fn direct(routes: Routes) -> Self {
         let routes = ServiceExt::<Request<Body>>::map_err(routes.prepare(), |never| match never {});
         Self { service: BoxCloneSyncService::new(routes), deadline: Self::DEADLINE }
     }
 
-    /// The same way with another deadline.
+    /// The same transport with another deadline.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;

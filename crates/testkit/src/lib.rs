@@ -18,11 +18,11 @@ mod wait;
 
 pub use database::Database;
 pub use host::Host;
-pub use person::{Answer, Person};
+pub use person::{ADMIN_PASSWORD, Answer, Person};
 pub use plans::Statements;
 pub use process::{ServiceProcess, binary};
 pub use proxy::Proxy;
 pub use servers::{RedisServer, postgres_url, redis_url};
 pub use socket::{Closed, Socket};
-pub use stack::{ADMIN_PASSWORD, SingleProcess, Stack};
+pub use stack::{SingleProcess, Stack};
 pub use wait::{eventually, within};

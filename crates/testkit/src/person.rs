@@ -6,7 +6,10 @@ use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{ADMIN_PASSWORD, Socket};
+use crate::Socket;
+
+/// The password of the first admin and of every account that tests create.
+pub const ADMIN_PASSWORD: &str = "a long enough pass phrase";
 
 #[derive(Clone)]
 pub struct Person {

@@ -6,10 +6,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 use turnpike_proto::vehicle::v1::mock_vehicle_control_client::MockVehicleControlClient;
 
-use crate::{Host, Person, RedisServer, ServiceProcess, eventually};
-
-/// The password of the first admin and of every account that tests create.
-pub const ADMIN_PASSWORD: &str = "a long enough pass phrase";
+use crate::{ADMIN_PASSWORD, Host, Person, RedisServer, ServiceProcess, eventually};
 
 /// Every service as a separate process, with a private Redis, on a private loopback address.
 pub struct Stack {

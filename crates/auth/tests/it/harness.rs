@@ -56,7 +56,7 @@ impl Setup {
     pub(crate) async fn start_at(self, url: &str) -> anyhow::Result<Harness> {
         let data = TempDir::new()?;
         let start = "2025-11-21T09:00:00Z".parse()?;
-        let (clock, hand) = Clock::pushed(start);
+        let (clock, hand) = Clock::controlled(start);
         let (process, service) = begin(&self, url, data.path().to_owned(), clock.clone()).await?;
         Ok(Harness { setup: self, url: url.to_owned(), data, clock, hand, process, service })
     }

@@ -3,6 +3,7 @@
 mod architecture;
 mod client;
 mod commands;
+mod cycles;
 mod deploy;
 mod documents;
 mod ending;

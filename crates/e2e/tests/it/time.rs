@@ -29,7 +29,7 @@ impl House {
             ("TURNPIKE_DATA_DIR", data.path().display().to_string()),
             ("TURNPIKE_ADMIN_PASSWORD", ADMIN_PASSWORD.to_owned()),
         ];
-        let (clock, hand) = Clock::pushed(Timestamp::from_second(1_795_000_000).expect("in range"));
+        let (clock, hand) = Clock::controlled(Timestamp::from_second(1_795_000_000).expect("in range"));
         let environment = Environment::new(variables).expect("names that exist");
         let process = Process::new(environment, clock.clone()).expect("a process");
         let started = turnpike::start(&process, |_| ()).await.expect("everything starts");

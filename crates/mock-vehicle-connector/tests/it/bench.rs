@@ -37,7 +37,7 @@ impl Bench {
     }
 
     pub async fn of(seed: u64, delay_ms: u32) -> Self {
-        let (clock, hand) = Clock::pushed(Timestamp::from_second(1_763_700_000).expect("in range"));
+        let (clock, hand) = Clock::controlled(Timestamp::from_second(1_763_700_000).expect("in range"));
         let pairs = [("TURNPIKE_MOCK_SEED", seed.to_string()), ("TURNPIKE_MOCK_DELAY_MS", delay_ms.to_string())];
         let env = Environment::new(pairs).expect("known names");
         let config = Config::new(&env).expect("valid");

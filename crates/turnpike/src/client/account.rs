@@ -9,8 +9,9 @@ use secrecy::SecretString;
 use turnpike_kit::{Clock, Environment, Outbound};
 
 use super::{
-    api::{Api, Gateway, is_unauthorized},
+    api::Api,
     credential::{Credential, default_user, kept, refresh, sign_in},
+    gateway::{Gateway, is_unauthorized},
     session::{Kept, Session},
 };
 use crate::cli;

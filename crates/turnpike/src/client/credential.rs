@@ -12,7 +12,7 @@ use turnpike::one_time::OneTime;
 use turnpike_kit::{Clock, Environment, variables};
 
 use super::{
-    api::{Gateway, is, is_unauthorized},
+    gateway::{Gateway, is, is_unauthorized},
     session::{Kept, Locked, Session},
 };
 

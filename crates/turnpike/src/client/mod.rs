@@ -4,6 +4,7 @@ mod account;
 mod api;
 mod credential;
 mod frames;
+mod gateway;
 mod session;
 mod show;
 
@@ -14,9 +15,10 @@ use serde_json::Value;
 use turnpike_kit::{Environment, Outbound, variables};
 
 use crate::cli;
-use api::{Api, Gateway};
+use api::Api;
 use credential::Credential;
 use frames::{Frames, Place};
+use gateway::Gateway;
 use show::Show;
 
 /// What the client does.

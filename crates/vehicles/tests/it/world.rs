@@ -49,7 +49,7 @@ impl World {
     }
 
     pub fn on(database: Database, bus: Bus) -> Self {
-        let (clock, hand) = Clock::pushed(Timestamp::from_second(1_763_700_000).expect("in range"));
+        let (clock, hand) = Clock::controlled(Timestamp::from_second(1_763_700_000).expect("in range"));
         let script = Script::new(bus.clone(), clock.clone());
         let connector = script.transport();
         let key = SigningKey::from_secret(&SecretBox::new(Box::new([7; 32])));
