@@ -4,37 +4,37 @@ mod rpc;
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-/// What went wrong, as far as a caller can act on it. Every failure that leaves a service is one of these.
+/// The kind of a failure, as far as a caller can act on it. Every failure that leaves a service has one of these kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// No credential, or one that proves nothing: 401.
+    /// Missing, invalid or expired credential: 401.
     Unauthenticated,
-    /// Known, and not allowed: 403.
+    /// The caller is known and lacks the permission: 403.
     Forbidden,
-    /// There is no such thing, or it is not the caller's to know of: 404.
+    /// The resource does not exist, or the caller may not know of it: 404.
     NotFound,
-    /// Well-formed, and makes no sense here: 400.
+    /// A well-formed request that cannot be performed: 400.
     Invalid,
-    /// The body does not have the shape asked for: 422.
+    /// The body does not have the required form: 422.
     Validation,
-    /// The state of things forbids it now: 409.
+    /// The present state does not allow the request: 409.
     Conflict,
-    /// Too much for one request: 413.
+    /// The request is too large: 413.
     TooLarge,
     /// Too many requests: 429.
     RateLimited,
-    /// The other side of a call took too long: 504.
+    /// A called service did not answer in time: 504.
     Timeout,
-    /// Something that this needs is away; trying again helps: 503.
+    /// A needed service is unavailable; a later attempt can succeed: 503.
     Unavailable,
-    /// Not built here: 501.
+    /// Not implemented: 501.
     Unimplemented,
-    /// A defect of ours: 500.
+    /// A defect of this program: 500.
     Internal,
 }
 
 impl Kind {
-    /// Every kind, for tests that must not forget one.
+    /// Every kind, for tests.
     pub const ALL: [Self; 12] = [
         Self::Unauthenticated,
         Self::Forbidden,
@@ -50,7 +50,7 @@ impl Kind {
         Self::Internal,
     ];
 
-    /// The stable word that clients see when the failure has none of its own.
+    /// The code that clients see when the failure has none of its own.
     pub const fn default_code(self) -> &'static str {
         match self {
             Self::Unauthenticated => "UNAUTHENTICATED",
@@ -87,18 +87,18 @@ impl Kind {
     }
 }
 
-/// One field of a request that does not fit.
+/// One field of a request that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// The field's name as the caller wrote it, dots between levels.
+    /// The field's name as the caller wrote it, with dots between levels.
     pub field: String,
-    /// What it should have been.
+    /// What a valid value is.
     pub message: String,
 }
 
-/// A failure that may travel: a kind, a stable word and a sentence that is safe to show.
+/// A failure that callers may see: a kind, a stable code and a sentence that is safe to show.
 ///
-/// Its cause never travels; whoever makes a fault of an unexpected error logs the error first.
+/// The cause is not part of it: code that turns an unexpected error into a fault logs the error first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     kind: Kind,
@@ -114,26 +114,26 @@ impl Fault {
         Self { kind, code: kind.default_code().into(), detail: detail.into(), fields: Vec::new(), retry_after: None }
     }
 
-    /// A defect of ours; the sentence says nothing of it.
+    /// A defect of this program; the sentence reveals nothing about it.
     pub fn internal() -> Self {
         Self::new(Kind::Internal, "Something went wrong on our side")
     }
 
-    /// Another stable upper-snake word than the kind's own.
+    /// Sets a code other than the kind's own, in upper snake case.
     #[must_use]
     pub fn code_is(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.code = code.into();
         self
     }
 
-    /// Names a field that does not fit.
+    /// Adds a field that is not valid.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
         self.fields.push(FieldError { field: field.into(), message: message.into() });
         self
     }
 
-    /// When trying again makes sense; whole seconds, at least one, travel.
+    /// When a later attempt makes sense. It is sent as whole seconds, at least one.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(Duration::from_secs(after.as_millis().div_ceil(1000).max(1) as u64));
@@ -145,7 +145,7 @@ impl Fault {
         self.kind
     }
 
-    /// The stable word.
+    /// The stable code.
     pub fn code(&self) -> &str {
         &self.code
     }
@@ -155,12 +155,12 @@ impl Fault {
         &self.detail
     }
 
-    /// The fields that do not fit, if it is about fields.
+    /// The fields that are not valid.
     pub fn fields(&self) -> &[FieldError] {
         &self.fields
     }
 
-    /// When trying again makes sense.
+    /// When a later attempt makes sense.
     pub fn retry_in(&self) -> Option<Duration> {
         self.retry_after
     }

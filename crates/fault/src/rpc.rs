@@ -7,9 +7,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{Fault, FieldError, Kind};
 
-/// `ErrorInfo.domain` of our statuses; a status of another domain has no code of ours.
+/// `ErrorInfo.domain` of the statuses of this program; a status of another domain has none of its codes.
 const DOMAIN: &str = "turnpike";
-/// `ErrorInfo.metadata` key under which `Invalid` and `Validation` stay apart, which are one code in gRPC.
+/// `ErrorInfo.metadata` key that distinguishes `Invalid` from `Validation`, which are one code in gRPC.
 const KIND: &str = "kind";
 
 impl Kind {
@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    /// What a status of somebody else's making amounts to.
+    /// The kind of a status that another program created.
     const fn of_grpc(code: Code) -> Self {
         match code {
             Code::Unauthenticated => Self::Unauthenticated,
@@ -40,7 +40,7 @@ impl Kind {
             Code::FailedPrecondition | Code::AlreadyExists | Code::Aborted => Self::Conflict,
             Code::OutOfRange => Self::TooLarge,
             Code::ResourceExhausted => Self::RateLimited,
-            // tonic says Cancelled where its own time-out fired
+            // tonic reports its own time-out as Cancelled
             Code::DeadlineExceeded | Code::Cancelled => Self::Timeout,
             Code::Unavailable => Self::Unavailable,
             Code::Unimplemented => Self::Unimplemented,
@@ -68,8 +68,8 @@ impl From<Fault> for Status {
 }
 
 impl From<&Status> for Fault {
-    /// A status of ours comes back whole. One of somebody else's (a proxy, tonic itself) keeps its kind and gets our
-    /// sentence: what it says may tell of our insides.
+    /// A status of this program is restored completely. A status of another program (a proxy, tonic itself) keeps its kind and gets
+    /// a general sentence: its own could reveal internals.
     fn from(status: &Status) -> Self {
         let details = status.get_error_details();
         let mut kind = Kind::of_grpc(status.code());
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_survives_the_journey() {
+    fn every_kind_survives_grpc_in_both_directions() {
         for kind in Kind::ALL {
             let sent = Fault::new(kind, "what a caller may read")
                 .code_is("SOME_CODE")
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_status_keeps_its_kind_and_loses_its_words() {
+    fn a_foreign_status_keeps_its_kind_and_loses_its_sentence() {
         let fault = Fault::from(Status::internal("SELECT secret FROM users"));
         assert_eq!(fault.kind(), Kind::Internal);
         assert!(!fault.detail().contains("secret"));

@@ -1,4 +1,4 @@
-//! Sessions that ended before their tokens did.
+//! Sessions that ended before their access tokens expired.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,13 +16,12 @@ use turnpike_topic::{SessionId, Topic, UserId};
 
 use crate::Refusal;
 
-/// The sessions that ended, and the accounts that became inactive, within the life of an access token. Events on the topic
+/// The sessions that ended, and the accounts that became inactive, within the lifetime of an access token. Events on the topic
 /// `sessions` keep the list current; auth's own list is read at the start, after an outage of the bus, and every 15 seconds.
 ///
-/// Until auth has answered once, nobody can tell which sessions ended, and every token is refused as
-/// [`Refusal::Unavailable`]. Later, while auth cannot be reached, the known list stays in use. It can lack a session only if the
-/// event of its end was lost with the bus as well, and then for at most the life of the session's last access token (15 minutes):
-/// without auth nobody gets a new one.
+/// Until auth has answered once, the ended sessions are not known, and every token is refused as [`Refusal::Unavailable`]. Later, while auth cannot be reached, the known list stays in use. It can lack a session only if the
+/// event of its end was lost with the bus as well, and then for at most the lifetime of the session's last access token (15 minutes):
+/// without auth no session gets a new one.
 #[derive(Clone)]
 pub struct Revocations(Arc<Inner>);
 
@@ -33,7 +32,7 @@ struct Inner {
 
 #[derive(Default)]
 struct Ended {
-    /// Auth has answered: who is not listed here goes on.
+    /// Auth has answered: sessions and accounts that are not listed here are valid.
     known: bool,
     sessions: HashMap<SessionId, Timestamp>,
     inactive: HashMap<UserId, Timestamp>,
@@ -41,27 +40,27 @@ struct Ended {
     changes: HashMap<UserId, (u64, Timestamp)>,
 }
 
-/// Somebody's access has just ended; open sockets are to be closed.
+/// An access that has just ended; its open sockets are to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
     /// One session.
     Session(SessionId, EndReason),
-    /// Everything of a user.
+    /// Every session of a user.
     User(UserId),
 }
 
-/// How often auth is asked without occasion: what a broken bus did not tell is late by no more than this.
+/// Pause between two requests to auth: an event that was lost with the bus is late by no more than this.
 const RECHECK: Duration = Duration::from_secs(15);
 
-/// While auth does not answer.
+/// The same while auth does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What readiness says until auth's first answer, before and after it was asked in vain.
+/// The reasons that readiness names until auth's first answer: before the first request, and after a request failed.
 const UNKNOWN: &str = "auth has not answered yet, so the ended sessions are not known; every token is refused";
 const NO_ANSWER: &str = "auth does not answer, so the ended sessions are not known; every token is refused";
 
 impl Revocations {
-    /// Follows the bus and asks auth, again each second until it answers. The process is not ready before auth's first answer.
+    /// Follows the bus and asks auth, every second until it answers. The process is not ready before auth's first answer.
     /// A later outage of auth is reported by the calls that need it.
     pub fn watch(process: &Process, bus: &Bus, auth: Transport) -> Self {
         let revocations = Self(Arc::new(Inner { ended: RwLock::default(), news: broadcast::Sender::new(4096) }));
@@ -76,9 +75,9 @@ impl Revocations {
                     () = process_.tasks.stopping().cancelled() => return,
                     delivery = follower.next() => match delivery {
                         Delivery::Record(record) => watched.apply(&Event::from_bytes(record.event)),
-                        // what came before, or was lost, only auth can tell
+                        // earlier and lost events are in auth's list
                         Delivery::CaughtUp { .. } | Delivery::Reset { .. } => ask_at = tokio::time::Instant::now(),
-                        Delivery::Closed => std::future::pending().await, // never: nobody closes this topic
+                        Delivery::Closed => std::future::pending().await, // never: no service closes this topic
                     },
                     () = tokio::time::sleep_until(ask_at) => {
                         let answered = watched.ask(&auth, process_.clock.now()).await;
@@ -95,7 +94,7 @@ impl Revocations {
         revocations
     }
 
-    /// Whether the bearer's session goes on. [`Refusal::Unavailable`] until auth has answered.
+    /// Refuses a token whose session has ended or whose account is inactive. [`Refusal::Unavailable`] until auth has answered.
     pub fn check(&self, claims: &Claims) -> Result<(), Refusal> {
         let ended = self.0.ended.read();
         if ended.inactive.contains_key(&claims.user_id) {
@@ -109,7 +108,7 @@ impl Revocations {
         }
     }
 
-    /// What ends from now on. Whoever lags behind must check everything it has open.
+    /// The accesses that end from now on. A receiver that lags must check all its sockets.
     pub fn subscribe(&self) -> broadcast::Receiver<Revoked> {
         self.0.news.subscribe()
     }
@@ -133,10 +132,10 @@ impl Revocations {
                 ended.inactive.insert(user_id, at);
                 Revoked::User(user_id)
             }
-            _ => return, // a newer auth says more than this build knows
+            _ => return, // an event of a newer version of auth
         };
         drop(ended);
-        // Fails only where nobody has a socket open.
+        // Fails only without a receiver: in services that have no sockets.
         let _ = self.0.news.send(news);
     }
 
@@ -144,10 +143,10 @@ impl Revocations {
     async fn ask(&self, auth: &Transport, now: Timestamp) -> bool {
         self.0.ended.write().forget(now);
         let mut client = pb::auth_service_client::AuthServiceClient::new(auth.clone().deadline(Duration::from_secs(2)));
-        let record = match client.list_revocations(pb::ListRevocationsRequest {}).await {
+        let listed = match client.list_revocations(pb::ListRevocationsRequest {}).await {
             Ok(answer) => answer.into_inner().revocations,
             Err(status) => {
-                debug!(code = ?status.code(), "auth did not say which sessions ended");
+                debug!(code = ?status.code(), "auth did not answer the request for ended sessions");
                 return false;
             }
         };
@@ -155,7 +154,7 @@ impl Revocations {
         let mut news = Vec::new();
         let mut ended = self.0.ended.write();
         let mut inactive = HashMap::new();
-        for revocation in &record {
+        for revocation in &listed {
             if let Ok(session) = revocation.session_id.parse() {
                 if ended.sessions.insert(session, at(revocation)).is_none() {
                     news.push(Revoked::Session(session, EndReason::Revoked));
@@ -178,7 +177,7 @@ impl Revocations {
 }
 
 impl Ended {
-    /// Whether a later change of the account is known already. Notes the change if it is not late.
+    /// Whether a later change of the account is known. Stores the number of the change if it is not late.
     fn is_late(&mut self, user: UserId, change: u64, at: Timestamp) -> bool {
         if change == 0 {
             return false; // from a producer that does not number them
@@ -190,7 +189,7 @@ impl Ended {
         late
     }
 
-    /// Forgets what is so old that no token of it is valid any more.
+    /// Removes entries that are so old that no token of theirs is valid any more.
     fn forget(&mut self, now: Timestamp) {
         let matters = |at: &Timestamp| now.duration_since(*at).unsigned_abs() <= LIFETIME + RECHECK;
         self.sessions.retain(|_, at| matters(at));

@@ -1,4 +1,5 @@
-//! Tokens whose signatures were verified before. Verifying one takes about 60 µs, and each service that a request passes does it.
+//! Tokens whose signatures were verified before. Verifying a signature takes about 60 µs, and each service that handles a request
+//! does it.
 
 use std::{collections::HashMap, mem};
 
@@ -6,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 use turnpike_token::Claims;
 
-/// The SHA-256 of a token: tokens themselves are not kept, and looking one up takes the same time for every wrong one.
+/// The SHA-256 of a token: the tokens themselves are not kept, and the time of a look-up reveals nothing about known tokens.
 type Fingerprint = [u8; 32];
 
 /// Claims of verified tokens. Expiry and revocation are checked at each use, because they change. Bounded: the tokens that were
@@ -47,7 +48,7 @@ impl Verified {
         }
     }
 
-    /// Forgets every token: the keys are others.
+    /// Forgets every token: the keys were replaced.
     pub(crate) fn clear(&self) {
         *self.lock() = Generations::default();
     }

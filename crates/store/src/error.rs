@@ -6,11 +6,11 @@ use sqlx::Error;
 use tracing::{error, warn};
 use turnpike_fault::{Fault, Kind};
 
-/// Whether it is the database that is away, and not the statement that is wrong: trying again helps.
-pub fn is_away(error: &Error) -> bool {
+/// Whether the database is unavailable, and not the statement wrong: a later attempt can succeed.
+pub fn is_unavailable(error: &Error) -> bool {
     match error {
         Error::PoolTimedOut | Error::PoolClosed | Error::Io(_) | Error::Tls(_) | Error::WorkerCrashed => true,
-        // a proxy that accepts and hangs up, because there is nothing behind it
+        // a proxy that accepts and disconnects, because the server behind it is unavailable
         Error::Protocol(_) => true,
         Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
         _ => false,
@@ -34,10 +34,10 @@ fn passes(code: &str) -> bool {
     code.parse::<u32>().is_ok_and(|code| [5, 6, 10, 13].contains(&(code & 0xff)))
 }
 
-/// The failure as it may travel. This is where a database error stops travelling, so it is logged here.
+/// The failure as a caller may see it. The database's own error goes no further, so it is logged here.
 pub fn fault(error: Error) -> Fault {
-    if is_away(&error) {
-        warn!(%error, "the database is away");
+    if is_unavailable(&error) {
+        warn!(%error, "the database is unavailable");
         return Fault::new(Kind::Unavailable, "The database cannot be reached just now; try again shortly")
             .retry_after(Duration::from_secs(1));
     }

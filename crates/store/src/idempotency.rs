@@ -1,6 +1,6 @@
-//! A request that came twice is one request: the table behind `Idempotency-Key`.
+//! A repeated request is performed once: the table behind `Idempotency-Key`.
 //!
-//! Each service that has it keeps it with its own tables:
+//! A service that needs the table creates it among its own:
 //!
 //! ```sql
 //! CREATE TABLE idempotency_keys (
@@ -22,13 +22,13 @@ use turnpike_fault::{Fault, Kind};
 
 use crate::{Store, micros};
 
-/// How long a key is held.
+/// How long a key is kept.
 pub const HELD: Duration = Duration::from_secs(24 * 3600);
 
 /// The longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 255;
 
-/// A user's key, and what it stands for.
+/// A user's key, and the request that it was sent with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     user: String,
@@ -36,20 +36,20 @@ pub struct Key {
     request_hash: String,
 }
 
-/// What a key has been found to be.
+/// What is stored under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Nothing is known under it.
+    /// Nothing.
     New,
-    /// The same request had this result.
+    /// The result of the same request.
     Before(String),
-    /// It stands for another request.
+    /// Another request.
     Other,
 }
 
 impl Key {
-    /// The key that came with a request; `None` if it is empty. `request_hash` tells one request from another; it is kept, so
-    /// nothing must be learnt from it: a request that holds a secret needs a keyed hash. A key that is too long or has other
+    /// The key that came with a request; `None` if it is empty. `request_hash` identifies the request. It is stored and must
+    /// reveal nothing: a request that holds a secret needs a keyed hash. A key that is too long or has other
     /// characters than visible ASCII is a fault of the field `Idempotency-Key`.
     pub fn new(user: impl ToString, key: &str, request_hash: String) -> Result<Option<Self>, Fault> {
         if key.len() > MAX_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
@@ -61,13 +61,13 @@ impl Key {
         Ok((!key.is_empty()).then(|| Self { user: user.to_string(), key: key.to_owned(), request_hash }))
     }
 
-    /// What is known under this key.
+    /// What is stored under this key.
     pub async fn look_up(&self, store: &Store, now: Timestamp) -> Result<Known, sqlx::Error> {
         self.find(store.reader(), now).await
     }
 
-    /// Takes the key for a result, unless it is known. Of requests with the same key that run at once, one takes it, and the
-    /// others wait here until that one's transaction has ended.
+    /// Stores a result under the key, unless the key is taken. Of parallel requests with the same key, one takes it, and the
+    /// others wait here until its transaction has ended.
     pub async fn take(&self, on: &mut AnyConnection, result: &str, now: Timestamp) -> Result<Known, sqlx::Error> {
         let taken = sqlx::query(
             "INSERT INTO idempotency_keys (user_id, key, request_hash, result, created_at) VALUES ($1, $2, $3, $4, $5)
@@ -86,7 +86,7 @@ impl Key {
         if taken.rows_affected() == 1 { Ok(Known::New) } else { self.find(on, now).await }
     }
 
-    /// Gives a key back that [`Key::take`] has just taken in the same transaction: the request was refused.
+    /// Removes a key that [`Key::take`] has just taken in the same transaction: the request was refused.
     pub async fn give_back(&self, on: &mut AnyConnection) -> Result<(), sqlx::Error> {
         sqlx::query("DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2")
             .bind(&self.user)
@@ -113,12 +113,12 @@ impl Key {
     }
 }
 
-/// What is said to who uses a key for another request.
+/// The answer to a request whose key was used for another request.
 pub fn reused() -> Fault {
     Fault::new(Kind::Conflict, "This Idempotency-Key was used for another request").code_is("IDEMPOTENCY_KEY_REUSED")
 }
 
-/// Removes keys that have been held for long enough; at most 200. Gives how many.
+/// Removes keys after their retention, at most 200; returns their number.
 pub async fn forget(store: &Store, now: Timestamp) -> Result<u64, sqlx::Error> {
     let forgotten = sqlx::query(
         "DELETE FROM idempotency_keys WHERE created_at < $1 AND (user_id, key) IN

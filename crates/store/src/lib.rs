@@ -16,14 +16,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sqlx::{Any, AnyPool, Transaction};
 
-pub use error::{fault, is_away};
+pub use error::{fault, is_unavailable};
 pub use open::{Migrations, OpenError};
 pub use page::Page;
 pub use rows::{parts, rows};
 pub use sweep::sweep;
 pub use writer::Write;
 
-/// Which database it is. Almost nothing needs to know.
+/// The kind of database. Few statements depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// A file, one machine.
@@ -53,7 +53,7 @@ impl Store {
         &self.readers
     }
 
-    /// Which database it is.
+    /// The kind of database.
     pub fn backend(&self) -> Backend {
         self.backend
     }
@@ -75,7 +75,7 @@ impl Store {
         }
     }
 
-    /// Whether it answers.
+    /// Whether the database answers.
     pub async fn answers(&self) -> bool {
         sqlx::query("SELECT 1").execute(&self.readers).await.is_ok()
     }
@@ -87,12 +87,12 @@ impl Store {
     }
 }
 
-/// A time as databases keep it.
+/// A time as databases store it.
 pub fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-/// A kept time. What no time is (somebody else wrote it) becomes the beginning of time.
+/// A stored time. A value out of range, which this program never writes, becomes 1970-01-01.
 pub fn from_micros(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
 }

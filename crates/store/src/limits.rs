@@ -3,7 +3,7 @@
 //! The algorithm is the generic cell rate algorithm (GCRA, ITU-T I.371, annex A.2): a key has one row with the time at which
 //! its whole budget is available again. One statement takes from the budget, so parallel requests cannot exceed the limit.
 //!
-//! Each service that has limits keeps them with its own tables:
+//! A service that has limits creates the table among its own:
 //!
 //! ```sql
 //! CREATE TABLE limits (
@@ -23,10 +23,10 @@ use sqlx::{AnyConnection, Row};
 
 use crate::{Store, micros, rows};
 
-/// How often something may be done: a number of times a minute, all at once or spread.
+/// A number of uses a minute, at once or spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// What one use costs, in microseconds.
+    /// The cost of one use, in microseconds.
     interval: i64,
 }
 
@@ -50,8 +50,8 @@ impl Limit {
     }
 
     /// Counts one use of a key. Within a transaction the key's row stays locked until the transaction's end, and a rollback
-    /// takes the use back. A key is at most some 100 bytes, and nothing may be learnt from it: names of people and addresses
-    /// need a keyed hash.
+    /// takes the use back. A key is at most about 100 bytes and must reveal nothing: names and addresses of people need a
+    /// keyed hash.
     pub async fn take(self, on: &mut AnyConnection, key: &str, now: Timestamp) -> Result<Taken, sqlx::Error> {
         let now = micros(now);
         if self.count(on, &[key], now).await?.contains(key) { Ok(Taken::Yes) } else { self.refusal(on, key, now).await }

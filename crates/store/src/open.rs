@@ -1,4 +1,4 @@
-//! Opening: the file or the server, the pool, the migrations.
+//! Opening a database: the file or the server, the pool, the migrations.
 
 use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
@@ -20,32 +20,32 @@ pub struct Migrations {
     pub postgres: &'static Migrator,
 }
 
-/// Why a database can't be opened. None of these shows the URL, which may hold a password.
+/// Why a database cannot be opened. No variant shows the URL, which may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Neither of ours.
+    /// The URL is of another kind of database.
     #[error("a database URL begins with sqlite: or postgres:")]
     UnknownScheme,
-    /// The file or its folder can't be made.
+    /// The file or its folder cannot be created.
     #[error("the database file {path} cannot be created")]
     File {
-        /// Which file.
+        /// The file.
         path: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Nobody answers, or not in time.
+    /// No server answers in time.
     #[error("no database answers at the address of the URL")]
     Silent,
-    /// It refuses us.
+    /// The server refuses the connection.
     #[error("the database cannot be opened")]
     Connect(#[source] sqlx::Error),
-    /// Its tables can't be brought up to date.
+    /// Its tables cannot be migrated.
     #[error("the database cannot be migrated")]
     Migrate(#[from] MigrateError),
 }
 
-/// Waiting for a connection, making one included.
+/// The longest wait for a connection, including the time to open one.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A file's lock is waited for as long as a server works at a statement. A commit reaches the disk before it is reported. The log
@@ -56,14 +56,14 @@ const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAG
 const SQLITE_READER: &str = "PRAGMA busy_timeout = 3000; PRAGMA query_only = ON; PRAGMA cache_size = -8192";
 /// Connections that only read a file.
 const READERS: u32 = 4;
-/// A transaction whose client has vanished does not keep its locks.
+/// A transaction whose client has disappeared loses its locks after this time.
 const POSTGRES: &str = "SET statement_timeout = 3000; SET idle_in_transaction_session_timeout = 5000";
-/// A migration may take its time, and so may waiting for another instance's.
+/// A migration, and the wait for another instance's migration, may take this long.
 const UNHURRIED: &str = "SET statement_timeout = 600000";
 
 impl Store {
     /// Opens a database (`sqlite:path`, `sqlite::memory:`, `postgres://…`) and brings its tables up to date. Several
-    /// instances may do so at once.
+    /// instances may open it at once.
     pub async fn open(url: &str, migrations: Migrations) -> Result<Self, OpenError> {
         sqlx::any::install_default_drivers();
         let store = match url.split_once(':') {
@@ -76,10 +76,10 @@ impl Store {
                 // of up to 100 ms. Callers wait in the pool's queue instead, which is fair. The connection is kept for good,
                 // because a database in memory lives in it, and is not tested before each use, because nothing can cut it off.
                 let kept = || AnyPoolOptions::new().idle_timeout(None).max_lifetime(None).test_before_acquire(false);
-                // The driver would decode what looks like an escape; a path means what it says.
+                // Not as a URL: the driver would decode a % sequence in the path.
                 let url = format!("sqlite:{}", path.replace('%', "%25"));
                 let pool = connect(kept().max_connections(1), SQLITE, &url).await?;
-                // Nothing locks out another process's migration: whoever comes second fails, looks again, and finds it done.
+                // Nothing excludes another process's migration: the second process fails, tries again, and finds it done.
                 let mut looks = migrations.sqlite.iter().count();
                 while let Err(error) = migrations.sqlite.run(&pool).await {
                     looks = looks.checked_sub(1).ok_or(error)?;
@@ -94,7 +94,7 @@ impl Store {
                 let one = connect(AnyPoolOptions::new().max_connections(1), UNHURRIED, url).await?;
                 migrations.postgres.run(&one).await?; // under an advisory lock
                 one.close().await;
-                // The pool asks a connection that is given back whether it works, and would wait for ever.
+                // The pool tests a connection that is given back, and would wait for ever.
                 let options = AnyPoolOptions::new().max_connections(16).after_release(|connection, _| {
                     Box::pin(async move {
                         timeout(PATIENCE, connection.ping())
@@ -112,7 +112,7 @@ impl Store {
     }
 }
 
-/// A pool whose connections are told `setup` first.
+/// A pool whose connections execute `setup` first.
 async fn connect(options: AnyPoolOptions, setup: &'static str, url: &str) -> Result<AnyPool, OpenError> {
     let prepared = options.acquire_timeout(PATIENCE).after_connect(move |connection: &mut AnyConnection, _| {
         Box::pin(async move { connection.execute(setup).await.map(|_| ()) })
@@ -123,8 +123,8 @@ async fn connect(options: AnyPoolOptions, setup: &'static str, url: &str) -> Res
     })
 }
 
-/// An empty file is an empty database to SQLite; made here, it is its owner's alone from the first byte, and so are the log
-/// files beside it, which take over its mode.
+/// Creates an empty file, which is an empty database to SQLite. Only its owner may read and write it; SQLite creates the log files
+/// beside it with the same mode.
 fn create(path: &str) -> Result<(), OpenError> {
     let failed = |source| OpenError::File { path: path.to_owned(), source };
     if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-/// `($1, $2), ($3, $4)…`: placeholders for this many rows, whose columns have these SQL types. A type is needed wherever the
-/// rows are not inserted as they are, because Postgres would take them for text; else it is empty.
+/// `($1, $2), ($3, $4)…`: placeholders for this many rows, whose columns have these SQL types. A type is needed where the
+/// rows are not inserted directly, because Postgres would read the values as text; else it is empty.
 ///
 /// ```
 /// assert_eq!(turnpike_store::rows(2, &["", "BIGINT"]), "($1, CAST($2 AS BIGINT)), ($3, CAST($4 AS BIGINT))");
@@ -17,7 +17,7 @@ pub fn rows(rows: usize, types: &[&str]) -> String {
             (_, 0) => "), (",
             _ => ", ",
         };
-        // Cannot fail: a String takes everything.
+        // Cannot fail: writing to a String never does.
         let _ = match types[column] {
             "" => write!(sql, "{before}${}", n + 1),
             kind => write!(sql, "{before}CAST(${} AS {kind})", n + 1),

@@ -12,7 +12,7 @@ use crate::{Backend, Store};
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
 impl Store {
-    /// Starts the task that commits what [`Store::write`] is asked for and, for a file, the task that copies its log.
+    /// Starts the task that commits the writes of [`Store::write`] and, for a file, the task that copies its log.
     pub fn serve(&self, process: &Process) {
         let stopping = process.tasks.stopping().clone();
         process.tasks.spawn("database writer", OnExit::StopProcess, self.clone().serve_writes(stopping.clone()));
@@ -27,8 +27,8 @@ impl Store {
         }
     }
 
-    /// Copies the log into the file beside the writes, not between them: a passive checkpoint waits for nobody and nobody waits
-    /// for it.
+    /// Copies the log into the file beside the writes, not between them: a passive checkpoint waits for no connection, and no
+    /// connection waits for it.
     async fn checkpoint(self) {
         loop {
             sleep(CHECKPOINT).await;

@@ -1,4 +1,4 @@
-//! Sweeps: removing what has been kept for long enough, in steps that delay nobody.
+//! Sweeps: removing rows after their retention, in steps that are short enough not to delay other writes.
 
 use std::{future::Future, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use turnpike_kit::{OnExit, Process};
 
-/// Between two steps of a sweep, so that writers come in between.
+/// Pause between two steps of a sweep, for other writes.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts a task that removes old rows. `step` removes a bounded number of rows that are too old at the given time, in a few

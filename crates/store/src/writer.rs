@@ -1,12 +1,12 @@
-//! Group commit: every write that waits shares one transaction, and writes of one kind share their statements.
+//! Group commit: all waiting writes share one transaction, and writes of one kind share their statements.
 //!
-//! One task takes everything that waits, performs it in one transaction, commits once, and then answers every caller. While it
-//! commits, the next writes gather, so that batches grow with the load and a single write waits for nobody.
+//! One task takes all waiting writes, performs them in one transaction, commits once, and then answers every caller. Meanwhile the
+//! next writes wait, so that batches grow with the load and a single write is not delayed.
 //!
 //! - A write is committed before its caller gets an output. A caller that gets an error learns that nothing was written, unless
-//!   the commit itself failed: then it is unknown, and every caller of the batch is told that the database is away.
+//!   the commit itself failed: then it is unknown, and every caller of the batch gets the error that the database is unavailable.
 //! - Writes that fail together are rolled back and performed again, one by one: a write fails only by itself.
-//! - A caller that drops its future before the transaction has begun has not written. Later, its write is committed like any other.
+//! - A write whose caller drops its future before the transaction begins is not performed. Later, it is committed like any other.
 //! - Writes by callers that wait for one another keep their order. Nothing else orders writes of different kinds.
 
 use std::{
@@ -25,15 +25,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{Store, error::is_rolled_back, is_away, parts};
+use crate::{Store, error::is_rolled_back, is_unavailable, parts};
 
 /// A write that can share a transaction, and statements, with others.
 pub trait Write: Send + Sync + Sized + 'static {
-    /// What its caller gets. A refusal is an output, too; it leaves nothing written.
+    /// The caller's result. A refusal is an output, too; it leaves nothing written.
     type Output: Send + 'static;
 
-    /// Performs these writes by as few statements as possible, within a transaction. One output for each, in the same order. If
-    /// this fails, it is rolled back, and each write is performed by a call of its own.
+    /// Performs these writes by as few statements as possible, within a transaction, and returns one output for each, in the same
+    /// order. After an error all are rolled back, and each write is performed by a call of its own.
     fn perform(
         writes: &[Self],
         on: &mut AnyConnection,
@@ -46,14 +46,14 @@ const ROOM: usize = 1024;
 const TOGETHER: usize = 128;
 /// How long a caller waits for room, and the task for a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long one batch may take. A statement is bounded by the database; this bounds a database that has fallen silent.
+/// How long one batch may take. A statement is bounded by the database; this bounds a database that does not answer.
 const BATCH: Duration = Duration::from_secs(5);
 /// How often a batch is performed that the database rolls back in favour of another transaction.
 const ATTEMPTS: u32 = 5;
-/// After the process was asked to stop, the task ends once nothing was written for so long. Later writes go without it.
+/// After the process was asked to stop, the task ends when no write came for this long. Later writes have transactions of their own.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// Where writes wait.
+/// The waiting writes.
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     more: Notify,
@@ -62,7 +62,7 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    /// Whether a task takes from here.
+    /// Whether a task serves the queue.
     served: bool,
     kinds: Vec<(TypeId, Box<dyn Kind>)>,
 }
@@ -131,12 +131,12 @@ enum How {
 
 /// [`Writes`] of any kind.
 trait Kind: Any + Send {
-    /// Leaves out writes whose callers have gone; how many are left.
+    /// Removes writes whose callers have gone; returns how many are left.
     fn prune(&mut self) -> usize;
     fn len(&self) -> usize;
-    /// Performs them; an error means that the transaction is of no use any more.
+    /// Performs the writes; after an error the transaction cannot be used any more.
     fn perform<'a>(&'a mut self, on: &'a mut AnyConnection, how: How) -> BoxFuture<'a, Result<(), Error>>;
-    /// Answers every caller; `lost` is why nothing was committed.
+    /// Answers every caller; `lost` is the reason if nothing was committed.
     fn answer(self: Box<Self>, lost: Option<&str>);
 }
 
@@ -208,13 +208,13 @@ fn wrong_count() -> Error {
     Error::Decode("a kind of write gave another number of outputs than it had writes".into())
 }
 
-/// An error that the caller may retry; [`crate::is_away`] is true for it.
+/// An error that the caller may retry; [`crate::is_unavailable`] is true for it.
 fn away(why: &str) -> Error {
     Error::Io(std::io::Error::other(format!("the transaction was not committed: {why}")))
 }
 
 impl Store {
-    /// Writes, in one transaction with everything else that waits, and returns once it is committed. Without a task that serves
+    /// Performs a write in one transaction with all other waiting writes, and returns when it is committed. Without a task that serves
     /// the queue ([`Store::serve`]) the write has a transaction of its own.
     pub async fn write<W: Write>(&self, write: W) -> Result<W::Output, Error> {
         let room = timeout(PATIENCE, self.queue.room.clone().acquire_owned()).await.map_err(|_| Error::PoolTimedOut)?;
@@ -230,10 +230,10 @@ impl Store {
         }
     }
 
-    /// Performs what [`Store::write`] is asked for, until `stopping` is cancelled and nothing more is written.
+    /// Performs the writes of [`Store::write`] until `stopping` is cancelled and nothing more is written.
     pub(crate) async fn serve_writes(self, stopping: CancellationToken) {
         self.queue.waiting().served = true;
-        // However this ends, callers are answered, and later ones do without.
+        // However this ends, waiting callers are answered, and later writes have transactions of their own.
         let _closing = Closing(&self.queue);
         loop {
             let batch = mem::take(&mut self.queue.waiting().kinds);
@@ -263,7 +263,7 @@ impl Store {
                 match self.attempt(&mut batch, how).await {
                     Ok(true) => break,
                     Ok(false) => how = How::WithSavepoints,
-                    // Nothing is written, and nothing is wrong with the writes.
+                    // Nothing is written, and the writes themselves are valid.
                     Err(error) if attempt < ATTEMPTS && is_rolled_back(&error) => {
                         debug!(%error, writes, "a batch of writes is performed again");
                     }
@@ -288,12 +288,12 @@ impl Store {
     /// Whether the batch is committed. If not, a write failed, nothing is written, and another attempt may succeed.
     async fn attempt(&self, batch: &mut Vec<(TypeId, Box<dyn Kind>)>, how: How) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
-        // It may have waited for the connection.
+        // Callers may have gone while the task waited for the connection.
         batch.retain_mut(|(_, kind)| kind.prune() > 0);
         for (_, kind) in batch {
             match kind.perform(&mut tx, how).await {
                 Ok(()) => {}
-                Err(error) if how == How::Directly && !is_away(&error) => {
+                Err(error) if how == How::Directly && !is_unavailable(&error) => {
                     tx.rollback().await?;
                     return Ok(false);
                 }

@@ -1,4 +1,4 @@
-//! What a token says.
+//! The claims of an access token.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use turnpike_topic::{SessionId, UserId};
 use uuid::Uuid;
 
-/// What somebody may do; each role includes the ones before it.
+/// What a user may do; each role includes the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// May look.
+    /// May read.
     User,
     /// May send commands.
     Operator,
@@ -25,7 +25,7 @@ impl Role {
     /// Every role, least first.
     pub const ALL: [Self; 4] = [Self::User, Self::Operator, Self::Engineer, Self::Admin];
 
-    /// The word for it in tokens, databases and JSON.
+    /// The name of the role in tokens, databases and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -35,7 +35,7 @@ impl Role {
         }
     }
 
-    /// What the word stands for.
+    /// The role of this name.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
@@ -47,26 +47,26 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a valid access token says of its bearer.
+/// The claims of a valid access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// Who: `sub`.
+    /// `sub`.
     pub user_id: UserId,
-    /// In which session: `sid`. Sockets are bound to it, so that a refresh drops none.
+    /// `sid`. Sockets belong to the session, so that a new token closes none.
     pub session_id: SessionId,
-    /// This very token: `jti`.
+    /// `jti`.
     pub token_id: Uuid,
-    /// With which role, when the token was made.
+    /// The user's role when the token was signed.
     pub role: Role,
     /// `iat`, whole seconds.
     pub issued_at: Timestamp,
     /// `exp`, whole seconds.
     pub expires_at: Timestamp,
-    /// When the user last proved who they are: `auth_time`, whole seconds.
+    /// When the user last signed in: `auth_time`, whole seconds.
     pub auth_time: Timestamp,
 }
 
-/// The claims set as it stands in the token.
+/// The claims as JSON in the token.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Payload {
     pub(crate) iss: String,

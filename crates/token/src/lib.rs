@@ -12,7 +12,7 @@ pub use verify::{InvalidKeySet, KeySet, Refused};
 pub const ISSUER: &str = "turnpike";
 /// The `aud` of every token.
 pub const AUDIENCE: &str = "turnpike";
-/// How long an access token lives: a revocation that a verifier missed matters for so long at most.
+/// The lifetime of an access token. A revocation that a verifier missed matters for at most this long.
 pub const LIFETIME: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 /// The media type of RFC 9068, which keeps other JWTs of the same key from passing as access tokens.
 const TYPE: &str = "at+jwt";

@@ -1,4 +1,4 @@
-//! Making tokens.
+//! Signing tokens.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -11,7 +11,7 @@ use crate::{AUDIENCE, Claims, ISSUER, TYPE, claims::Payload};
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
-/// A key that makes tokens.
+/// A key that signs tokens.
 pub struct SigningKey {
     key: EncodingKey,
     public: [u8; 32],
@@ -43,7 +43,7 @@ impl SigningKey {
         self.key.clone()
     }
 
-    /// The token that says `claims`.
+    /// Signs a token with these claims.
     pub fn sign(&self, claims: &Claims) -> String {
         let header = Header { typ: Some(TYPE.to_owned()), kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
         let payload = Payload {

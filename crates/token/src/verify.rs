@@ -1,4 +1,4 @@
-//! Judging tokens.
+//! Verifying tokens.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use serde::Deserialize;
 
 use crate::{AUDIENCE, Claims, ISSUER, TYPE, claims::Payload, sign::thumbprint};
 
-/// A longer text is no token of ours; it is refused unread.
+/// A longer text is refused without being parsed.
 const MAX_TOKEN_BYTES: usize = 4096;
 
 /// Why a token is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Not a token of ours, or its signature does not hold.
+    /// Malformed, for another audience, or the signature does not match.
     #[error("not a valid access token")]
     Invalid,
     /// Signed with a key that is not in the set: a newer set may have it.
@@ -24,7 +24,7 @@ pub enum Refused {
         /// The key's id as the token claims it; at most 64 characters, and as untrusted as the token.
         kid: String,
     },
-    /// It was valid once.
+    /// The token has expired.
     #[error("the access token has expired")]
     Expired,
 }
@@ -34,7 +34,7 @@ pub enum Refused {
 #[error("not a JSON Web Key Set")]
 pub struct InvalidKeySet;
 
-/// The public keys of everyone whose tokens count.
+/// The public keys whose tokens are accepted.
 #[derive(Clone, Default)]
 pub struct KeySet {
     keys: BTreeMap<String, ([u8; 32], DecodingKey)>,
@@ -47,7 +47,7 @@ impl KeySet {
         Self { keys: public.into_iter().map(entry).collect() }
     }
 
-    /// Reads a key set; keys of other kinds in it are passed over, as RFC 7517 (section 5) asks.
+    /// Reads a key set; keys of other kinds in it are ignored, as RFC 7517 (section 5) requires.
     pub fn from_jwks(json: &str) -> Result<Self, InvalidKeySet> {
         #[derive(Deserialize)]
         struct Jwks {
@@ -83,13 +83,13 @@ impl KeySet {
         serde_json::json!({ "keys": keys }).to_string()
     }
 
-    /// Whether there is no key at all.
+    /// Whether the set has no key.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Judges a token at the time `now`. There is no leeway: who signs and who verifies share a deployment's clocks, and a
-    /// token that is about to expire is renewed long before.
+    /// Verifies a token at the time `now`. There is no leeway: the signer and the verifiers run in one deployment, and clients
+    /// renew a token well before it expires.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Refused> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refused::Invalid);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_is_what_is_read() {
+    fn the_verified_claims_are_the_signed_claims() {
         let (key, claims) = (key(1), some_claims());
         let published = KeySet::new([key.public()]).to_jwks();
         let set = KeySet::from_jwks(&published).expect("our own set");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_lives_until_the_very_second_of_its_expiry() {
+    fn a_token_is_valid_until_the_second_of_its_expiry() {
         let (key, claims) = (key(1), some_claims());
         let (set, token) = (KeySet::new([key.public()]), key.sign(&claims));
         let end = claims.expires_at;
@@ -188,7 +188,7 @@ mod tests {
         let token = theirs.sign(&some_claims());
         assert_eq!(set.verify(&token, now()), Err(Refused::UnknownKey { kid: theirs.id().to_owned() }));
 
-        // and so is one that claims our key's id
+        // also one that claims the id of a known key
         let header = Header { typ: Some(TYPE.into()), kid: Some(ours.id().into()), ..Header::new(Algorithm::EdDSA) };
         let payload = token.split('.').nth(1).expect("three parts");
         let header = BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).expect("JSON"));
@@ -207,7 +207,7 @@ mod tests {
         };
         let header = |alg, typ: &str| Header { typ: Some(typ.into()), kid: Some(key.id().into()), ..Header::new(alg) };
 
-        // the classic: the public key as an HMAC secret
+        // a known attack: the public key as an HMAC secret
         let token =
             jsonwebtoken::encode(&header(Algorithm::HS256, TYPE), &payload(ISSUER, AUDIENCE), &hmac).expect("made");
         assert_eq!(set.verify(&token, now()), Err(Refused::Invalid));

@@ -1,40 +1,39 @@
-//! What can be said on the command line.
+//! The command-line arguments.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// One authenticated door for everything that streams to people.
+/// Vehicle commands, answers and events as resumable streams, through one authenticated gateway.
 #[derive(Parser)]
 #[command(name = "turnpike", version, about)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) what: Option<What>,
+    pub(crate) command: Option<Subcommands>,
 }
 
 #[derive(Subcommand, Default)]
-pub(crate) enum What {
+pub(crate) enum Subcommands {
     /// Run every service in this process (the default)
     #[default]
     Serve,
     /// Print the configuration in force, secrets masked
     Config,
-    /// Sign in; asks for the password, or reads it from a pipe, and keeps the session for later commands
+    /// Sign in with a password from the terminal or a pipe, and save the session for later commands
     Login(Login),
-    /// End the kept session, at the server and here
-    Logout(Place),
-    /// Print who is signed in, with which role, where and until when
-    Whoami(Place),
-    /// Send a command to a vehicle and print its answer as it arrives
+    /// End the saved session at the server, and remove it here
+    Logout(GatewayArgs),
+    /// Print the signed-in user, the role, the server and the end of the session
+    Whoami(GatewayArgs),
+    /// Send a command to a vehicle and print its responses as they arrive
     Command(Command),
-    /// Print what happens on a topic, from its start or from an offset
+    /// Print the events of a topic, from its start or after an offset
     Follow(Follow),
 }
 
-/// The gateway to talk to.
 #[derive(Args)]
-pub(crate) struct Place {
-    /// The gateway; by default where TURNPIKE_HTTP says
+pub(crate) struct GatewayArgs {
+    /// The gateway; by default at the address in TURNPIKE_HTTP
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
 }
@@ -42,22 +41,22 @@ pub(crate) struct Place {
 #[derive(Args)]
 pub(crate) struct Login {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) gateway: GatewayArgs,
     /// E-mail address or username; by default TURNPIKE_ADMIN_EMAIL, else `admin`
     #[arg(long, value_name = "NAME", visible_aliases = ["email", "username"])]
     pub(crate) user: Option<String>,
 }
 
-/// The gateway to talk to, and as whom: with the session that `login` has kept, else with the password in
-/// TURNPIKE_ADMIN_PASSWORD, else with the one-time sign-in of a process on this machine.
+/// The gateway and the user. The client signs in with the saved session, else with the password in TURNPIKE_ADMIN_PASSWORD, else with
+/// the one-time sign-in of a process on this machine.
 #[derive(Args)]
-pub(crate) struct Server {
+pub(crate) struct SignInArgs {
     #[command(flatten)]
-    pub(crate) place: Place,
-    /// E-mail address or username; by default whoever is signed in, else TURNPIKE_ADMIN_EMAIL, else `admin`
+    pub(crate) gateway: GatewayArgs,
+    /// E-mail address or username; by default the signed-in user, else TURNPIKE_ADMIN_EMAIL, else `admin`
     #[arg(long, value_name = "NAME", visible_aliases = ["email", "username"])]
     pub(crate) user: Option<String>,
-    /// Where the one process on this machine keeps its files, its one-time sign-in among them; by default TURNPIKE_DATA_DIR, else
+    /// The data directory of the process on this machine, which contains the one-time sign-in; by default TURNPIKE_DATA_DIR, else
     /// ./turnpike-data
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -66,7 +65,7 @@ pub(crate) struct Server {
 #[derive(Args)]
 pub(crate) struct Command {
     #[command(flatten)]
-    pub(crate) server: Server,
+    pub(crate) sign_in: SignInArgs,
     /// The vehicle's id or VIN
     #[arg(long, value_name = "ID")]
     pub(crate) vehicle: String,
@@ -75,7 +74,7 @@ pub(crate) struct Command {
     /// A parameter, e.g. --param ecuAddress=0x10; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     pub(crate) params: Vec<(String, String)>,
-    /// How long the command may take, in seconds
+    /// Deadline of the command, in seconds
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u32>,
 }
@@ -83,7 +82,7 @@ pub(crate) struct Command {
 #[derive(Args)]
 pub(crate) struct Follow {
     #[command(flatten)]
-    pub(crate) server: Server,
+    pub(crate) sign_in: SignInArgs,
     /// E.g. response:0198c1d2-…, vehicle:…, user:…
     pub(crate) topic: String,
     /// `start`, `live`, or an offset to continue after

@@ -8,7 +8,7 @@ use turnpike_kit::{
     variables::{self, Binary},
 };
 
-/// Prints every name with what is in force; a bad value is reported as at a start.
+/// Prints every variable with the value in force. An invalid value is reported as at a start.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command that prints")]
 pub(crate) fn show() -> ExitCode {
     match Environment::of_process().and_then(|env| lines(&env)) {
@@ -25,8 +25,8 @@ pub(crate) fn show() -> ExitCode {
     }
 }
 
-/// One line for each name. What this process does not use, because the service is inside it or not part of this version, is shown
-/// as that, and not with a default that is in force elsewhere.
+/// One line for each variable. A variable that this process does not use, because the service runs inside it or is not part of this
+/// version, is shown with this remark instead of its default.
 fn lines(env: &Environment) -> Result<Vec<String>, ConfigError> {
     check(env)?;
     let line = |(variable, value, set): (&'static Variable, &str, bool)| {
@@ -41,14 +41,14 @@ fn lines(env: &Environment) -> Result<Vec<String>, ConfigError> {
     Ok(env.in_force().map(line).collect())
 }
 
-/// What the one process makes of a variable other than taking its value or default.
+/// A remark if the single process does not simply use the value or the default of the variable.
 fn remark(env: &Environment, variable: &Variable, set: bool) -> Option<&'static str> {
     let is = |other: &Variable| variable.name == other.name;
     let listens = [&variables::AUTH_GRPC, &variables::VEHICLES_GRPC, &variables::MOCK_VEHICLE_CONNECTOR_GRPC];
     if is(&variables::CONNECTORS) {
         match set {
             false => Some("default: the mock inside this process"),
-            // The mock inside gives way to a configured connector of its name.
+            // A configured connector with the name `mock` replaces the mock inside this process.
             true => (!names_the_mock(env)).then_some("and the mock inside this process"),
         }
     } else if variable.readers.is_empty() {
@@ -63,7 +63,7 @@ fn remark(env: &Environment, variable: &Variable, set: bool) -> Option<&'static 
 }
 
 fn names_the_mock(env: &Environment) -> bool {
-    // Checked before: the text is valid.
+    // `check` has already reported an invalid value.
     let config = turnpike_vehicles::Config::new(env);
     config.is_ok_and(|config| config.connectors.iter().any(|(name, _)| name == "mock"))
 }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connectors_in_force() {
+    fn connectors_are_shown_with_the_mock_inside_the_process() {
         let shown = |text| line("TURNPIKE_CONNECTORS", &[("TURNPIKE_CONNECTORS", text)]);
         assert_eq!(line("TURNPIKE_CONNECTORS", &[]), "  (default: the mock inside this process)");
         assert_eq!(shown("depot=http://depot:1"), "depot=http://depot:1  (and the mock inside this process)");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_one_process_does_not_use() {
+    fn variables_without_effect_are_marked_as_not_used() {
         assert_eq!(line("TURNPIKE_AUTH_GRPC", &[]), "  (default: does not listen)");
         let listening = [("TURNPIKE_AUTH_GRPC", "127.0.0.1:1")];
         assert_eq!(line("TURNPIKE_AUTH_GRPC", &listening), "127.0.0.1:1");

@@ -1,5 +1,5 @@
-//! Every service in one process: clients sit directly on the services' servers, events stay in memory, data in SQLite files. With
-//! `TURNPIKE_REDIS_URL` or a `…_DATABASE_URL` set, those are used instead; with a `…_GRPC` set, that service listens there, too.
+//! Every service in one process. Clients call the generated servers directly, events stay in memory, and data is in SQLite files. If
+//! `TURNPIKE_REDIS_URL` or a `…_DATABASE_URL` is set, it is used instead. If a `…_GRPC` is set, that service also listens there.
 
 use std::{
     net::SocketAddr,
@@ -16,19 +16,19 @@ use turnpike_rpc::Transport;
 
 use crate::one_time::{self, OneTime};
 
-/// What a person who has just started everything wants to know.
+/// The result of a start.
 pub struct Started {
-    /// The public address.
+    /// The public HTTP address.
     pub address: SocketAddr,
-    /// A vehicle that answers, if the mock has any.
+    /// The VIN of a simulated vehicle, if there is one.
     pub vin: Option<String>,
-    /// The directory in which a one-time sign-in was left, if one was.
+    /// The data directory, if it contains a one-time sign-in.
     pub one_time: Option<PathBuf>,
 }
 
-/// Starts everything; it is ready, and runs until the process is stopped. `told` hears of the first admin as soon as there is
-/// one: whatever becomes of the rest, a generated password is known this once.
-pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow::Result<Started> {
+/// Starts every service and waits until all are ready. They run until the process is stopped. `on_first_admin` is called as soon as
+/// the first admin exists: a generated password is available only once, so it must be shown even if the start fails later.
+pub async fn start(process: &Process, on_first_admin: impl FnOnce(&FirstAdmin)) -> anyhow::Result<Started> {
     let env = &process.env;
     let auth_config = turnpike_auth::Config::new(env)?;
     let mock_config = turnpike_mock_vehicle_connector::Config::new(env)?;
@@ -54,7 +54,7 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
 
     let auth = turnpike_auth::Service::bind(auth_config, process, turnpike_auth::Deps { bus: bus.clone() }).await?;
     if let Some(admin) = auth.first_admin() {
-        told(admin);
+        on_first_admin(admin);
     }
     let to_auth = Transport::direct(auth.routes());
     let revocations = Revocations::watch(process, &bus, to_auth.clone());
@@ -75,39 +75,42 @@ pub async fn start(process: &Process, told: impl FnOnce(&FirstAdmin)) -> anyhow:
     let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, revocations };
     turnpike_gateway::Service::bind(gateway_config, process, deps).await?.serve(process, public)?;
     process.health.ready().await;
-    let one_time = match leave_one_time(&auth, &data_dir, address).await {
-        Ok(left) => left.then_some(data_dir),
-        // Everything runs without it; the client asks for a password.
+    let one_time = match write_one_time(&auth, &data_dir, address).await {
+        Ok(written) => written.then_some(data_dir),
+        // Without it, the client needs a password.
         Err(error) => {
-            warn!(error = format!("{error:#}"), "no one-time sign-in was left");
+            warn!(
+                error = format!("{error:#}"),
+                "the one-time sign-in file could not be written; the client needs a password"
+            );
             None
         }
     };
     Ok(Started { address, vin: mock.vins().first().cloned(), one_time })
 }
 
-/// Leaves a one-time sign-in for the operating system user of this process; it replaces the one of the start before. Only where
-/// the gateway can be reached from this machine alone: elsewhere the first sign-in takes the password.
-async fn leave_one_time(auth: &turnpike_auth::Service, data_dir: &Path, address: SocketAddr) -> anyhow::Result<bool> {
+/// Writes a one-time sign-in for the operating system user of this process; it replaces an earlier one. It is written only if the
+/// gateway listens on loopback; otherwise the first sign-in needs the password. Returns whether it was written.
+async fn write_one_time(auth: &turnpike_auth::Service, data_dir: &Path, address: SocketAddr) -> anyhow::Result<bool> {
     let issued = match address.ip().is_loopback() {
         true => auth.one_time_code().await?,
         false => None,
     };
     let Some(issued) = issued else {
-        one_time::withdraw(data_dir)?;
+        one_time::remove(data_dir)?;
         return Ok(false);
     };
-    let left = OneTime {
+    let one_time = OneTime {
         server: format!("http://{address}"),
         username: issued.username,
         code: issued.code.expose_secret().to_owned(),
         expires_at: issued.expires_at,
     };
-    left.leave(data_dir)?;
+    one_time.write(data_dir)?;
     Ok(true)
 }
 
-/// The configured connectors, and the mock of this process unless one of them has its name.
+/// The configured connectors, and the mock in this process unless a configured one has the name `mock`.
 fn connectors(
     process: &Process,
     config: &turnpike_vehicles::Config,

@@ -36,7 +36,7 @@ impl Supervised {
                     return Ok(self.moved((state != self.open.command.state).then_some(state)));
                 }
                 Ok(false) => return Err(Stop::TakenOver),
-                Err(error) if turnpike_store::is_away(&error) => {
+                Err(error) if turnpike_store::is_unavailable(&error) => {
                     retry.pause(&self.resources.clock, "an event of the command cannot be archived yet", error).await;
                 }
                 // One of them is refused for good; the others are not.
@@ -114,7 +114,7 @@ impl Supervised {
             match ending::end(&self.resources.store, &self.open, state, &explanation, record.event.at).await {
                 Ok(true) => return Ok(self.moved(Some(state))),
                 Ok(false) => return Err(Stop::TakenOver),
-                Err(error) if turnpike_store::is_away(&error) => {
+                Err(error) if turnpike_store::is_unavailable(&error) => {
                     retry.pause(&self.resources.clock, "the command's end cannot be stored yet", error).await;
                 }
                 Err(error) => {

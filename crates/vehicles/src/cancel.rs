@@ -108,7 +108,7 @@ async fn ask(store: &Store, id: CommandId, key: Option<&Key>, now: Timestamp) ->
     let mut attempt = 1;
     loop {
         match store.write(Ask { id, key: key.cloned(), now }).await {
-            Err(error) if attempt < ATTEMPTS && turnpike_store::is_away(&error) => {
+            Err(error) if attempt < ATTEMPTS && turnpike_store::is_unavailable(&error) => {
                 debug!(%error, attempt, "a cancellation could not be stored yet");
                 attempt += 1;
             }

@@ -163,7 +163,7 @@ impl Dispatch {
         while self.resources.clock.now() < self.open.run_by {
             match leases::mark_accepted(&self.resources.store, id, fence, instance_id).await {
                 Ok(cancelled) => return cancelled,
-                Err(error) if turnpike_store::is_away(&error) => {
+                Err(error) if turnpike_store::is_unavailable(&error) => {
                     retry.pause(&self.resources.clock, "the connector's acceptance cannot be stored yet", error).await;
                 }
                 // After a takeover, a restart of the connector is then noticed only at the deadline.

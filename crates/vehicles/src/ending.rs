@@ -66,7 +66,7 @@ impl Supervised {
                     return Ok(());
                 }
                 Ok(false) => return Err(Stop::TakenOver),
-                Err(error) if turnpike_store::is_away(&error) => {
+                Err(error) if turnpike_store::is_unavailable(&error) => {
                     retry.pause(&self.resources.clock, "the command's end cannot be stored yet", error).await;
                 }
                 Err(error) => {

@@ -189,7 +189,7 @@ impl Watcher {
                     }
                     return;
                 }
-                Err(error) if !turnpike_store::is_away(&error) => {
+                Err(error) if !turnpike_store::is_unavailable(&error) => {
                     error!(connector = self.name, %error, "a report of the connector cannot be stored");
                     return;
                 }

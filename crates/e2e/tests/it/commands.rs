@@ -11,9 +11,9 @@ fn ecu() -> Value {
     json!({ "ecuAddress": "0x10" })
 }
 
-/// What must hold of every whole command.
+/// Checks all frames of a completed command: statuses, sequence numbers and offsets.
 #[track_caller]
-fn assert_whole(frames: &[Value], command_id: &str) {
+fn assert_complete(frames: &[Value], command_id: &str) {
     assert_eq!(frames[0]["event"], "status");
     assert_eq!(frames[0]["status"], "pending", "the first event is always pending");
     let last = frames.last().expect("frames");
@@ -27,82 +27,82 @@ fn assert_whole(frames: &[Value], command_id: &str) {
         assert_eq!(frame["command_id"], command_id, "no frame of another command");
         assert_eq!(frame["topic"], format!("response:{command_id}"));
         let offset = frame["offset"].as_str().expect("an offset");
-        assert_eq!(offset.split('-').nth(1), Some(n.to_string().as_str()), "no hole, no repetition");
+        assert_eq!(offset.split('-').nth(1), Some(n.to_string().as_str()), "offsets without a gap or a duplicate");
     }
 }
 
-async fn done(watch: turnpike_testkit::Socket) -> Vec<Value> {
-    let (frames, closed) = watch.until_closed().await;
+async fn completed(socket: turnpike_testkit::Socket) -> Vec<Value> {
+    let (frames, closed) = socket.until_closed().await;
     assert_eq!(closed, Closed { code: 1000, reason: String::new() });
     frames
 }
 
 #[tokio::test]
-async fn early_during_and_late_watchers_see_the_same() {
-    let one = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "60")]).await;
-    same_for_all(&one.admin().await, &one.admin().await).await;
+async fn early_and_late_clients_receive_the_same_frames() {
+    let turnpike = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "60")]).await;
+    check_early_and_late(&turnpike.admin().await, &turnpike.admin().await).await;
 }
 
 #[tokio::test]
-async fn early_during_and_late_watchers_see_the_same_on_two_gateways() {
+async fn early_and_late_clients_receive_the_same_frames_on_two_gateways() {
     let stack = Stack::start(2, &[("TURNPIKE_MOCK_DELAY_MS", "60")]).await;
     let here = stack.admin(0).await;
     let there = here.at(stack.url(1));
-    same_for_all(&here, &there).await;
+    check_early_and_late(&here, &there).await;
 }
 
-async fn same_for_all(here: &Person, there: &Person) {
+async fn check_early_and_late(here: &Person, there: &Person) {
     let vehicle = &here.vehicles().await[0];
     let id = here.send_command(vehicle, READ_DTC, ecu()).await;
     let early = there.watch(&id).await;
     let mut during = here.watch(&id).await;
-    let mut seen = vec![during.frame_of(&["response"]).await];
-    let second = there.watch(&id).await; // begins in the middle, sees the start
+    let mut received = vec![during.frame_of(&["response"]).await];
+    let second = there.watch(&id).await; // opened in the middle, receives the start too
     let (rest, closed) = during.until_closed().await;
     assert_eq!(closed.code, 1000);
-    seen.extend(rest);
-    let early = done(early).await;
-    assert_whole(&early, &id);
-    assert_eq!(done(second).await, early);
-    assert_eq!(done(there.watch(&id).await).await, early, "after the end");
-    assert_eq!(seen, early[early.len() - seen.len()..]);
+    received.extend(rest);
+    let early = completed(early).await;
+    assert_complete(&early, &id);
+    assert_eq!(completed(second).await, early);
+    assert_eq!(completed(there.watch(&id).await).await, early, "after the end");
+    assert_eq!(received, early[early.len() - received.len()..]);
 
-    let recorded = there.get(&format!("/api/commands/{id}/responses")).await.json;
+    let archived = there.get(&format!("/api/commands/{id}/responses")).await.json;
     let responses = early.iter().filter(|frame| frame["event"] == "response");
-    let shown: Vec<_> = responses.map(|frame| frame["response"].clone()).collect();
-    let kept: Vec<_> = recorded.as_array().expect("a list").iter().map(|row| row["response"].clone()).collect();
-    assert_eq!(kept, shown);
+    let received: Vec<_> = responses.map(|frame| frame["response"].clone()).collect();
+    let archived: Vec<_> = archived.as_array().expect("a list").iter().map(|row| row["response"].clone()).collect();
+    assert_eq!(archived, received);
     assert_eq!(here.get(&format!("/api/commands/{id}")).await.json["status"], "completed");
 }
 
 #[tokio::test]
-async fn a_watcher_that_is_cut_at_random_points_misses_nothing() {
-    let one = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "3")]).await;
-    let admin = one.admin().await;
+async fn a_client_that_reconnects_at_random_points_receives_every_frame_once() {
+    let turnpike = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "3")]).await;
+    let admin = turnpike.admin().await;
     let vehicles = admin.vehicles().await;
     let runs: u64 = 300;
     for seed in 0..runs {
-        let mut dice = ChaCha8Rng::seed_from_u64(seed);
-        let vehicle = &vehicles[dice.random_range(0..vehicles.len())];
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let vehicle = &vehicles[rng.random_range(0..vehicles.len())];
         let id = admin.send_command(vehicle, READ_DTC, ecu()).await;
-        let steady = admin.watch(&id).await;
-        let cut = with_cuts(&admin, &id, &mut dice).await;
-        let whole = done(steady).await;
-        assert_whole(&whole, &id);
-        assert_eq!(cut, whole, "seed {seed}");
+        let uninterrupted = admin.watch(&id).await;
+        let interrupted = read_with_interruptions(&admin, &id, &mut rng).await;
+        let whole = completed(uninterrupted).await;
+        assert_complete(&whole, &id);
+        assert_eq!(interrupted, whole, "seed {seed}");
     }
 }
 
-/// Reads a few frames, goes without a word, comes back after the last offset.
-async fn with_cuts(person: &Person, id: &str, dice: &mut ChaCha8Rng) -> Vec<Value> {
+/// Reads up to two frames, drops the connection and resumes after the last offset, until the gateway closes the socket.
+async fn read_with_interruptions(person: &Person, id: &str, rng: &mut ChaCha8Rng) -> Vec<Value> {
     let mut frames: Vec<Value> = Vec::new();
     loop {
-        let mut watch = match frames.last() {
+        let mut socket = match frames.last() {
             None => person.watch(id).await,
             Some(last) => person.watch_since(id, last["offset"].as_str().expect("an offset")).await,
         };
-        for _ in 0..dice.random_range(0..3) {
-            match watch.next().await {
+        for _ in 0..rng.random_range(0..3) {
+            match socket.next().await {
                 Ok(frame) => frames.push(frame),
                 Err(closed) => {
                     assert_eq!(closed.code, 1000);
@@ -110,14 +110,14 @@ async fn with_cuts(person: &Person, id: &str, dice: &mut ChaCha8Rng) -> Vec<Valu
                 }
             }
         }
-        watch.abort();
+        socket.abort();
     }
 }
 
 #[tokio::test]
-async fn every_command_of_the_catalogue_is_answered() {
-    let one = SingleProcess::start(&[]).await;
-    let admin = one.admin().await;
+async fn every_command_of_the_catalogue_completes() {
+    let turnpike = SingleProcess::start(&[]).await;
+    let admin = turnpike.admin().await;
     let vehicle = &admin.vehicles().await[0];
     for (name, params) in [
         ("ReadDTC", json!({ "ecuAddress": "0x11" })),
@@ -127,8 +127,8 @@ async fn every_command_of_the_catalogue_is_answered() {
         ("ECUReset", json!({ "ecuAddress": "0x13" })),
     ] {
         let id = admin.send_command(vehicle, name, params).await;
-        let frames = done(admin.watch(&id).await).await;
-        assert_whole(&frames, &id);
+        let frames = completed(admin.watch(&id).await).await;
+        assert_complete(&frames, &id);
         if name == "ReadDataByID" {
             assert_eq!(frames[2]["response"]["value"], vehicle["vin"]);
         }
@@ -136,9 +136,9 @@ async fn every_command_of_the_catalogue_is_answered() {
 }
 
 #[tokio::test]
-async fn one_key_is_one_request() {
-    let one = SingleProcess::start(&[]).await;
-    let admin = one.admin().await;
+async fn requests_with_one_idempotency_key_have_one_effect() {
+    let turnpike = SingleProcess::start(&[]).await;
+    let admin = turnpike.admin().await;
     let vehicle = &admin.vehicles().await[0];
     let body = json!({ "vehicle_id": vehicle["id"], "command_name": READ_DTC, "command_params": ecu() });
     let post = |body: Value| {
@@ -146,13 +146,15 @@ async fn one_key_is_one_request() {
         let admin = admin.clone();
         async move { admin.send(request.header("Idempotency-Key", "the same")).await }
     };
-    let mut twins = tokio::task::JoinSet::new();
+    let mut requests = tokio::task::JoinSet::new();
     for _ in 0..100 {
-        twins.spawn(post(body.clone()));
+        requests.spawn(post(body.clone()));
     }
-    let answers = twins.join_all().await;
-    let first =
-        answers.iter().find(|answer| !answer.headers.contains_key("idempotency-replayed")).expect("one is first");
+    let answers = requests.join_all().await;
+    let first = answers
+        .iter()
+        .find(|answer| !answer.headers.contains_key("idempotency-replayed"))
+        .expect("one response is not a replay");
     assert_eq!(answers.iter().filter(|a| a.headers.contains_key("idempotency-replayed")).count(), 99);
     for answer in &answers {
         assert_eq!((answer.status, &answer.json), (201, &first.json));

@@ -1,4 +1,4 @@
-//! What docker-compose.yml and deploy/ say, checked as text: the containers themselves need a Docker.
+//! docker-compose.yml and deploy/, checked as text. The tests run without Docker.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -10,17 +10,17 @@ fn read(path: &str) -> String {
     fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every `TURNPIKE_*` word.
+/// Every `TURNPIKE_*` name in the text.
 fn variables(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
     words.filter(|word| word.starts_with("TURNPIKE_") && !word.ends_with('_')).collect()
 }
 
 #[test]
-fn every_variable_of_the_example_reaches_a_service() {
+fn every_variable_of_the_example_is_passed_to_a_service() {
     let (compose, example) = (read(COMPOSE), read(EXAMPLE));
-    let lost: Vec<_> = variables(&example).difference(&variables(&compose)).copied().collect();
-    assert!(lost.is_empty(), "{EXAMPLE} offers {lost:?}, which {COMPOSE} passes on to nobody");
+    let unused: Vec<_> = variables(&example).difference(&variables(&compose)).copied().collect();
+    assert!(unused.is_empty(), "{EXAMPLE} has {unused:?}, which {COMPOSE} passes to no service");
 }
 
 #[test]
@@ -28,12 +28,12 @@ fn there_is_no_default_password() {
     for path in [COMPOSE, EXAMPLE] {
         for line in read(path).lines() {
             let Some((name, value)) = line.split_once([':', '=']) else { continue };
-            let name = name.trim_start_matches(['#', ' ']); // what the example offers counts, too; prose does not
+            let name = name.trim_start_matches(['#', ' ']); // a commented-out variable counts too; prose does not
             let secret = !name.contains(' ') && (name.ends_with("PASSWORD") || name.ends_with("SECRET"));
-            let kept = value.trim().is_empty() || value.starts_with('$');
-            assert!(!secret || kept, "{path}: {name} is generated, or comes from the environment");
+            let no_value = value.trim().is_empty() || value.starts_with('$');
+            assert!(!secret || no_value, "{path}: {name} must have no value here");
             let default = line.split("PASSWORD:-").nth(1).is_some_and(|rest| !rest.starts_with('}'));
-            assert!(!default, "{path}: a default is no password: {line}");
+            assert!(!default, "{path}: a password must have no default: {line}");
         }
     }
 }
@@ -47,7 +47,7 @@ fn only_the_gateway_is_published() {
         let name = line.strip_prefix("  ").filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
         service = name.and_then(|name| name.split_once(':')).map_or(service, |(name, _)| name);
         seen.insert(service);
-        assert!(!line.trim().starts_with("ports:") || service == "gateway", "{service} must not be published");
+        assert!(!line.trim().starts_with("ports:") || service == "gateway", "{service} must publish no port");
     }
     for service in ["gateway", "auth", "vehicles", "mock-vehicle-connector", "postgres", "redis"] {
         assert!(seen.contains(service), "{COMPOSE} has no {service}");

@@ -1,4 +1,4 @@
-//! The description of the API is one that generators of clients can use.
+//! The OpenAPI description is complete enough for client generators.
 
 use std::collections::BTreeSet;
 
@@ -7,32 +7,35 @@ use turnpike_testkit::{Person, SingleProcess};
 
 #[tokio::test]
 async fn every_operation_is_described() {
-    let one = SingleProcess::start(&[]).await;
-    let stranger = Person::anonymous(one.url());
-    let description = stranger.get("/api/openapi.json").await.json;
+    let turnpike = SingleProcess::start(&[]).await;
+    let anonymous = Person::anonymous(turnpike.url());
+    let description = anonymous.get("/api/openapi.json").await.json;
     let mut ids = BTreeSet::new();
     for (path, item) in description["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
             let name = format!("{method} {path}");
             assert!(
                 ids.insert(operation["operationId"].as_str().expect("an id").to_owned()),
-                "{name}: an id of its own"
+                "{name}: a unique operation id"
             );
             assert!(operation["summary"].is_string(), "{name}: a summary");
-            let open = operation["security"].as_array().is_some_and(|ways| ways.contains(&json!({})));
-            assert!(open || operation["responses"]["401"].is_object(), "{name}: a credential is needed, and 401 said");
+            let public = operation["security"].as_array().is_some_and(|options| options.contains(&json!({})));
+            assert!(
+                public || operation["responses"]["401"].is_object(),
+                "{name}: a route that needs a credential documents 401"
+            );
             for (status, response) in operation["responses"].as_object().expect("responses") {
                 assert!(
                     response["description"].as_str().is_some_and(|text| !text.is_empty()),
-                    "{name}: what {status} means"
+                    "{name}: a description of {status}"
                 );
-                let kinds = response["content"].as_object().map(|content| content.keys().cloned().collect::<Vec<_>>());
+                let types = response["content"].as_object().map(|content| content.keys().cloned().collect::<Vec<_>>());
                 if status.starts_with('4') {
-                    assert_eq!(kinds, Some(vec!["application/problem+json".to_owned()]), "{name}: {status}");
+                    assert_eq!(types, Some(vec!["application/problem+json".to_owned()]), "{name}: {status}");
                 }
             }
         }
     }
-    assert_eq!(stranger.get("/docs/").await.status, 200);
+    assert_eq!(anonymous.get("/docs/").await.status, 200);
     assert_ne!(description["components"]["schemas"]["ProblemBody"], Value::Null);
 }

@@ -1,12 +1,12 @@
-//! Many starts at once, on a machine whose free ports are in motion.
+//! Several starts at once, while other sockets occupy thousands of changing ports.
 
 use std::{net::TcpListener, time::Duration};
 
 use tokio::task::JoinSet;
 use turnpike_testkit::{SingleProcess, Stack};
 
-/// Holds several thousand of the ports that the system gives to those who ask for any; others each time.
-async fn ports_in_motion() {
+/// Holds about 3,000 ports assigned by the system, and replaces them every 300 ms.
+async fn occupy_changing_ports() {
     loop {
         let held: Vec<_> = (0..3000).filter_map(|_| TcpListener::bind(("127.0.0.1", 0)).ok()).collect();
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -14,11 +14,11 @@ async fn ports_in_motion() {
     }
 }
 
-/// A process whose address was promised to others can listen there, at its first start and after each kill.
+/// Other processes are configured with the address before the process listens, so it must be free at the first start and after a kill.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_process_finds_its_address_taken() {
-    let mut motion = JoinSet::new();
-    motion.spawn(ports_in_motion());
+async fn every_process_can_bind_its_address_at_each_start() {
+    let mut ports = JoinSet::new();
+    ports.spawn(occupy_changing_ports());
     let mut starting = JoinSet::new();
     for _ in 0..3 {
         starting.spawn(async {
@@ -33,6 +33,6 @@ async fn no_process_finds_its_address_taken() {
     stack.redis.restart().await;
     stack.wait_until_ready().await;
     while let Some(started) = starting.join_next().await {
-        started.expect("it started");
+        started.expect("the process starts");
     }
 }

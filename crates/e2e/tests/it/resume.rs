@@ -1,4 +1,4 @@
-//! Coming back to a topic: ahead of its head, after its end, after its events were lost.
+//! Resuming a topic: at an offset beyond its head, after its final event, after Redis has lost events.
 
 use serde_json::{Value, json};
 use turnpike_bus::{Bus, Limits};
@@ -18,7 +18,7 @@ fn epoch(offset: &str) -> u64 {
     offset.split_once('-').and_then(|(epoch, _)| epoch.parse().ok()).expect("an epoch")
 }
 
-/// The frames of a stream of server-sent events that has ended.
+/// Reads a stream of server-sent events to its end; returns the status and the frames.
 async fn events(person: &Person, path: &str) -> (u16, Vec<Value>) {
     let answer = person.get(path).await;
     let data = answer.text.lines().filter_map(|line| line.strip_prefix("data: "));
@@ -34,25 +34,25 @@ async fn subscribe(person: &Person, topic: &str, since: &str) -> turnpike_testki
 }
 
 #[tokio::test]
-async fn an_offset_ahead_of_the_head_is_reset_in_one_process() {
-    let one = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "1500")]).await;
-    ahead_of_the_head(&one.admin().await).await;
+async fn an_offset_beyond_the_head_causes_a_reset_in_one_process() {
+    let turnpike = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "1500")]).await;
+    check_beyond_the_head(&turnpike.admin().await).await;
 }
 
 #[tokio::test]
-async fn an_offset_ahead_of_the_head_is_reset_over_redis() {
+async fn an_offset_beyond_the_head_causes_a_reset_with_redis() {
     let stack = Stack::start(1, &[("TURNPIKE_MOCK_DELAY_MS", "1500")]).await;
-    ahead_of_the_head(&stack.admin(0).await).await;
+    check_beyond_the_head(&stack.admin(0).await).await;
 }
 
-async fn ahead_of_the_head(admin: &Person) {
+async fn check_beyond_the_head(admin: &Person) {
     let id = send(admin).await;
-    let mut steady = admin.watch(&id).await;
-    let first = steady.frame().await;
+    let mut uninterrupted = admin.watch(&id).await;
+    let first = uninterrupted.frame().await;
     let ahead = format!("{}-999", epoch(&offset(&first)));
     let topic = format!("response:{id}");
 
-    // While the topic is followed here, so that the gateway answers from its recent frames.
+    // The gateway already follows the topic for the first socket, so it answers from its recent frames.
     let mut socket = subscribe(admin, &topic, &ahead).await;
     let reset = socket.frame().await;
     assert_eq!((&reset["event"], &reset["reason"]), (&json!("reset"), &json!("epoch")), "{reset}");
@@ -61,7 +61,7 @@ async fn ahead_of_the_head(admin: &Person) {
     assert_eq!(watch.frame().await["event"], "reset");
     let (rest, closed) = watch.until_closed().await;
     assert_eq!((&rest[0], closed.code), (&first, 1000));
-    let (whole, _) = steady.until_closed().await;
+    let (whole, _) = uninterrupted.until_closed().await;
     assert_eq!(rest[1..], whole, "nothing is missing");
 
     let (status, frames) = events(admin, &format!("/api/topics/{topic}/events?since={ahead}")).await;
@@ -69,33 +69,33 @@ async fn ahead_of_the_head(admin: &Person) {
 }
 
 #[tokio::test]
-async fn a_reader_of_an_ended_command_is_told_of_its_end() {
+async fn every_offset_of_an_ended_command_leads_to_its_end() {
     let stack = Stack::start(1, &[("TURNPIKE_LIMIT_SOCKETS_PER_USER", "2")]).await;
     let admin = stack.admin(0).await;
     let id = send(&admin).await;
     let (frames, _) = admin.watch(&id).await.until_closed().await;
     let topic = format!("response:{id}");
-    eventually("the end to be recorded", 10, || async {
+    eventually("the command to be completed in the API", 10, || async {
         (admin.get(&format!("/api/commands/{id}")).await.json["status"] == "completed").then_some(())
     })
     .await;
     for expired in [false, true] {
         if expired {
             let bus = Bus::redis(&stack.redis.url(), Limits::default()).expect("a URL");
-            bus.forget(&topic.parse::<Topic>().expect("a topic")).await.expect("forgotten");
+            bus.forget(&topic.parse::<Topic>().expect("a topic")).await.expect("the topic is removed");
         }
-        ended(&admin, &id, &frames).await;
+        check_every_offset(&admin, &id, &frames).await;
     }
 }
 
-async fn ended(admin: &Person, id: &str, frames: &[Value]) {
+async fn check_every_offset(admin: &Person, id: &str, frames: &[Value]) {
     let topic = format!("response:{id}");
     let last = offset(frames.last().expect("frames"));
     let middle = offset(&frames[1]);
     let older = format!("{}-3", epoch(&last) - 1);
     let ahead = format!("{}-999", epoch(&last));
 
-    // More sockets, one after the other, than a user may have at once: each one is let go.
+    // In total more sockets than a user may have at once: the gateway must release each one.
     for (since, resets, expected) in [
         (last.as_str(), 0, &frames[frames.len()..]),
         ("live", 0, &frames[frames.len()..]),
@@ -104,10 +104,10 @@ async fn ended(admin: &Person, id: &str, frames: &[Value]) {
         (older.as_str(), 1, frames),
         (ahead.as_str(), 1, frames),
     ] {
-        let (told, closed) = within("the end", 20, admin.watch_since(id, since).await.until_closed()).await;
+        let (received, closed) = within("the end", 20, admin.watch_since(id, since).await.until_closed()).await;
         assert_eq!(closed.code, 1000, "since {since}");
-        assert_eq!(told.iter().filter(|frame| frame["event"] == "reset").count(), resets, "since {since}");
-        assert_eq!(told[resets..], *expected, "since {since}");
+        assert_eq!(received.iter().filter(|frame| frame["event"] == "reset").count(), resets, "since {since}");
+        assert_eq!(received[resets..], *expected, "since {since}");
 
         let mut socket = subscribe(admin, &topic, since).await;
         for _ in 0..resets {
@@ -120,12 +120,16 @@ async fn ended(admin: &Person, id: &str, frames: &[Value]) {
         assert_eq!(socket.frame().await, json!({ "event": "closed", "topic": topic }));
         socket.close().await;
 
-        let (status, told) = events(admin, &format!("/api/topics/{topic}/events?since={since}")).await;
+        let (status, received) = events(admin, &format!("/api/topics/{topic}/events?since={since}")).await;
         match expected {
-            [] => assert_eq!((status, told.len()), (204, 0), "an EventSource stops at 204; since {since}"),
+            [] => assert_eq!(
+                (status, received.len()),
+                (204, 0),
+                "an EventSource stops reconnecting at 204; since {since}"
+            ),
             _ => {
-                assert_eq!((status, &told[resets..resets + expected.len()]), (200, expected), "since {since}");
-                assert_eq!(told.last().expect("frames")["event"], "closed");
+                assert_eq!((status, &received[resets..resets + expected.len()]), (200, expected), "since {since}");
+                assert_eq!(received.last().expect("frames")["event"], "closed");
             }
         }
     }
@@ -134,7 +138,7 @@ async fn ended(admin: &Person, id: &str, frames: &[Value]) {
     assert_eq!(admin.send(request).await.status, 204);
 }
 
-/// What every reader is promised, of the frames that it was given.
+/// Checks that offsets are consecutive, except after a `reset`.
 fn check_order(frames: &[Value]) {
     let mut last: Option<(u64, u64)> = None;
     for frame in frames {
@@ -148,9 +152,9 @@ fn check_order(frames: &[Value]) {
     }
 }
 
-/// Redis comes back without its newest events, while commands run.
+/// Redis restarts without its newest events while a command runs.
 #[tokio::test]
-async fn events_that_redis_lost_are_not_mixed_with_others() {
+async fn events_lost_by_redis_cause_a_reset_and_their_offsets_are_not_reused() {
     let redis = RedisServer::start(true).await;
     let mut stack = Stack::start_on(redis, 2, &[("TURNPIKE_MOCK_DELAY_MS", "1500")]).await;
     let admin = stack.admin(0).await;
@@ -158,53 +162,53 @@ async fn events_that_redis_lost_are_not_mixed_with_others() {
     let params = json!({ "ecuAddress": "0x11", "routineId": "0x0203", "action": "start" });
     let id = admin.send_command(&vehicle, "RoutineControl", params).await;
     let mut near = admin.watch(&id).await;
-    let mut seen = vec![near.frame_of(&["response"]).await];
-    let written = stack.redis.append_only_length();
-    seen.push(near.frame_of(&["response"]).await);
-    let lost = offset(seen.last().expect("frames"));
-    eventually("two responses to be recorded", 10, || async {
-        let recorded = admin.get(&format!("/api/commands/{id}/responses")).await.json;
-        (recorded.as_array().map(Vec::len) >= Some(2)).then_some(())
+    let mut received = vec![near.frame_of(&["response"]).await];
+    let length = stack.redis.append_only_length();
+    received.push(near.frame_of(&["response"]).await);
+    let lost = offset(received.last().expect("frames"));
+    eventually("two archived responses", 10, || async {
+        let archived = admin.get(&format!("/api/commands/{id}/responses")).await.json;
+        (archived.as_array().map(Vec::len) >= Some(2)).then_some(())
     })
     .await;
-    stack.redis.restart_truncated(written).await;
+    stack.redis.restart_truncated(length).await;
 
     let (frames, closed) = within("the end", 60, near.until_closed()).await;
     assert_eq!(closed.code, 1000);
     check_order(&frames);
     assert_eq!(frames.last().expect("frames")["status"], "completed");
     let end = offset(frames.last().expect("frames"));
-    assert!(epoch(&end) > epoch(&lost), "the lost offsets were not used again");
+    assert!(epoch(&end) > epoch(&lost), "the lost offsets are not used again");
     eventually("the command to end", 20, || async {
         (admin.get(&format!("/api/commands/{id}")).await.json["status"] == "completed").then_some(())
     })
     .await;
-    let recorded = admin.get(&format!("/api/commands/{id}/responses")).await.json;
+    let archived = admin.get(&format!("/api/commands/{id}/responses")).await.json;
     let numbers: Vec<_> =
-        recorded.as_array().expect("a list").iter().map(|response| response["sequence_number"].clone()).collect();
-    assert_eq!(json!(numbers), json!([1, 2, 3, 4, 5]), "every response is recorded once");
+        archived.as_array().expect("a list").iter().map(|response| response["sequence_number"].clone()).collect();
+    assert_eq!(json!(numbers), json!([1, 2, 3, 4, 5]), "every response is archived once");
 
     let (late, closed) = within("the end", 20, admin.at(stack.url(1)).watch(&id).await.until_closed()).await;
     assert_eq!(closed.code, 1000);
     check_order(&late);
     assert_eq!(late.iter().filter(|frame| frame["event"] == "reset").count(), 1, "the epoch changed once: {late:?}");
-    let (back, _) = admin.watch_since(&id, &lost).await.until_closed().await;
-    let place = late.iter().position(|frame| frame["offset"] == json!(lost)).expect("it was recorded");
-    assert_eq!(back, late[place + 1..], "a client that comes back with the lost offset misses nothing");
+    let (resumed, _) = admin.watch_since(&id, &lost).await.until_closed().await;
+    let position = late.iter().position(|frame| frame["offset"] == json!(lost)).expect("the lost event is archived");
+    assert_eq!(resumed, late[position + 1..], "a client that resumes after the lost offset receives every later frame");
 }
 
 #[tokio::test]
-async fn commands_are_refused_while_redis_has_no_memory() {
+async fn commands_are_refused_while_redis_is_full() {
     let stack = Stack::start(1, &[]).await;
     let admin = stack.admin(0).await;
     let vehicle = admin.vehicles().await[0].clone();
     stack.redis.limit_memory(1).await;
-    eventually("a prompt refusal", 10, || async {
+    eventually("a refusal", 10, || async {
         let answer = admin.command(&vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
         (answer.status == 503).then_some(())
     })
     .await;
-    eventually("not to be ready", 10, || async {
+    eventually("the gateway to be not ready", 10, || async {
         let ready = Person::anonymous(stack.url(0)).get("/health/ready").await;
         (ready.status == 503 && ready.text.contains("refuses writes")).then_some(())
     })

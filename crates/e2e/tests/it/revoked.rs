@@ -1,10 +1,10 @@
-//! Ended sessions, over a restart of everything that verifies tokens.
+//! Tokens of ended sessions, after every process that verifies tokens has restarted.
 
 use serde_json::json;
 use turnpike_testkit::{Stack, eventually};
 
 #[tokio::test]
-async fn a_revoked_token_does_not_work_after_a_restart_without_auth() {
+async fn a_revoked_token_is_refused_after_a_restart_without_auth() {
     let mut stack = Stack::start(1, &[]).await;
     let (ended, open) = (stack.admin(0).await, stack.admin(0).await);
     assert_eq!(ended.post("/api/auth/logout", json!({})).await.status, 200);
@@ -19,9 +19,9 @@ async fn a_revoked_token_does_not_work_after_a_restart_without_auth() {
     stack.vehicles.start();
     stack.gateways[0].start();
     let ready = format!("{}/health/ready", stack.url(0));
-    let missing = eventually("a gateway that says what it lacks", 30, || async {
+    let missing = eventually("the gateway to report what is missing", 30, || async {
         let answer = reqwest::get(&ready).await.ok()?;
-        assert_eq!(answer.status().as_u16(), 503, "it is not ready");
+        assert_eq!(answer.status().as_u16(), 503, "the gateway is not ready");
         let report: serde_json::Value = answer.json().await.ok()?;
         report["missing"]["auth"].as_str().map(str::to_owned)
     })
@@ -34,9 +34,9 @@ async fn a_revoked_token_does_not_work_after_a_restart_without_auth() {
     }
 
     stack.auth.start();
-    let code = eventually("the gateway to know", 30, || async {
+    let code = eventually("the gateway to load the ended sessions", 30, || async {
         let answer = ended.get("/api/vehicles").await;
-        assert!([401, 503].contains(&answer.status), "never let in: {}", answer.text);
+        assert!([401, 503].contains(&answer.status), "the token is never accepted: {}", answer.text);
         (answer.status == 401).then_some(answer.json["code"].clone())
     })
     .await;

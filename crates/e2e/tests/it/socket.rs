@@ -16,9 +16,9 @@ async fn completed(person: &Person) -> (String, Vec<Value>) {
 }
 
 #[tokio::test]
-async fn one_socket_for_everything() {
-    let one = SingleProcess::start(&[]).await;
-    let admin = one.admin().await;
+async fn the_multiplexed_socket_subscribes_resumes_and_answers_errors() {
+    let turnpike = SingleProcess::start(&[]).await;
+    let admin = turnpike.admin().await;
     let (id, frames) = completed(&admin).await;
     let topic = format!("response:{id}");
     let mut socket = admin.socket().await;
@@ -30,7 +30,7 @@ async fn one_socket_for_everything() {
     let subscribed = socket.frame().await;
     assert_eq!(subscribed, json!({ "event": "subscribed", "id": 1, "topic": topic, "head": head }));
     for frame in &frames {
-        assert_eq!(&socket.frame().await, frame, "the same frames as on the command's own socket");
+        assert_eq!(&socket.frame().await, frame, "the same frames as on the command's socket");
     }
     assert_eq!(socket.frame().await, json!({ "event": "caught_up", "topic": topic, "head": head }));
     assert_eq!(socket.frame().await, json!({ "event": "closed", "topic": topic }));
@@ -39,7 +39,7 @@ async fn one_socket_for_everything() {
     assert_eq!(socket.frame().await["event"], "subscribed");
     assert_eq!(socket.frame().await, frames[3], "after the offset");
 
-    // mistakes are answered, and the socket stays
+    // An invalid request gets an error frame, and the socket stays open.
     for (frame, code) in [
         (json!({ "action": "subscribe", "id": 3, "topic": "response:nonsense" }), "VALIDATION"),
         (json!({ "action": "subscribe", "id": 3, "topic": "sessions" }), "NOT_FOUND"),
@@ -74,28 +74,29 @@ async fn one_socket_for_everything() {
 }
 
 #[tokio::test]
-async fn a_gateway_stops_following_when_the_last_watcher_leaves() {
-    let one = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "60000")]).await;
-    let admin = one.admin().await;
+async fn a_gateway_stops_following_a_topic_after_its_last_client_has_disconnected() {
+    let turnpike = SingleProcess::start(&[("TURNPIKE_MOCK_DELAY_MS", "60000")]).await;
+    let admin = turnpike.admin().await;
     let vehicle = &admin.vehicles().await[0];
     let id = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
     let (mut first, mut second) = (admin.watch(&id).await, admin.watch(&id).await);
     first.frame().await;
     second.frame().await;
-    let followed = || async {
-        let log = admin.get("/api/admin/services").await.json;
-        log[0]["topics"].as_u64()
+    let followed_topics = || async {
+        let services = admin.get("/api/admin/services").await.json;
+        services[0]["topics"].as_u64()
     };
-    assert_eq!(followed().await, Some(1), "two watchers, one following");
+    assert_eq!(followed_topics().await, Some(1), "two clients share one follower");
     first.abort();
     second.abort();
-    eventually("the following to end", 10, || async { (followed().await == Some(0)).then_some(()) }).await;
+    eventually("the gateway to stop following", 10, || async { (followed_topics().await == Some(0)).then_some(()) })
+        .await;
 }
 
 #[tokio::test]
 async fn server_sent_events_are_the_same_frames() {
-    let one = SingleProcess::start(&[]).await;
-    let admin = one.admin().await;
+    let turnpike = SingleProcess::start(&[]).await;
+    let admin = turnpike.admin().await;
     let (id, frames) = completed(&admin).await;
     let path = format!("/api/topics/response:{id}/events");
     let events = |text: &str| -> Vec<(Option<String>, Value)> {
@@ -125,19 +126,19 @@ async fn server_sent_events_are_the_same_frames() {
     assert_eq!(events(&resumed.text)[0].1, frames[2]);
     assert_eq!(admin.get(&format!("{path}?since=nonsense")).await.status, 422);
     assert_eq!(admin.get("/api/topics/sessions/events").await.status, 404);
-    assert_eq!(Person::anonymous(one.url()).get(&path).await.status, 401);
+    assert_eq!(Person::anonymous(turnpike.url()).get(&path).await.status, 401);
 }
 
 #[tokio::test]
-async fn limits_are_told_and_keep_the_socket() {
-    let one = SingleProcess::start(&[
+async fn exceeded_limits_get_an_error_and_keep_the_socket_open() {
+    let turnpike = SingleProcess::start(&[
         ("TURNPIKE_LIMIT_SOCKETS_PER_USER", "2"),
         ("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "3"),
         ("TURNPIKE_LIMIT_COMMANDS_PER_MINUTE", "1"),
         ("TURNPIKE_HEARTBEAT_SECONDS", "1"),
     ])
     .await;
-    let admin = one.admin().await;
+    let admin = turnpike.admin().await;
     let mut first = admin.socket().await;
     assert_eq!(first.frame().await["event"], "hello");
     let _second = admin.socket().await;
@@ -150,7 +151,7 @@ async fn limits_are_told_and_keep_the_socket() {
     }
     first.send(json!({ "action": "ping", "id": 9 })).await;
     let error = first.frame().await;
-    assert_eq!((&error["code"], &error["id"]), (&json!("RATE_LIMITED"), &json!(null)), "it is not parsed");
+    assert_eq!((&error["code"], &error["id"]), (&json!("RATE_LIMITED"), &json!(null)), "the message is not parsed");
     assert!(error["retry_after"].as_u64().is_some_and(|seconds| seconds > 0));
 
     let vehicle = &admin.vehicles().await[0];
@@ -161,36 +162,38 @@ async fn limits_are_told_and_keep_the_socket() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_pings_is_let_go() {
-    let one = SingleProcess::start(&[("TURNPIKE_HEARTBEAT_SECONDS", "1")]).await;
-    let admin = one.admin().await;
-    // A client that never reads never answers: raw bytes, no library.
+async fn a_client_that_does_not_answer_pings_is_closed() {
+    let turnpike = SingleProcess::start(&[("TURNPIKE_HEARTBEAT_SECONDS", "1")]).await;
+    let admin = turnpike.admin().await;
+    // A WebSocket library would answer pings, so this client writes raw bytes and never reads.
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let address = one.url().strip_prefix("http://").expect("a URL");
-    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let address = turnpike.url().strip_prefix("http://").expect("the URL is valid");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("the connection is accepted");
     let request = format!(
         "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {}\r\n\r\n",
         admin.token
     );
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut said = Vec::new();
-    turnpike_testkit::within("the gateway to hang up", 15, stream.read_to_end(&mut said)).await.expect("read");
+    stream.write_all(request.as_bytes()).await.expect("the data is sent");
+    let mut received = Vec::new();
+    turnpike_testkit::within("the gateway to close the connection", 15, stream.read_to_end(&mut received))
+        .await
+        .expect("the data is read");
     // the close frame: 0x88, its length, 4408
-    let close = said.windows(4).any(|bytes| bytes[0] == 0x88 && bytes[2..] == 4408_u16.to_be_bytes());
-    assert!(close, "it says why");
+    let close = received.windows(4).any(|bytes| bytes[0] == 0x88 && bytes[2..] == 4408_u16.to_be_bytes());
+    assert!(close, "the close frame has the code 4408");
 }
 
 #[tokio::test]
-async fn a_slow_reader_loses_nothing_and_holds_up_nobody() {
-    let one = SingleProcess::start(&[("TURNPIKE_MOCK_VEHICLES", "1")]).await;
-    let admin = one.admin().await;
+async fn a_slow_client_loses_no_frame_and_does_not_delay_others() {
+    let turnpike = SingleProcess::start(&[("TURNPIKE_MOCK_VEHICLES", "1")]).await;
+    let admin = turnpike.admin().await;
     let vehicle = &admin.vehicles().await[0];
     let mut slow = admin.socket().await;
     assert_eq!(slow.frame().await["event"], "hello");
     slow.send(json!({ "action": "subscribe", "id": 1, "topic": format!("vehicle:{}", vehicle["id"].as_str().expect("an id")), "since": "live" })).await;
     assert_eq!(slow.frame_of(&["caught_up"]).await["event"], "caught_up");
-    // Many commands, whose topics the slow socket follows without reading a word until they are all over.
+    // The slow socket subscribes to 50 commands and reads nothing until all have completed.
     let mut ids = Vec::new();
     for _ in 0..50 {
         let id = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
@@ -198,48 +201,48 @@ async fn a_slow_reader_loses_nothing_and_holds_up_nobody() {
         let (frames, _) = admin.watch(&id).await.until_closed().await;
         ids.push((format!("response:{id}"), frames));
     }
-    let mut got: std::collections::HashMap<String, Vec<Value>> = std::collections::HashMap::new();
+    let mut received: std::collections::HashMap<String, Vec<Value>> = std::collections::HashMap::new();
     let mut open = ids.len();
     while open > 0 {
         let frame = slow.frame().await;
         let topic = frame["topic"].as_str().unwrap_or_default().to_owned();
         match frame["event"].as_str().expect("an event") {
             "closed" => open -= 1,
-            "status" | "response" => got.entry(topic).or_default().push(frame),
+            "status" | "response" => received.entry(topic).or_default().push(frame),
             _ => {}
         }
     }
     for (topic, frames) in &ids {
-        assert_eq!(got.get(topic), Some(frames));
+        assert_eq!(received.get(topic), Some(frames));
     }
 }
 
 #[tokio::test]
-async fn stopping_says_goodbye_and_ends_well() {
-    let mut one = SingleProcess::start(&[]).await;
-    let admin = one.admin().await;
+async fn a_stop_closes_sockets_with_1001_and_exits_0() {
+    let mut turnpike = SingleProcess::start(&[]).await;
+    let admin = turnpike.admin().await;
     let mut socket = admin.socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
-    let (status, (_, closed)) = tokio::join!(one.process.stop(), socket.until_closed());
+    let (status, (_, closed)) = tokio::join!(turnpike.process.stop(), socket.until_closed());
     assert_eq!(closed.code, 1001);
     assert!(closed.reason.contains("retry_after"), "{closed:?}");
-    assert_eq!(status.code(), Some(0), "{}", one.process.log());
-    assert!(!one.process.log().contains("did not finish in time"), "{}", one.process.log());
+    assert_eq!(status.code(), Some(0), "{}", turnpike.process.log());
+    assert!(!turnpike.process.log().contains("did not finish in time"), "{}", turnpike.process.log());
 }
 
 #[tokio::test]
-async fn a_get_that_is_no_upgrade_is_told_so() {
-    let one = SingleProcess::start(&[]).await;
-    let answer = one.admin().await.get("/ws").await;
+async fn a_get_without_an_upgrade_is_refused() {
+    let turnpike = SingleProcess::start(&[]).await;
+    let answer = turnpike.admin().await.get("/ws").await;
     assert_eq!((answer.status, &answer.json["code"]), (400, &json!("NOT_A_WEBSOCKET")));
-    assert_eq!(Person::anonymous(one.url()).get("/ws").await.status, 401, "before anything else is looked at");
-    assert_eq!(Socket::open_with(one.url(), "/nowhere", &[]).await.map(|_| ()), Err(404));
+    assert_eq!(Person::anonymous(turnpike.url()).get("/ws").await.status, 401, "the credential is checked first");
+    assert_eq!(Socket::open_with(turnpike.url(), "/nowhere", &[]).await.map(|_| ()), Err(404));
 }
 
 #[tokio::test]
-async fn whoever_breaks_the_protocol_is_told_and_a_goodbye_is_answered() {
-    let one = SingleProcess::start(&[]).await;
-    let admin = one.admin().await;
+async fn protocol_violations_are_closed_and_a_close_frame_is_answered() {
+    let turnpike = SingleProcess::start(&[]).await;
+    let admin = turnpike.admin().await;
     let open = async || {
         let mut socket = admin.socket().await;
         assert_eq!(socket.frame().await["event"], "hello");
@@ -255,14 +258,14 @@ async fn whoever_breaks_the_protocol_is_told_and_a_goodbye_is_answered() {
     assert_eq!(socket.until_closed().await.1.code, 1009);
 }
 
-/// More history than the buffers between them hold: what is said meanwhile is heard before it has all been handed over.
+/// The history is larger than all buffers between gateway and client; requests are handled before all of it is sent.
 #[tokio::test]
-async fn a_busy_topic_does_not_make_the_socket_deaf() {
+async fn requests_are_answered_while_a_long_history_is_sent() {
     const EVENTS: u32 = 9_000;
     let stack = Stack::start(1, &[]).await;
     let admin = stack.admin(0).await;
     let vehicle: VehicleId = admin.vehicles().await[0]["id"].as_str().expect("an id").parse().expect("an id");
-    let bus = Bus::redis(&stack.redis.url(), Limits::default()).expect("a URL");
+    let bus = Bus::redis(&stack.redis.url(), Limits::default()).expect("the URL is valid");
     let publish = |sequence_number| {
         let response = Json::parse(format!(r#"{{"padding":"{}"}}"#, "x".repeat(4_000))).expect("JSON");
         let command_id = CommandId::from(Uuid::nil());
@@ -272,7 +275,7 @@ async fn a_busy_topic_does_not_make_the_socket_deaf() {
     };
     for first in (1..=EVENTS).step_by(100) {
         for published in futures_util::future::join_all((first..first + 100).map(publish)).await {
-            published.expect("published");
+            published.expect("the event is published");
         }
     }
     let mut socket = admin.socket().await;
@@ -285,11 +288,11 @@ async fn a_busy_topic_does_not_make_the_socket_deaf() {
     while socket.frame_of(&["response", "pong"]).await["event"] == "response" {
         before += 1;
     }
-    assert!(before < EVENTS, "the answer to the ping came behind everything else");
+    assert!(before < EVENTS, "the pong was sent only after the whole history");
     socket.send(json!({ "action": "unsubscribe", "id": 3, "topic": format!("vehicle:{vehicle}") })).await;
     let mut after = 0;
     while socket.frame_of(&["response", "unsubscribed"]).await["event"] == "response" {
         after += 1;
     }
-    assert!(before + after < EVENTS, "it went on although nobody wanted it");
+    assert!(before + after < EVENTS, "the whole history was sent despite the unsubscribe");
 }

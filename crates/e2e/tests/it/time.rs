@@ -1,4 +1,4 @@
-//! What ends when its time is over: everything in this process, on a clock that the test pushes.
+//! Expiry of tokens, sockets and sessions. Every service runs in the test's process, with a clock that the test advances.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use turnpike_token::{Claims, Role, SigningKey};
 use turnpike_topic::{SessionId, UserId};
 use uuid::Uuid;
 
-/// The house, and the hand of its clock.
-struct House {
+/// The single process and the control of its clock.
+struct Harness {
     url: String,
     clock: Clock,
-    hand: ClockControl,
+    control: ClockControl,
     process: Process,
     _data: TempDir,
 }
 
-impl House {
+impl Harness {
     async fn start() -> Self {
         let data = TempDir::new().expect("a directory");
         let variables = [
@@ -29,23 +29,23 @@ impl House {
             ("TURNPIKE_DATA_DIR", data.path().display().to_string()),
             ("TURNPIKE_ADMIN_PASSWORD", ADMIN_PASSWORD.to_owned()),
         ];
-        let (clock, hand) = Clock::controlled(Timestamp::from_second(1_795_000_000).expect("in range"));
+        let (clock, control) = Clock::controlled(Timestamp::from_second(1_795_000_000).expect("in range"));
         let environment = Environment::new(variables).expect("names that exist");
         let process = Process::new(environment, clock.clone()).expect("a process");
-        let started = turnpike::start(&process, |_| ()).await.expect("everything starts");
-        Self { url: format!("http://{}", started.address), clock, hand, process, _data: data }
+        let started = turnpike::start(&process, |_| ()).await.expect("turnpike starts");
+        Self { url: format!("http://{}", started.address), clock, control, process, _data: data }
     }
 
     async fn admin(&self) -> Person {
         Person::sign_in(&self.url, "admin", ADMIN_PASSWORD).await
     }
 
-    fn pass(&self, seconds: u64) {
-        self.hand.advance(Duration::from_secs(seconds));
+    fn advance(&self, seconds: u64) {
+        self.control.advance(Duration::from_secs(seconds));
     }
 
     async fn stop(self) {
-        assert!(self.process.stop(Duration::from_secs(10)).await, "everything finishes when asked to");
+        assert!(self.process.stop(Duration::from_secs(10)).await, "every task ends within 10 s");
     }
 }
 
@@ -54,88 +54,85 @@ fn refused(answer: &Answer, code: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_access_token_is_good_for_a_quarter_of_an_hour() {
-    let house = House::start().await;
-    let admin = house.admin().await;
+async fn an_access_token_expires_after_15_minutes() {
+    let harness = Harness::start().await;
+    let admin = harness.admin().await;
     let vehicle = &admin.vehicles().await[0];
     let command = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
-    house.pass(899);
+    harness.advance(899);
     assert_eq!(admin.get("/api/auth/me").await.status, 200);
-    house.pass(1);
+    harness.advance(1);
     refused(&admin.get("/api/auth/me").await, "TOKEN_EXPIRED");
     refused(&admin.get(&format!("/api/topics/response:{command}/events")).await, "TOKEN_EXPIRED");
     for path in [format!("/ws/responses/{command}"), "/ws".to_owned()] {
         let (frames, closed) =
-            Socket::open(&house.url, &format!("{path}?token={}", admin.token)).await.until_closed().await;
+            Socket::open(&harness.url, &format!("{path}?token={}", admin.token)).await.until_closed().await;
         assert!(frames.is_empty(), "{frames:?}");
         assert_eq!((closed.code, closed.reason.as_str()), (1008, "Invalid authentication token"));
     }
     let pair = admin.post("/api/auth/refresh", json!({ "refresh_token": admin.refresh_token })).await;
     assert_eq!(pair.status, 200, "{}", pair.text);
-    house.stop().await;
+    harness.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_socket_ends_with_its_token_unless_it_is_given_another() {
-    let house = House::start().await;
-    let admin = house.admin().await;
-    let (mut left_alone, mut renewed) = (admin.socket().await, admin.socket().await);
-    for socket in [&mut left_alone, &mut renewed] {
+async fn an_open_socket_is_closed_when_its_token_expires_unless_it_gets_a_new_one() {
+    let harness = Harness::start().await;
+    let admin = harness.admin().await;
+    let (mut expiring, mut renewed) = (admin.socket().await, admin.socket().await);
+    for socket in [&mut expiring, &mut renewed] {
         assert_eq!(socket.frame().await["event"], "hello");
     }
     let topic = format!("user:{}", admin.id());
-    let mut events = admin
-        .request(Method::GET, &format!("/api/topics/{topic}/events"))
-        .send()
-        .await
-        .expect("a stream of events that is open");
-    house.pass(600);
+    let mut events =
+        admin.request(Method::GET, &format!("/api/topics/{topic}/events")).send().await.expect("the stream opens");
+    harness.advance(600);
     let pair = admin.post("/api/auth/refresh", json!({ "refresh_token": admin.refresh_token })).await.json;
     renewed.send(json!({ "action": "auth", "id": 1, "token": pair["access_token"] })).await;
     let answer = renewed.frame().await;
-    let end = house.clock.now() + Duration::from_secs(900);
+    let end = harness.clock.now() + Duration::from_secs(900);
     assert_eq!(answer, json!({ "event": "authenticated", "id": 1, "expires_at": end.to_string() }));
 
-    // somebody else's token is none for this socket
-    let other = admin.with_token(pair["access_token"].as_str().expect("a token")).create_user("user").await;
-    renewed.send(json!({ "action": "auth", "id": 2, "token": other.token })).await;
+    // A token of another user is refused.
+    let other_user = admin.with_token(pair["access_token"].as_str().expect("a token")).create_user("user").await;
+    renewed.send(json!({ "action": "auth", "id": 2, "token": other_user.token })).await;
     assert_eq!(renewed.frame().await["event"], "error");
 
-    house.pass(300);
-    let (_, closed) = left_alone.until_closed().await;
+    harness.advance(300);
+    let (_, closed) = expiring.until_closed().await;
     assert_eq!(closed.code, 4401);
-    while events.chunk().await.expect("a stream that ends in order").is_some() {}
+    while events.chunk().await.expect("the stream ends without an error").is_some() {}
     renewed.send(json!({ "action": "ping", "id": 3 })).await;
     assert_eq!(renewed.frame().await, json!({ "event": "pong", "id": 3 }));
-    house.pass(600);
+    harness.advance(600);
     let (_, closed) = renewed.until_closed().await;
     assert_eq!(closed.code, 4401);
-    house.stop().await;
+    harness.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cookie_outlives_the_tokens_that_it_is_exchanged_for() {
-    let house = House::start().await;
-    let stranger = Person::anonymous(&house.url);
+async fn a_cookie_is_valid_for_24_hours() {
+    let harness = Harness::start().await;
+    let anonymous = Person::anonymous(&harness.url);
     let login = json!({ "username": "admin", "password": ADMIN_PASSWORD });
-    let answer = stranger.post("/api/auth/login", login).await;
+    let answer = anonymous.post("/api/auth/login", login).await;
     let cookie = answer.headers["set-cookie"].to_str().expect("text").split(';').next().expect("a value").to_owned();
     let me =
-        async || stranger.send(stranger.request(Method::GET, "/api/auth/me").header("cookie", &cookie)).await.status;
+        async || anonymous.send(anonymous.request(Method::GET, "/api/auth/me").header("cookie", &cookie)).await.status;
     for _ in 0..4 {
         assert_eq!(me().await, 200);
-        house.pass(600);
+        harness.advance(600);
     }
-    house.pass(24 * 3600 - 2400);
-    assert_eq!(me().await, 401, "a day is over");
-    house.stop().await;
+    harness.advance(24 * 3600 - 2400);
+    assert_eq!(me().await, 401, "the session has expired");
+    harness.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_under_somebody_elses_key_is_refused() {
-    let house = House::start().await;
-    let admin = house.admin().await;
-    let now = house.clock.now();
+async fn a_token_signed_with_another_key_is_refused() {
+    let harness = Harness::start().await;
+    let admin = harness.admin().await;
+    let now = harness.clock.now();
     let claims = Claims {
         user_id: admin.id().parse::<UserId>().expect("an id"),
         session_id: SessionId::new(now),
@@ -146,8 +143,8 @@ async fn a_token_under_somebody_elses_key_is_refused() {
         auth_time: now,
     };
     let foreign = SigningKey::from_secret(&Box::new([7; 32]).into()).sign(&claims);
-    refused(&Person::anonymous(&house.url).with_token(&foreign).get("/api/auth/me").await, "INVALID_TOKEN");
-    let (frames, closed) = Socket::open(&house.url, &format!("/ws?token={foreign}")).await.until_closed().await;
+    refused(&Person::anonymous(&harness.url).with_token(&foreign).get("/api/auth/me").await, "INVALID_TOKEN");
+    let (frames, closed) = Socket::open(&harness.url, &format!("/ws?token={foreign}")).await.until_closed().await;
     assert_eq!((frames.len(), closed.code, closed.reason.as_str()), (0, 1008, "Invalid authentication token"));
-    house.stop().await;
+    harness.stop().await;
 }

@@ -1,16 +1,16 @@
-//! No wait is without end: what each connection is told, and who gives way.
+//! Every wait is bounded: the settings of each connection, and conflicts between transactions.
 
 use std::{sync::Arc, time::Duration};
 
 use sqlx::Row;
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
-use turnpike_store::is_away;
+use turnpike_store::is_unavailable;
 use turnpike_testkit::{Database, within};
 
 use crate::open;
 
 #[tokio::test]
-async fn a_file_is_opened_as_promised() {
+async fn a_file_is_opened_with_the_documented_settings() {
     let database = Database::sqlite();
     let store = open(database.url()).await.expect("a store");
     for (pragma, value) in [("synchronous", 2), ("busy_timeout", 3000), ("foreign_keys", 1)] {
@@ -24,7 +24,7 @@ async fn a_file_is_opened_as_promised() {
 
 /// Also on the connections that come after the migrations, which may take longer.
 #[tokio::test]
-async fn a_server_works_at_a_statement_for_so_long() {
+async fn a_statement_on_a_server_is_bounded() {
     let database = Database::postgres().await;
     let store = open(database.url()).await.expect("a store");
     let mut connections = Vec::new();
@@ -39,7 +39,7 @@ async fn a_server_works_at_a_statement_for_so_long() {
     }
 }
 
-/// Two processes on one file: whoever begins to write has the lock already, so nobody has to give up halfway.
+/// Two processes on one file: a transaction that writes takes the lock at its beginning, so none fails halfway.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_locked_from_the_beginning() {
     let database = Database::sqlite();
@@ -51,9 +51,9 @@ async fn a_file_is_locked_from_the_beginning() {
     within("its turn", 3, other.begin()).await.expect("begun");
 }
 
-/// Of two that wait for each other Postgres rolls one back: the other is through, and trying again helps.
+/// Of two transactions that wait for each other, Postgres rolls one back; its caller may try again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_that_wait_for_each_other_one_is_asked_to_try_again() {
+async fn one_of_two_transactions_that_wait_for_each_other_may_be_tried_again() {
     let database = Database::postgres().await;
     let store = open(database.url()).await.expect("a store");
     sqlx::query("INSERT INTO counters (name, n) VALUES ('readers', 0)").execute(store.pool()).await.expect("written");
@@ -72,5 +72,5 @@ async fn of_two_that_wait_for_each_other_one_is_asked_to_try_again() {
     let ends = within("Postgres to decide", 10, ends.join_all()).await;
     let errors: Vec<sqlx::Error> = ends.into_iter().filter_map(Result::err).collect();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors.iter().all(is_away), "{errors:?}");
+    assert!(errors.iter().all(is_unavailable), "{errors:?}");
 }

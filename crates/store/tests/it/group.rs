@@ -1,4 +1,4 @@
-//! Group commit: writes share transactions and statements, each is written once or not at all, and fails by itself.
+//! Group commit: writes share transactions and statements; each is performed once or not at all, and fails by itself.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::Te
 use sqlx::{AnyConnection, Error};
 use tokio::{sync::Barrier, task::JoinSet};
 use turnpike_kit::{Clock, Environment, Process};
-use turnpike_store::{Store, Write, is_away, rows};
+use turnpike_store::{Store, Write, is_unavailable, rows};
 use turnpike_testkit::{Database, Proxy, eventually, within};
 
 use crate::{count, open};
@@ -114,7 +114,7 @@ async fn served(database: &Database) -> (Store, Process) {
     (store, process)
 }
 
-/// Lets writes gather: the task is kept waiting meanwhile.
+/// Starts writes while the task waits for the connection, so that they share a batch.
 async fn gather(store: &Store, notes: Vec<(i64, Option<&'static str>)>) -> (Vec<Result<i64, Error>>, usize) {
     let performed = Arc::new(AtomicUsize::new(0));
     let mut all = Vec::new();
@@ -174,7 +174,7 @@ async fn each_write_is_made_once_or_fails_alone(database: Database) {
         let (answers, _) = gather(&store, texts).await;
         let mut written = BTreeSet::new();
         for ((id, good), answer) in notes.iter().zip(&answers) {
-            // Of two with one id the first is written, whatever becomes of the others.
+            // Of two with one id the first is written, independently of the others.
             let fits = *good && id % 100 != 13 && !written.contains(id);
             assert_eq!(answer.is_ok(), fits, "{id} of {notes:?}: {answer:?}");
             if fits {
@@ -228,7 +228,7 @@ async fn writes_go_on_after_the_stop(database: Database) {
     assert_eq!(counted, 401);
 }
 
-/// Every caller of a batch learns that it was lost, and later writes are made.
+/// Every caller of a lost batch gets an error, and later writes succeed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_is_lost_is_reported_to_every_caller() {
     let database = Database::postgres().await;
@@ -245,7 +245,7 @@ async fn a_batch_that_is_lost_is_reported_to_every_caller() {
     }
     for answer in within("an answer to each", 20, callers.join_all()).await {
         let error = answer.expect_err("silence");
-        assert!(is_away(&error), "{error}");
+        assert!(is_unavailable(&error), "{error}");
     }
     proxy.stall_open_connections();
     eventually("the server to be used again", 10, || async { store.write(Count).await.ok() }).await;

@@ -17,9 +17,9 @@ use turnpike_testkit::Database;
 use crate::{count, open};
 
 turnpike_testkit::on_both!(
-    uses_are_bounded_and_the_wait_is_true,
-    a_use_that_is_given_back_was_never_taken,
-    a_rollback_takes_a_use_back,
+    uses_are_bounded_and_succeed_after_the_named_wait,
+    a_use_that_is_given_back_does_not_count,
+    a_rolled_back_use_does_not_count,
     parallel_uses_do_not_exceed_the_limit,
     a_batch_counts_like_its_uses_one_by_one,
     parallel_batches_of_the_same_keys_do_not_exceed_the_limit,
@@ -37,9 +37,9 @@ async fn take(store: &Store, limit: Limit, key: &str, now: Timestamp) -> Taken {
     taken
 }
 
-/// Whatever the pauses: no more than a minute's worth at once and no more than the rate after it; and a use succeeds after the
-/// wait that the refusal named.
-async fn uses_are_bounded_and_the_wait_is_true(database: Database) {
+/// With any pauses: at most a minute's budget at once and at most the rate after it; and a use succeeds after the wait that the
+/// refusal named.
+async fn uses_are_bounded_and_succeed_after_the_named_wait(database: Database) {
     let store = open(database.url()).await.expect("a store");
     let cases = (1..120_u32, proptest::collection::vec(0..30_000_u64, 1..60));
     let mut runner = TestRunner::deterministic();
@@ -62,7 +62,7 @@ async fn uses_are_bounded_and_the_wait_is_true(database: Database) {
     assert_eq!(Limit::per_minute(0), None);
 }
 
-async fn a_use_that_is_given_back_was_never_taken(database: Database) {
+async fn a_use_that_is_given_back_does_not_count(database: Database) {
     let store = open(database.url()).await.expect("a store");
     let five = Limit::per_minute(5).expect("not 0");
     for _ in 0..20 {
@@ -78,7 +78,7 @@ async fn a_use_that_is_given_back_was_never_taken(database: Database) {
     assert_eq!(take(&store, five, "another key", start()).await, Taken::Yes);
 }
 
-async fn a_rollback_takes_a_use_back(database: Database) {
+async fn a_rolled_back_use_does_not_count(database: Database) {
     let store = open(database.url()).await.expect("a store");
     let one = Limit::per_minute(1).expect("not 0");
     let mut tx = store.begin().await.expect("a transaction");

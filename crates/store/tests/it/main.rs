@@ -1,10 +1,10 @@
-//! A store on real databases: opened by several at once, written by many, left half-way.
+//! A store on real databases: opened by several instances at once, parallel writers, interrupted work.
 
-mod away;
 mod bounds;
 mod group;
 mod limits;
 mod opening;
+mod unavailable;
 mod writing;
 
 use sqlx::migrate::Migrator;

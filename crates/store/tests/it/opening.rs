@@ -1,4 +1,4 @@
-//! Opening: who comes first makes the tables, and nobody shows a password.
+//! Opening: the first instance creates the tables, and no error shows a password.
 
 use std::{error::Error, os::unix::fs::PermissionsExt, time::Duration};
 
@@ -9,9 +9,9 @@ use turnpike_testkit::{Database, Host};
 
 use crate::{count, open};
 
-turnpike_testkit::on_both!(several_may_open_at_once, a_second_opening_finds_what_the_first_left);
+turnpike_testkit::on_both!(several_instances_may_open_a_database_at_once, a_second_opening_finds_the_data_of_the_first);
 
-async fn several_may_open_at_once(database: Database) {
+async fn several_instances_may_open_a_database_at_once(database: Database) {
     let mut openers = JoinSet::new();
     for _ in 0..6 {
         let url = database.url().to_owned();
@@ -24,7 +24,7 @@ async fn several_may_open_at_once(database: Database) {
     }
 }
 
-async fn a_second_opening_finds_what_the_first_left(database: Database) {
+async fn a_second_opening_finds_the_data_of_the_first(database: Database) {
     let first = open(database.url()).await.expect("a store");
     let backend = if database.url().starts_with("sqlite:") { Backend::Sqlite } else { Backend::Postgres };
     assert_eq!(first.backend(), backend);
@@ -41,7 +41,7 @@ async fn a_second_opening_finds_what_the_first_left(database: Database) {
 }
 
 #[tokio::test]
-async fn a_file_is_its_owners_alone_wherever_it_is() {
+async fn only_the_owner_can_read_a_database_file() {
     for name in ["plain.db", "new folder/with space.db", "größe/a+b.db", "100%25.db", "50%.db"] {
         let folder = TempDir::new().expect("a directory");
         let path = folder.path().join(name);
@@ -84,7 +84,7 @@ fn whole(error: &OpenError) -> String {
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_says_why_and_shows_no_password() {
+async fn an_opening_error_names_the_cause_and_shows_no_password() {
     let host = Host::claim();
     let urls = [
         format!("postgres://someone:hunter2@{}/nobody-home", host.address(0)),

@@ -1,22 +1,22 @@
-//! Writing: whole or not at all, and by many at once.
+//! Transactions: complete or not at all, also in parallel.
 
 use jiff::Timestamp;
 use sqlx::Row;
 use tokio::task::JoinSet;
 use turnpike_fault::Kind;
-use turnpike_store::{fault, from_micros, is_away, micros};
+use turnpike_store::{fault, from_micros, is_unavailable, micros};
 use turnpike_testkit::Database;
 
 use crate::{count, open};
 
 turnpike_testkit::on_both!(
-    what_is_not_committed_never_was,
-    many_writers_take_turns,
-    a_wrong_statement_is_our_fault_and_shows_nothing,
-    a_closed_store_is_away,
+    an_uncommitted_write_is_not_stored,
+    parallel_writers_lose_no_update,
+    a_wrong_statement_is_an_internal_fault_that_shows_nothing,
+    a_closed_store_is_unavailable,
 );
 
-async fn what_is_not_committed_never_was(database: Database) {
+async fn an_uncommitted_write_is_not_stored(database: Database) {
     let store = open(database.url()).await.expect("a store");
     for _ in 0..10 {
         let mut tx = store.begin().await.expect("a transaction");
@@ -31,7 +31,7 @@ async fn what_is_not_committed_never_was(database: Database) {
 }
 
 /// Read, then write, in one transaction, by two stores on the same database: no update is lost and none fails.
-async fn many_writers_take_turns(database: Database) {
+async fn parallel_writers_lose_no_update(database: Database) {
     const WRITERS: i64 = 8;
     const EACH: i64 = 10;
     let stores = [open(database.url()).await.expect("a store"), open(database.url()).await.expect("another")];
@@ -66,22 +66,22 @@ async fn many_writers_take_turns(database: Database) {
     assert_eq!(counted, WRITERS * EACH, "no update was lost");
 }
 
-async fn a_wrong_statement_is_our_fault_and_shows_nothing(database: Database) {
+async fn a_wrong_statement_is_an_internal_fault_that_shows_nothing(database: Database) {
     let store = open(database.url()).await.expect("a store");
     for sql in ["SELECT hunter2 FROM notes", "INSERT INTO notes (id, text) VALUES (1, NULL)", "SELEKT"] {
         let error = sqlx::query(sql).execute(store.pool()).await.expect_err("wrong");
-        assert!(!is_away(&error), "{error}");
+        assert!(!is_unavailable(&error), "{error}");
         let fault = fault(error);
         assert_eq!(fault.kind(), Kind::Internal);
         assert!(!fault.to_string().contains("hunter2") && !fault.to_string().contains("notes"), "{fault}");
     }
 }
 
-async fn a_closed_store_is_away(database: Database) {
+async fn a_closed_store_is_unavailable(database: Database) {
     let store = open(database.url()).await.expect("a store");
     store.close().await;
     let error = store.begin().await.expect_err("closed");
-    assert!(is_away(&error), "{error}");
+    assert!(is_unavailable(&error), "{error}");
     let fault = fault(error);
     assert_eq!(fault.kind(), Kind::Unavailable);
     assert!(fault.retry_in().is_some());

@@ -10,20 +10,20 @@ use turnpike_kit::{Clock, Environment, Outbound};
 
 use super::{
     api::Api,
-    credential::{Credential, default_user, kept, refresh, sign_in},
+    credential::{Credential, default_user, refresh, saved_session, sign_in},
     gateway::{Gateway, is_unauthorized},
-    session::{Kept, Session},
+    session::{Session, SessionFile},
 };
 use crate::cli;
 
-/// No password that auth accepts is longer.
-const LONGEST: u64 = 4096;
+/// Bytes read from a pipe. Auth accepts no longer password.
+const MAX_PASSWORD_BYTES: u64 = 4096;
 
-/// Signs in and keeps the session, in place of the one kept before, which ends.
+/// Signs in and saves the session. An earlier saved session is replaced and ended.
 #[expect(clippy::print_stdout, reason = "a command that prints")]
 pub(crate) async fn login(env: &Environment, outbound: &Outbound, login: cli::Login) -> anyhow::Result<()> {
-    let gateway = Gateway::new(env, outbound, &login.place)?;
-    let kept = place(&gateway)?;
+    let gateway = Gateway::new(env, outbound, &login.gateway)?;
+    let file = session_file(&gateway)?;
     let user = login.user.unwrap_or_else(|| default_user(env));
     let password = password(&format!("Password for {user} at {}: ", gateway.base))?;
     let now = Clock::system().now();
@@ -31,31 +31,31 @@ pub(crate) async fn login(env: &Environment, outbound: &Outbound, login: cli::Lo
         Err(error) if is_unauthorized(&error) => {
             return Err(error.context(format!("{} refused the name {user} or its password", gateway.base)));
         }
-        answered => answered?,
+        result => result?,
     };
-    let session = Session::begun(&gateway.base, &answer, now)?;
-    let locked = kept.lock().await?;
-    let before = locked.load().ok().flatten();
+    let session = Session::new(&gateway.base, &answer, now)?;
+    let locked = file.lock().await?;
+    let earlier = locked.load().ok().flatten();
     locked.save(&session)?;
     drop(locked);
-    if let Some(before) = before {
-        // A session whose server is gone or whose token has expired ends by itself.
-        let _ = end(&gateway, before.access_token.into()).await;
+    if let Some(earlier) = earlier {
+        // If this fails, the earlier session ends when it expires.
+        let _ = end(&gateway, earlier.access_token.into()).await;
     }
     let role = answer["user"]["role"].as_str().unwrap_or("unknown");
     println!("signed in as {} (role {role}) at {}", session.username, gateway.base);
     Ok(())
 }
 
-/// Ends the kept session at the server, and removes it here in any case.
+/// Ends the saved session at the server, and removes the file even if the server cannot be reached.
 #[expect(clippy::print_stdout, reason = "a command that prints")]
-pub(crate) async fn logout(env: &Environment, outbound: &Outbound, at: cli::Place) -> anyhow::Result<()> {
-    let gateway = Gateway::new(env, outbound, &at)?;
-    let kept = place(&gateway)?;
-    let locked = kept.lock().await?;
+pub(crate) async fn logout(env: &Environment, outbound: &Outbound, args: cli::GatewayArgs) -> anyhow::Result<()> {
+    let gateway = Gateway::new(env, outbound, &args)?;
+    let file = session_file(&gateway)?;
+    let locked = file.lock().await?;
     let Some(session) = locked.load().unwrap_or_default() else {
-        locked.remove()?; // what is no session goes, too
-        println!("nobody is signed in at {}", gateway.base);
+        locked.remove()?; // an unreadable file is removed too
+        println!("not signed in at {}", gateway.base);
         return Ok(());
     };
     let now = Clock::system().now();
@@ -66,7 +66,7 @@ pub(crate) async fn logout(env: &Environment, outbound: &Outbound, at: cli::Plac
         };
         match token {
             Some(token) => end(&gateway, token).await,
-            None => Ok(()), // it had ended before
+            None => Ok(()), // the session has already ended
         }
     };
     let ended = ended.await;
@@ -78,10 +78,10 @@ pub(crate) async fn logout(env: &Environment, outbound: &Outbound, at: cli::Plac
     Ok(())
 }
 
-/// Prints the user as the server knows it.
+/// Prints the signed-in user.
 #[expect(clippy::print_stdout, reason = "a command that prints")]
-pub(crate) async fn whoami(env: &Environment, outbound: &Outbound, at: cli::Place) -> anyhow::Result<()> {
-    let gateway = Gateway::new(env, outbound, &at)?;
+pub(crate) async fn whoami(env: &Environment, outbound: &Outbound, args: cli::GatewayArgs) -> anyhow::Result<()> {
+    let gateway = Gateway::new(env, outbound, &args)?;
     let server = gateway.base.clone();
     let mut api = Api::sign_in(gateway.clone(), Credential::new(env, &gateway, None, None)?).await?;
     let me = api.me().await?;
@@ -89,9 +89,9 @@ pub(crate) async fn whoami(env: &Environment, outbound: &Outbound, at: cli::Plac
     println!("user     {} ({})", text("username"), text("email"));
     println!("role     {}", text("role"));
     println!("server   {server}");
-    match api.kept_until() {
-        Some(until) => println!("session  until {}, longer with each use", to_the_second(until)),
-        None => println!("session  not kept: of the password in TURNPIKE_ADMIN_PASSWORD"),
+    match api.saved_until() {
+        Some(until) => println!("session  until {}, extended by each use", to_the_second(until)),
+        None => println!("session  not saved: signed in with the password in TURNPIKE_ADMIN_PASSWORD"),
     }
     Ok(())
 }
@@ -100,23 +100,27 @@ fn to_the_second(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-fn place(gateway: &Gateway) -> anyhow::Result<Kept> {
-    kept(gateway)?.context("there is no directory to keep a session in: set HOME or XDG_CONFIG_HOME")
+fn session_file(gateway: &Gateway) -> anyhow::Result<SessionFile> {
+    saved_session(gateway)?.context("there is no directory to save a session in: set HOME or XDG_CONFIG_HOME")
 }
 
 async fn end(gateway: &Gateway, token: SecretString) -> anyhow::Result<()> {
     gateway.call(Method::POST, "/api/auth/logout", &token, None).await.map(|_| ())
 }
 
-/// From the terminal without echo, else the first line of what is piped in.
+/// Reads the password from the terminal without echo, or the first line of a pipe.
 fn password(prompt: &str) -> anyhow::Result<SecretString> {
     let text = if io::stdin().is_terminal() {
-        rpassword::prompt_password(prompt).context("no password was read from the terminal")?
+        rpassword::prompt_password(prompt).context("the password cannot be read from the terminal")?
     } else {
         let mut line = String::new();
-        io::stdin().lock().take(LONGEST).read_line(&mut line).context("no password was read from the pipe")?;
+        io::stdin()
+            .lock()
+            .take(MAX_PASSWORD_BYTES)
+            .read_line(&mut line)
+            .context("the password cannot be read from the pipe")?;
         line.trim_end_matches(['\r', '\n']).to_owned()
     };
-    ensure!(!text.is_empty(), "the password is empty: type it, or pipe it in on one line");
+    ensure!(!text.is_empty(), "the password is empty: type it, or pass it as one line through a pipe");
     Ok(text.into())
 }

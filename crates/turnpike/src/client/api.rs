@@ -20,7 +20,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// With an access token for now; the credential gives later ones.
+    /// Gets the first access token from the credential. Later ones replace it when the gateway refuses it.
     pub(crate) async fn sign_in(gateway: Gateway, credential: Credential) -> anyhow::Result<Self> {
         let token = credential.token(&gateway, None).await?;
         Ok(Self { gateway, credential, token })
@@ -32,18 +32,18 @@ impl Api {
         Ok(())
     }
 
-    /// The id of a vehicle that is named by its id or its VIN.
+    /// Finds the id of a vehicle by its VIN; a name that is no VIN is returned unchanged.
     pub(crate) async fn vehicle(&mut self, name: &str) -> anyhow::Result<String> {
         let query = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
         let found = self.call(Method::GET, &format!("/api/vehicles?search={query}"), None).await?;
         let found = found.as_array().map(Vec::as_slice).unwrap_or_default();
         match found.iter().find(|vehicle| vehicle["vin"] == name) {
             Some(vehicle) => Ok(vehicle["id"].as_str().unwrap_or_default().to_owned()),
-            None => Ok(name.to_owned()), // an id, or something that the gateway refuses in its own words
+            None => Ok(name.to_owned()), // an id, or a name that the gateway refuses
         }
     }
 
-    /// Sends a command; gives its id.
+    /// Submits a command and returns its id.
     pub(crate) async fn submit(
         &mut self,
         vehicle_id: &str,
@@ -59,30 +59,30 @@ impl Api {
         Ok(answer["command_id"].as_str().context("the gateway's answer has no command id")?.to_owned())
     }
 
-    /// The user as the server knows it.
+    /// The signed-in user.
     pub(crate) async fn me(&mut self) -> anyhow::Result<Value> {
         self.call(Method::GET, "/api/auth/me", None).await
     }
 
-    /// When the session in use ends, if it is a kept one.
-    pub(crate) fn kept_until(&self) -> Option<Timestamp> {
-        self.credential.kept_until(&self.token)
+    /// The end of the session in use, if it is a saved one.
+    pub(crate) fn saved_until(&self) -> Option<Timestamp> {
+        self.credential.saved_until(&self.token)
     }
 
-    /// The address of a WebSocket, and the header that opens it.
+    /// The URL of a WebSocket route, and the value of the `Authorization` header.
     pub(crate) fn socket(&self, path: &str) -> (String, String) {
         let base = self.gateway.base.replacen("http", "ws", 1);
         (format!("{base}{path}"), format!("Bearer {}", self.token.expose_secret()))
     }
 
-    /// A token that is not accepted is replaced once: the session may have ended since it was kept.
+    /// Sends a request. If the gateway refuses the access token, gets another one and sends the request again.
     async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         match self.gateway.call(method.clone(), path, &self.token, body).await {
             Err(error) if is_unauthorized(&error) => {
                 self.renew().await?;
                 self.gateway.call(method, path, &self.token, body).await
             }
-            answered => answered,
+            result => result,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! How a client proves who its user is: with the kept session of the server, else with the password in the environment, else with
-//! the one-time sign-in that the one process on this machine has left.
+//! The sources of access tokens: the saved session for the server, else the password in the environment, else the one-time sign-in
+//! of the process on this machine.
 
 use std::{fmt, path::PathBuf};
 
@@ -12,22 +12,21 @@ use turnpike::one_time::OneTime;
 use turnpike_kit::{Clock, Environment, variables};
 
 use super::{
-    gateway::{Gateway, is, is_unauthorized},
-    session::{Kept, Locked, Session},
+    gateway::{Gateway, has_status, is_unauthorized},
+    session::{LockedSession, Session, SessionFile},
 };
 
-/// Where access tokens come from.
 #[derive(Clone)]
 pub(crate) struct Credential {
     clock: Clock,
     server: String,
-    /// The place of the server's session; none for a user without a home.
-    kept: Option<Kept>,
-    /// The user that the command line names.
+    /// `None` if the user has no home directory.
+    file: Option<SessionFile>,
+    /// The value of `--user`.
     user: Option<String>,
-    /// The user and the password of the environment.
+    /// The user and the password from the environment.
     password: Option<(String, SecretString)>,
-    /// Where a one-time sign-in may lie.
+    /// The directory that may contain a one-time sign-in.
     data_dir: Option<PathBuf>,
 }
 
@@ -41,16 +40,16 @@ impl Credential {
         let name = user.clone().unwrap_or_else(|| default_user(env));
         let password = env.get(&variables::ADMIN_PASSWORD).map(|password| (name, SecretString::from(password)));
         let server = gateway.base.clone();
-        Ok(Self { clock: Clock::system(), server, kept: kept(gateway)?, user, password, data_dir })
+        Ok(Self { clock: Clock::system(), server, file: saved_session(gateway)?, user, password, data_dir })
     }
 
-    /// When the session that this access token is of ends, if it is kept.
-    pub(crate) fn kept_until(&self, token: &SecretString) -> Option<Timestamp> {
-        let session = self.kept.as_ref()?.load().ok()??;
+    /// The end of the session that this access token belongs to, if the session is saved.
+    pub(crate) fn saved_until(&self, token: &SecretString) -> Option<Timestamp> {
+        let session = self.file.as_ref()?.load().ok()??;
         (session.access_token == token.expose_secret()).then_some(session.refresh_expires_at)
     }
 
-    /// An access token; another one than `refused`.
+    /// Returns an access token, but never `refused`.
     pub(crate) async fn token(
         &self,
         gateway: &Gateway,
@@ -58,20 +57,20 @@ impl Credential {
     ) -> anyhow::Result<SecretString> {
         let refused = refused.map(ExposeSecret::expose_secret);
         let usable = |session: &Session| {
-            session.is_of(self.user.as_deref())
+            session.belongs_to(self.user.as_deref())
                 && session.is_fresh(self.clock.now())
                 && refused != Some(session.access_token.as_str())
         };
-        if let Some(kept) = &self.kept {
-            // Mostly there is nothing to change, and nothing is locked or written. In this order: another client that has just used
-            // up the one-time sign-in has kept its session before.
-            let left = self.left();
-            let session = kept.load()?.filter(|session| session.is_of(self.user.as_deref()));
+        if let Some(file) = &self.file {
+            // Usually the saved session is usable and needs no lock. The one-time sign-in is read first: a client that uses it
+            // saves its session before it removes the sign-in.
+            let one_time = self.one_time();
+            let session = file.load()?.filter(|session| session.belongs_to(self.user.as_deref()));
             match session {
                 Some(session) if usable(&session) => return Ok(session.access_token.into()),
-                None if left.is_none() => {}
+                None if one_time.is_none() => {}
                 Some(_) | None => {
-                    if let Some(token) = self.under_lock(gateway, &kept.lock().await?, usable).await? {
+                    if let Some(token) = self.token_under_lock(gateway, &file.lock().await?, usable).await? {
                         return Ok(token);
                     }
                 }
@@ -86,84 +85,86 @@ impl Credential {
         }
     }
 
-    /// From the kept session, as it is once no other client changes it, else from the one-time sign-in.
-    async fn under_lock(
+    /// Uses or refreshes the saved session, else uses the one-time sign-in. The lock excludes other clients.
+    async fn token_under_lock(
         &self,
         gateway: &Gateway,
-        locked: &Locked<'_>,
+        locked: &LockedSession<'_>,
         usable: impl Fn(&Session) -> bool,
     ) -> anyhow::Result<Option<SecretString>> {
-        if let Some(session) = locked.load()?.filter(|session| session.is_of(self.user.as_deref())) {
+        if let Some(session) = locked.load()?.filter(|session| session.belongs_to(self.user.as_deref())) {
             if usable(&session) {
-                return Ok(Some(session.access_token.into())); // another client has just begun or refreshed it
+                return Ok(Some(session.access_token.into())); // another client has just created or refreshed it
             }
             if let Some(token) = refresh(gateway, locked, &session, self.clock.now()).await? {
                 return Ok(Some(token));
             }
         }
-        match self.left() {
-            Some(left) => self.redeem(gateway, locked, left).await,
+        match self.one_time() {
+            Some(one_time) => self.redeem(gateway, locked, one_time).await,
             None => Ok(None),
         }
     }
 
-    /// The one-time sign-in that a process on this machine has left for this client, if it needs one.
-    fn left(&self) -> Option<OneTime> {
-        let of_user = |left: &OneTime| self.user.as_ref().is_none_or(|user| left.username.eq_ignore_ascii_case(user));
+    /// The one-time sign-in for this server and user. It is not used if the environment has a password.
+    fn one_time(&self) -> Option<OneTime> {
+        let of_user = |found: &OneTime| self.user.as_ref().is_none_or(|user| found.username.eq_ignore_ascii_case(user));
         let data_dir = self.data_dir.as_ref().filter(|_| self.password.is_none())?;
         OneTime::find(data_dir, &self.server, self.clock.now()).filter(of_user)
     }
 
-    /// Exchanges the one-time sign-in for a session, which is kept.
+    /// Exchanges the one-time sign-in for a session and saves it. `None` if the code is not accepted.
     async fn redeem(
         &self,
         gateway: &Gateway,
-        locked: &Locked<'_>,
-        left: OneTime,
+        locked: &LockedSession<'_>,
+        one_time: OneTime,
     ) -> anyhow::Result<Option<SecretString>> {
         let Some(data_dir) = &self.data_dir else { return Ok(None) };
         let now = self.clock.now();
-        let answer = match gateway.ask("/api/auth/one-time", &json!({ "code": left.code })).await {
+        let answer = match gateway.post_anonymous("/api/auth/one-time", &json!({ "code": one_time.code })).await {
             Ok(answer) => answer,
             Err(error) if is_unauthorized(&error) => {
-                left.forget(data_dir, now); // used, or of another database
+                one_time.remove(data_dir, now); // the code was used, or belongs to another database
                 return Ok(None);
             }
-            // No longer on this machine, or of a version that knows no codes.
-            Err(error) if is(&error, StatusCode::FORBIDDEN) || is(&error, StatusCode::NOT_FOUND) => return Ok(None),
+            // The connection is not local any more, or the server is a version without one-time codes.
+            Err(error) if has_status(&error, StatusCode::FORBIDDEN) || has_status(&error, StatusCode::NOT_FOUND) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
-        let session = Session::begun(&gateway.base, &answer, now)?;
+        let session = Session::new(&gateway.base, &answer, now)?;
         locked.save(&session)?;
-        left.forget(data_dir, now);
+        one_time.remove(data_dir, now);
         Ok(Some(session.access_token.into()))
     }
 }
 
-/// The place of a server's session; none for a user without a home.
-pub(crate) fn kept(gateway: &Gateway) -> anyhow::Result<Option<Kept>> {
-    turnpike_kit::config_home().map(|home| Kept::at(&home, &gateway.base)).transpose()
+/// The file of the saved session for a server; `None` if the user has no home directory.
+pub(crate) fn saved_session(gateway: &Gateway) -> anyhow::Result<Option<SessionFile>> {
+    turnpike_kit::config_home().map(|home| SessionFile::new(&home, &gateway.base)).transpose()
 }
 
-/// Whom a password is of, if nobody is named.
+/// The user to sign in as if `--user` is missing.
 pub(crate) fn default_user(env: &Environment) -> String {
     env.get(&variables::ADMIN_EMAIL).unwrap_or("admin").to_owned()
 }
 
-/// Signs in with a password; gives the whole answer.
+/// Signs in with a password; returns the response of the login.
 pub(crate) async fn sign_in(gateway: &Gateway, user: &str, password: &SecretString) -> anyhow::Result<Value> {
     let name = if user.contains('@') { "email" } else { "username" };
-    gateway.ask("/api/auth/login", &json!({ name: user, "password": password.expose_secret() })).await
+    gateway.post_anonymous("/api/auth/login", &json!({ name: user, "password": password.expose_secret() })).await
 }
 
-/// Refreshes a session that is locked. `None` if it has ended; then it is not kept any longer.
+/// Refreshes a saved session and returns the new access token. If the session has ended, removes it and returns `None`.
 pub(crate) async fn refresh(
     gateway: &Gateway,
-    locked: &Locked<'_>,
+    locked: &LockedSession<'_>,
     session: &Session,
     now: Timestamp,
 ) -> anyhow::Result<Option<SecretString>> {
-    match gateway.ask("/api/auth/refresh", &json!({ "refresh_token": session.refresh_token })).await {
+    match gateway.post_anonymous("/api/auth/refresh", &json!({ "refresh_token": session.refresh_token })).await {
         Ok(answer) => {
             let session = session.refreshed(&answer, now)?;
             locked.save(&session)?;
@@ -174,7 +175,7 @@ pub(crate) async fn refresh(
     }
 }
 
-/// There is nothing to sign in with.
+/// No credential is available.
 #[derive(Debug)]
 pub(crate) struct SignedOut {
     pub(crate) server: String,
@@ -189,7 +190,7 @@ impl fmt::Display for SignedOut {
 
 impl std::error::Error for SignedOut {}
 
-/// Whether another attempt would fail like this one: there is no credential, or the gateway has refused it.
+/// Whether a retry is useless: there is no credential, or the gateway has refused it.
 pub(crate) fn is_signed_out(error: &anyhow::Error) -> bool {
     error.is::<SignedOut>() || is_unauthorized(error)
 }

@@ -1,4 +1,4 @@
-//! The frames of a topic, however often the connection breaks: it is opened again after the last offset.
+//! The frames of a topic. When the connection breaks, the client connects again and resumes after the last offset.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,8 +13,8 @@ use tokio_tungstenite::{
 
 use super::{api::Api, credential::is_signed_out};
 
-/// What is followed.
-pub(crate) enum Place {
+/// The topic to follow, and the WebSocket route that serves it.
+pub(crate) enum Target {
     /// `/ws/responses/{id}`.
     Command(String),
     /// A topic on `/ws`.
@@ -23,25 +23,36 @@ pub(crate) enum Place {
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// The frames of a place, in order, each once.
+/// The frames of a target, in order, each once.
 pub(crate) struct Frames {
     api: Api,
-    place: Place,
+    target: Target,
     socket: Option<Socket>,
     last: Option<String>,
     ready: VecDeque<Value>,
     failures: u32,
-    /// The token's fifteen minutes are over.
-    stale: bool,
+    /// The gateway has refused the access token, or closed the socket because it expired.
+    token_refused: bool,
     ended: bool,
 }
 
-/// Attempts in a row; with pauses of up to five seconds it is given up after about a minute.
-const ATTEMPTS: u32 = 15;
+/// Failed attempts in a row until the client gives up: about a minute, with pauses of up to 5 s.
+const MAX_ATTEMPTS: u32 = 15;
+
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(90);
 
 impl Frames {
-    pub(crate) fn open(api: Api, place: Place) -> Self {
-        Self { api, place, socket: None, last: None, ready: VecDeque::new(), failures: 0, stale: false, ended: false }
+    pub(crate) fn open(api: Api, target: Target) -> Self {
+        Self {
+            api,
+            target,
+            socket: None,
+            last: None,
+            ready: VecDeque::new(),
+            failures: 0,
+            token_refused: false,
+            ended: false,
+        }
     }
 
     /// The next frame; `None` after the topic's end.
@@ -57,9 +68,9 @@ impl Frames {
                 self.connect().await?;
                 continue;
             };
-            // The gateway pings: a connection that is silent for longer than that is dead.
-            match tokio::time::timeout(Duration::from_secs(90), socket.next()).await {
-                Ok(Some(Ok(Message::Text(text)))) => self.take(&text)?,
+            // The gateway sends pings more often than this, so a silent connection is dead.
+            match tokio::time::timeout(SILENCE_TIMEOUT, socket.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => self.handle(&text)?,
                 Ok(Some(Ok(Message::Close(Some(close))))) => self.closed(close.code.into(), &close.reason)?,
                 Ok(Some(Ok(_))) => {}
                 Ok(Some(Err(_)) | None) | Err(_) => self.socket = None,
@@ -67,8 +78,8 @@ impl Frames {
         }
     }
 
-    fn take(&mut self, text: &str) -> anyhow::Result<()> {
-        let frame: Value = serde_json::from_str(text).context("a frame that is not JSON")?;
+    fn handle(&mut self, text: &str) -> anyhow::Result<()> {
+        let frame: Value = serde_json::from_str(text).context("the gateway sent a frame that is not JSON")?;
         self.failures = 0;
         if let Some(offset) = frame["offset"].as_str() {
             self.last = Some(offset.to_owned());
@@ -76,7 +87,7 @@ impl Frames {
         match frame["event"].as_str().unwrap_or_default() {
             "hello" | "subscribed" | "caught_up" | "pong" => {}
             "closed" => self.ended = true,
-            // About the subscription, which has the id 1; other errors without an offset are about the weather.
+            // The error answers the subscribe request, which has the id 1. Other errors without an offset are temporary.
             "error" if frame["offset"].is_null() && frame["id"] == 1 => {
                 bail!(
                     "{} ({})",
@@ -93,7 +104,7 @@ impl Frames {
         self.socket = None;
         match code {
             1000 => self.ended = true,
-            4401 => self.stale = true,
+            4401 => self.token_refused = true,
             1008 | 4429 => bail!("the gateway refused: {reason}"),
             _ => {}
         }
@@ -105,17 +116,17 @@ impl Frames {
             tokio::time::sleep(Duration::from_millis(250 * u64::from(self.failures)).min(Duration::from_secs(5))).await;
         }
         self.failures += 1;
-        if self.stale {
+        if self.token_refused {
             match self.api.renew().await {
-                Ok(()) => self.stale = false,
-                Err(error) if self.failures >= ATTEMPTS || is_signed_out(&error) => return Err(error),
+                Ok(()) => self.token_refused = false,
+                Err(error) if self.failures >= MAX_ATTEMPTS || is_signed_out(&error) => return Err(error),
                 Err(_) => return Ok(()),
             }
         }
-        let path = match (&self.place, &self.last) {
-            (Place::Command(id), None) => format!("/ws/responses/{id}"),
-            (Place::Command(id), Some(offset)) => format!("/ws/responses/{id}?since={offset}"),
-            (Place::Topic { .. }, _) => "/ws".to_owned(),
+        let path = match (&self.target, &self.last) {
+            (Target::Command(id), None) => format!("/ws/responses/{id}"),
+            (Target::Command(id), Some(offset)) => format!("/ws/responses/{id}?since={offset}"),
+            (Target::Topic { .. }, _) => "/ws".to_owned(),
         };
         let (url, authorization) = self.api.socket(&path);
         let mut request = url.into_client_request()?;
@@ -125,18 +136,20 @@ impl Frames {
         let opened = tokio::time::timeout(Duration::from_secs(10), connect_async(request)).await;
         let mut socket = match opened {
             Ok(Ok((socket, _))) => socket,
-            Ok(Err(tungstenite::Error::Http(answer))) if answer.status() == 401 && self.failures < ATTEMPTS => {
-                self.stale = true;
+            Ok(Err(tungstenite::Error::Http(answer))) if answer.status() == 401 && self.failures < MAX_ATTEMPTS => {
+                self.token_refused = true;
                 return Ok(());
             }
-            Ok(Err(error)) if self.failures >= ATTEMPTS => return Err(error).context("the gateway cannot be reached"),
-            Err(_) if self.failures >= ATTEMPTS => bail!("the gateway does not answer"),
+            Ok(Err(error)) if self.failures >= MAX_ATTEMPTS => {
+                return Err(error).context("the gateway cannot be reached");
+            }
+            Err(_) if self.failures >= MAX_ATTEMPTS => bail!("the gateway does not answer"),
             _ => return Ok(()),
         };
-        if let Place::Topic { topic, since } = &self.place {
+        if let Target::Topic { topic, since } = &self.target {
             let since = self.last.as_ref().unwrap_or(since);
-            let ask = json!({ "action": "subscribe", "id": 1, "topic": topic, "since": since });
-            if socket.send(Message::text(ask.to_string())).await.is_err() {
+            let request = json!({ "action": "subscribe", "id": 1, "topic": topic, "since": since });
+            if socket.send(Message::text(request.to_string())).await.is_err() {
                 return Ok(());
             }
         }

@@ -1,4 +1,4 @@
-//! Requests to a gateway, and its refusals.
+//! Requests to a gateway, and its error responses.
 
 use std::{fmt, time::Duration};
 
@@ -8,40 +8,40 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use turnpike_kit::{Environment, Outbound, listen, variables};
 
-use crate::cli::Place;
+use crate::cli::GatewayArgs;
 
 /// A gateway, without a credential.
 #[derive(Clone)]
 pub(crate) struct Gateway {
     http: reqwest::Client,
-    /// Its address, in the one way of writing it.
+    /// The normalized URL, without a trailing slash.
     pub(crate) base: String,
 }
 
 impl Gateway {
-    pub(crate) fn new(env: &Environment, outbound: &Outbound, place: &Place) -> anyhow::Result<Self> {
-        let text = match &place.server {
+    pub(crate) fn new(env: &Environment, outbound: &Outbound, args: &GatewayArgs) -> anyhow::Result<Self> {
+        let text = match &args.server {
             Some(url) => url.clone(),
             None => format!("http://{}", listen::address(env, &variables::HTTP)?),
         };
-        let expected = "--server must be a URL such as http://127.0.0.1:8080";
-        let url: Url = text.parse().context(expected)?;
+        let message = "--server must be a URL such as http://127.0.0.1:8080";
+        let url: Url = text.parse().context(message)?;
         ensure!(url.scheme() == "http", "--server must begin with http:// (TLS ends in front of the gateway)");
-        let bare =
+        let no_extras =
             url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-        ensure!(bare && url.has_host(), expected);
+        ensure!(no_extras && url.has_host(), message);
         let base = url.as_str().trim_end_matches('/').to_owned();
         outbound.permit(&base)?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none()) // a credential is for this gateway only
+            .redirect(reqwest::redirect::Policy::none()) // the credential must be sent only to this gateway
             .build()?;
         Ok(Self { http, base })
     }
 
-    /// One request; `token` is empty for one without a credential.
+    /// Sends a request. With an empty `token` it has no credential.
     pub(crate) async fn call(
         &self,
         method: Method,
@@ -65,17 +65,17 @@ impl Gateway {
         Ok(body)
     }
 
-    /// One request without a credential.
-    pub(crate) async fn ask(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    /// Sends a POST without a credential.
+    pub(crate) async fn post_anonymous(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.call(Method::POST, path, &SecretString::default(), Some(body)).await
     }
 }
 
-/// The gateway's refusal.
+/// An error response of the gateway.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
-    /// In one line, with the fields that it names.
+    /// One line with the detail, the invalid fields and the status.
     text: String,
 }
 
@@ -100,12 +100,11 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Whether the gateway has refused with this status.
-pub(crate) fn is(error: &anyhow::Error, status: StatusCode) -> bool {
+/// Whether the error is a response of the gateway with this status.
+pub(crate) fn has_status(error: &anyhow::Error, status: StatusCode) -> bool {
     error.downcast_ref::<Problem>().is_some_and(|problem| problem.status == status)
 }
 
-/// Whether the gateway has refused the credential.
 pub(crate) fn is_unauthorized(error: &anyhow::Error) -> bool {
-    is(error, StatusCode::UNAUTHORIZED)
+    has_status(error, StatusCode::UNAUTHORIZED)
 }

@@ -5,8 +5,8 @@ mod api;
 mod credential;
 mod frames;
 mod gateway;
+mod printer;
 mod session;
-mod show;
 
 use std::process::ExitCode;
 
@@ -17,28 +17,27 @@ use turnpike_kit::{Environment, Outbound, variables};
 use crate::cli;
 use api::Api;
 use credential::Credential;
-use frames::{Frames, Place};
+use frames::{Frames, Target};
 use gateway::Gateway;
-use show::Show;
+use printer::Printer;
 
-/// What the client does.
-pub(crate) enum Job {
+pub(crate) enum Action {
     Login(cli::Login),
-    Logout(cli::Place),
-    Whoami(cli::Place),
+    Logout(cli::GatewayArgs),
+    Whoami(cli::GatewayArgs),
     Command(cli::Command),
     Follow(cli::Follow),
 }
 
-/// Does it; the exit code is 0 if the command was completed, or the topic followed to its end.
-#[expect(clippy::print_stderr, reason = "the last word of a command")]
-pub(crate) fn run(job: Job) -> ExitCode {
-    let done = tokio::runtime::Builder::new_current_thread()
+/// Runs a subcommand. The exit code is 0 if it succeeds; for `command` that means the status `completed`.
+#[expect(clippy::print_stderr, reason = "a command prints its error")]
+pub(crate) fn run(action: Action) -> ExitCode {
+    let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("the runtime")
-        .and_then(|runtime| runtime.block_on(work(job)));
-    match done {
+        .context("the async runtime cannot be started")
+        .and_then(|runtime| runtime.block_on(execute(action)));
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -48,51 +47,51 @@ pub(crate) fn run(job: Job) -> ExitCode {
     }
 }
 
-async fn work(job: Job) -> anyhow::Result<bool> {
+async fn execute(action: Action) -> anyhow::Result<bool> {
     let env = Environment::of_process()?;
     let outbound = Outbound::new(&env)?;
-    match job {
-        Job::Login(login) => account::login(&env, &outbound, login).await.map(|()| true),
-        Job::Logout(place) => account::logout(&env, &outbound, place).await.map(|()| true),
-        Job::Whoami(place) => account::whoami(&env, &outbound, place).await.map(|()| true),
-        Job::Command(command) => {
-            let api = signed_in(&env, &outbound, &command.server).await?;
-            send(api, command).await
+    match action {
+        Action::Login(login) => account::login(&env, &outbound, login).await.map(|()| true),
+        Action::Logout(gateway) => account::logout(&env, &outbound, gateway).await.map(|()| true),
+        Action::Whoami(gateway) => account::whoami(&env, &outbound, gateway).await.map(|()| true),
+        Action::Command(command) => {
+            let api = signed_in(&env, &outbound, &command.sign_in).await?;
+            submit(api, command).await
         }
-        Job::Follow(follow) => {
-            let api = signed_in(&env, &outbound, &follow.server).await?;
-            let place = Place::Topic { topic: follow.topic, since: follow.since };
-            let mut frames = Frames::open(api, place);
-            let mut show = Show::new();
+        Action::Follow(follow) => {
+            let api = signed_in(&env, &outbound, &follow.sign_in).await?;
+            let target = Target::Topic { topic: follow.topic, since: follow.since };
+            let mut frames = Frames::open(api, target);
+            let mut printer = Printer::new();
             while let Some(frame) = frames.next().await? {
-                show.frame(&frame)?;
+                printer.print(&frame)?;
             }
             Ok(true)
         }
     }
 }
 
-async fn signed_in(env: &Environment, outbound: &Outbound, server: &cli::Server) -> anyhow::Result<Api> {
-    let gateway = Gateway::new(env, outbound, &server.place)?;
-    let known = env.value(&variables::DATA_DIR);
-    let data_dir = server.data_dir.clone().unwrap_or_else(|| known.into());
-    let credential = Credential::new(env, &gateway, server.user.clone(), Some(data_dir))?;
+async fn signed_in(env: &Environment, outbound: &Outbound, args: &cli::SignInArgs) -> anyhow::Result<Api> {
+    let gateway = Gateway::new(env, outbound, &args.gateway)?;
+    let default = env.value(&variables::DATA_DIR);
+    let data_dir = args.data_dir.clone().unwrap_or_else(|| default.into());
+    let credential = Credential::new(env, &gateway, args.user.clone(), Some(data_dir))?;
     Api::sign_in(gateway, credential).await
 }
 
-async fn send(mut api: Api, command: cli::Command) -> anyhow::Result<bool> {
+async fn submit(mut api: Api, command: cli::Command) -> anyhow::Result<bool> {
     let vehicle_id = api.vehicle(&command.vehicle).await?;
     let params: serde_json::Map<String, Value> =
         command.params.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
     let id = api.submit(&vehicle_id, &command.name, params, command.timeout).await?;
-    let mut show = Show::new();
-    let mut frames = Frames::open(api, Place::Command(id));
+    let mut printer = Printer::new();
+    let mut frames = Frames::open(api, Target::Command(id));
     let mut status = String::new();
     while let Some(frame) = frames.next().await? {
         if frame["event"] == "status" {
             frame["status"].as_str().unwrap_or_default().clone_into(&mut status);
         }
-        show.frame(&frame)?;
+        printer.print(&frame)?;
     }
     Ok(status == "completed")
 }

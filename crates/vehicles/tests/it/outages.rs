@@ -17,9 +17,9 @@ use crate::{
 
 turnpike_testkit::on_both!(
     a_deadline_holds_before_the_topic_is_open,
-    a_deadline_holds_while_the_bus_is_away,
+    a_deadline_holds_while_the_bus_is_unavailable,
     a_declared_end_is_published_by_the_next_service,
-    a_declared_end_is_stored_while_the_bus_is_away,
+    a_declared_end_is_stored_while_the_bus_is_unavailable,
     an_event_that_the_database_refuses_ends_the_command,
     a_database_that_refuses_every_event_keeps_no_command_open,
     any_text_of_a_connector_can_be_archived,
@@ -73,7 +73,7 @@ async fn a_deadline_holds_before_the_topic_is_open(database: Database) {
     assert_eq!(world.script.total(), 0);
 }
 
-async fn a_deadline_holds_while_the_bus_is_away(database: Database) {
+async fn a_deadline_holds_while_the_bus_is_unavailable(database: Database) {
     let mut redis = RedisServer::start(true).await;
     let world = World::on(database, Bus::redis(&redis.url(), Limits::default()).expect("a URL"));
     let instance = world.start().await;
@@ -121,7 +121,7 @@ async fn a_declared_end_is_published_by_the_next_service(database: Database) {
     assert_eq!(world.script.total(), 0, "nothing is dispatched after the end");
 }
 
-async fn a_declared_end_is_stored_while_the_bus_is_away(database: Database) {
+async fn a_declared_end_is_stored_while_the_bus_is_unavailable(database: Database) {
     let mut redis = RedisServer::start(true).await;
     let world = World::on(database, Bus::redis(&redis.url(), Limits::default()).expect("a URL"));
     let first = world.start().await;

@@ -1,4 +1,4 @@
-//! A database that goes away: said soon and honestly, and used again as soon as it is back.
+//! A database that becomes unavailable: reported in time, and used again as soon as it answers.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use turnpike_testkit::{Database, Proxy, eventually, within};
 
 use crate::open;
 
-/// What a caller would be told, and how long he waited for it.
+/// What a caller gets, and after which time.
 async fn read(store: &Store) -> (Result<(), Kind>, Duration) {
     let began = Instant::now();
     let read = sqlx::query("SELECT n FROM counters").fetch_one(store.pool()).await;
@@ -22,7 +22,7 @@ async fn read(store: &Store) -> (Result<(), Kind>, Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_has_stopped_is_told_within_three_seconds_and_found_again() {
+async fn a_stopped_server_is_reported_within_three_seconds_and_used_again() {
     let database = Database::postgres().await;
     let proxy = Proxy::to(database.url()).await;
     let store = open(proxy.url()).await.expect("a store");
@@ -44,9 +44,9 @@ async fn a_server_that_has_stopped_is_told_within_three_seconds_and_found_again(
     }
 }
 
-/// The worse case: nobody says that the connections are dead.
+/// The worse case: the connections stay open without an answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_has_vanished_is_told_within_three_seconds_and_found_again() {
+async fn a_silent_server_is_reported_within_three_seconds_and_used_again() {
     let database = Database::postgres().await;
     let proxy = Proxy::to(database.url()).await;
     let store = open(proxy.url()).await.expect("a store");
@@ -65,9 +65,9 @@ async fn a_server_that_has_vanished_is_told_within_three_seconds_and_found_again
     eventually("the server to be used again", 5, || async { read(&store).await.0.ok() }).await;
 }
 
-/// Callers that gave up waiting leave no connection behind that nobody gets.
+/// Callers that stop waiting do not use up the connections of the pool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_that_were_given_up_do_not_use_up_the_connections() {
+async fn abandoned_statements_do_not_use_up_the_connections() {
     let database = Database::postgres().await;
     let proxy = Proxy::to(database.url()).await;
     let store = open(proxy.url()).await.expect("a store");
@@ -113,7 +113,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[tokio::test]
-async fn a_failure_is_logged_where_it_stops_travelling_once() {
+async fn a_failure_is_logged_once() {
     let database = Database::sqlite();
     let store = open(database.url()).await.expect("a store");
     let log = Log::default();

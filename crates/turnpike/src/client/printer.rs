@@ -1,25 +1,24 @@
-//! Frames for people on a terminal; for programs, one JSON object a line.
+//! Prints frames: as text on a terminal, otherwise as one JSON object a line.
 
 use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
-/// Where frames are printed.
-pub(crate) struct Show {
+pub(crate) struct Printer {
     out: io::Stdout,
-    people: bool,
+    as_text: bool,
 }
 
-impl Show {
+impl Printer {
     pub(crate) fn new() -> Self {
         let out = io::stdout();
-        Self { people: out.is_terminal(), out }
+        Self { as_text: out.is_terminal(), out }
     }
 
-    /// Prints a frame at once.
-    pub(crate) fn frame(&mut self, frame: &Value) -> io::Result<()> {
+    /// Prints a frame and flushes the output.
+    pub(crate) fn print(&mut self, frame: &Value) -> io::Result<()> {
         let mut out = self.out.lock();
-        if !self.people {
+        if !self.as_text {
             writeln!(out, "{frame}")?;
             return out.flush();
         }
@@ -29,7 +28,7 @@ impl Show {
             "status" => writeln!(out, "{time}  {}", text("status"))?,
             "response" => {
                 let fields = frame["response"].as_object().into_iter().flatten();
-                let fields: Vec<_> = fields.map(|(name, value)| format!("{name}={}", shown(value))).collect();
+                let fields: Vec<_> = fields.map(|(name, value)| format!("{name}={}", display(value))).collect();
                 writeln!(out, "{time}  #{}  {}", frame["sequence_number"], fields.join("  "))?;
             }
             "error" => {
@@ -39,13 +38,13 @@ impl Show {
                 };
                 writeln!(out, "{time}  {code}: {message}")?;
             }
-            "reset" => writeln!(out, "{time}  (what came before is gone: {})", text("reason"))?,
+            "reset" => writeln!(out, "{time}  (reset, earlier events are not available: {})", text("reason"))?,
             event => writeln!(out, "{time}  {event}  {frame}")?,
         }
         out.flush()
     }
 }
 
-fn shown(value: &Value) -> String {
+fn display(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
