@@ -51,7 +51,7 @@ const RENEW: Duration = Duration::from_secs(3);
 /// Rows that are read at once.
 const PAGE: usize = 100;
 
-/// Publishes what was written, for as long as the process lives.
+/// Publishes the written events until the process stops.
 pub fn publish(process: &Process, store: &Store, bus: &Bus) -> Bell {
     let publisher = Publisher {
         store: store.clone(),

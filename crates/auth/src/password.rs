@@ -46,7 +46,7 @@ pub struct Hasher(Arc<Inner>);
 
 struct Inner {
     memory: Arc<Memory>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// The hash of a random password, which is verified if there is no account, so that both cases take the same work.
     dummy: String,
@@ -56,16 +56,16 @@ struct Inner {
 const AT_ONCE: usize = 4;
 /// More would wait longer than two seconds.
 const MAX_WAITING: usize = 256;
-const PATIENCE: Duration = Duration::from_secs(2);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Hasher {
     /// Computes the hash for unknown accounts, which takes as long as a login. Fails if no hash can be computed.
     pub async fn new() -> anyhow::Result<Self> {
-        let (memory, place) = (Arc::<Memory>::default(), Arc::new(Semaphore::new(AT_ONCE)));
+        let (memory, permit) = (Arc::<Memory>::default(), Arc::new(Semaphore::new(AT_ONCE)));
         let theirs = memory.clone();
         let hash = move || theirs.lend(|blocks| hash(&SecretString::from(random::token()), blocks));
         let dummy = tokio::task::spawn_blocking(hash).await?.context("passwords cannot be hashed")?;
-        Ok(Self(Arc::new(Inner { memory, places: place, waiting: AtomicUsize::new(0), dummy })))
+        Ok(Self(Arc::new(Inner { memory, permits: permit, waiting: AtomicUsize::new(0), dummy })))
     }
 
     /// The hash of a new password, in PHC format.
@@ -106,13 +106,13 @@ impl Hasher {
             self.0.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(busy());
         }
-        let place = timeout(PATIENCE, self.0.places.clone().acquire_owned()).await;
+        let permit = timeout(QUEUE_TIMEOUT, self.0.permits.clone().acquire_owned()).await;
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-        let place = place.map_err(|_| busy())?.map_err(|_| Fault::internal())?;
+        let permit = permit.map_err(|_| busy())?.map_err(|_| Fault::internal())?;
         metrics::counter!("turnpike_auth_hashes_total").increment(1);
         let memory = self.0.memory.clone();
         let worked = tokio::task::spawn_blocking(move || {
-            let _place = place;
+            let _permit = permit;
             memory.lend(work)
         });
         worked.await.map_err(|_| Fault::internal())
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_is_verified_and_an_old_one_noticed() {
+    async fn a_hash_is_verified_and_an_outdated_one_is_reported() {
         let hasher = Hasher::new().await.expect("hashes");
         let password = || SecretString::from("correct horse battery staple");
         let known = hasher.hash(password()).await.expect("hashed");
@@ -240,12 +240,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_would_wait_too_long_is_told_so() {
+    async fn a_request_that_would_wait_too_long_is_refused() {
         let hasher = Hasher::new().await.expect("hashes");
         let _all =
-            hasher.0.places.clone().acquire_many_owned(u32::try_from(AT_ONCE).expect("few")).await.expect("open");
-        let fault = hasher.verify(SecretString::from("x"), None).await.expect_err("no place");
+            hasher.0.permits.clone().acquire_many_owned(u32::try_from(AT_ONCE).expect("few")).await.expect("open");
+        let fault = hasher.verify(SecretString::from("x"), None).await.expect_err("no permit");
         assert_eq!(fault.kind(), Kind::Unavailable);
-        assert_eq!(fault.retry_in(), Some(PATIENCE));
+        assert_eq!(fault.retry_in(), Some(QUEUE_TIMEOUT));
     }
 }

@@ -126,17 +126,17 @@ struct Placed<'a> {
 impl Append {
     /// Appends events of different commands.
     async fn append(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, sqlx::Error> {
-        let recorded = Self::advance(writes, on).await?;
+        let newest = Self::advance(writes, on).await?;
         let mut placed = Vec::with_capacity(writes.len());
         for append in writes {
-            let Some(last) = recorded.get(&append.id.to_string()) else { continue };
+            let Some(last) = newest.get(&append.id.to_string()) else { continue };
             let positions = last - append.events.len() as i64 + 1..;
             for (event, position) in append.events.iter().zip(positions) {
                 placed.push(Placed { append, event, position, epoch: event.epoch });
             }
         }
         Self::insert(&placed, on).await?;
-        Ok(writes.iter().map(|append| recorded.contains_key(&append.id.to_string())).collect())
+        Ok(writes.iter().map(|append| newest.contains_key(&append.id.to_string())).collect())
     }
 
     /// Updates the commands. Returns the position of the newest archived event of each that this instance still supervises.

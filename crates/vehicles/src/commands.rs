@@ -28,6 +28,14 @@ pub struct Command {
     pub error: Option<(String, String)>,
 }
 
+impl Command {
+    /// The command as every answer to its submission shows it: pending, also if it is a read, which is stored as dispatched, or if
+    /// the request is repeated after a later change.
+    pub fn into_submitted(self) -> Self {
+        Self { state: State::Pending, completed_at: None, error: None, ..self }
+    }
+}
+
 /// An open command, as its supervisor needs it.
 #[derive(Clone, Debug)]
 pub struct Open {
@@ -60,6 +68,11 @@ pub async fn get(store: &Store, id: CommandId) -> Result<Option<Command>, sqlx::
         .fetch_optional(store.reader())
         .await?;
     row.as_ref().map(command).transpose()
+}
+
+/// `None` also if the command is another user's.
+pub async fn get_of(store: &Store, id: CommandId, user: UserId) -> Result<Option<Command>, sqlx::Error> {
+    Ok(get(store, id).await?.filter(|command| command.user_id == user))
 }
 
 /// `None` if the command has ended.

@@ -23,6 +23,7 @@ mod retention;
 mod rpc;
 mod serve;
 mod service;
+mod submission;
 mod submit;
 mod supervised;
 mod supervisor;

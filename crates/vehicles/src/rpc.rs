@@ -1,8 +1,6 @@
 //! The generated trait: parse, call, convert.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 use turnpike_event::{Body, CommandEvent, CommandState, ConnectionStatus, Event};
 use turnpike_fault::{Fault, Kind};
@@ -12,21 +10,18 @@ use turnpike_proto::{
     vehicle::v1::{self as pb, vehicle_service_server::VehicleService},
 };
 use turnpike_rpc::{Access, Policy};
-use turnpike_store::{
-    Page,
-    idempotency::{self, Key},
-    limits::Limit,
-};
+use turnpike_store::{Page, idempotency::Key, limits::Limit};
 use turnpike_token::Role;
 
 use crate::{
-    archive, cancel, catalogue,
+    archive, cancel,
     commands::{self, Command},
     lifecycle::{Effect, State},
     list,
     registry::{self, Vehicle},
     resources::Resources,
-    submit::{self, New, SubmitError, Submitted},
+    submission::{Draft, New},
+    submit::{self, Submitted},
     supervisor::Supervisor,
 };
 
@@ -42,11 +37,6 @@ pub const POLICY: Policy = &[
     ("/turnpike.topic.v1.TopicOwner/Authorize", Access::Role(Role::User)),
     ("/turnpike.topic.v1.TopicOwner/ReadArchive", Access::Role(Role::User)),
 ];
-
-/// Seconds that a command may take.
-const DEFAULT_TIMEOUT: u32 = 30;
-const MAX_TIMEOUT: u32 = 3600;
-const MAX_PARAMS_BYTES: usize = 16 << 10;
 
 pub(crate) struct Rpc {
     pub(crate) resources: Resources,
@@ -65,10 +55,12 @@ impl Rpc {
     async fn command_of(&self, caller: &Caller, id: &str) -> Result<Command, Fault> {
         let missing = || Fault::new(Kind::NotFound, "There is no such command");
         let id = id.parse().map_err(|_| missing())?;
-        let command =
-            commands::get(&self.resources.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
-        let may = command.user_id == caller.claims.user_id || caller.claims.role == Role::Admin;
-        may.then_some(command).ok_or_else(missing)
+        let user = caller.claims.user_id;
+        let command = match caller.claims.role {
+            Role::Admin => commands::get(&self.resources.store, id).await,
+            _ => commands::get_of(&self.resources.store, id, user).await,
+        };
+        command.map_err(turnpike_store::fault)?.ok_or_else(missing)
     }
 }
 
@@ -112,10 +104,10 @@ impl VehicleService for Rpc {
         request: Request<pb::SubmitCommandRequest>,
     ) -> Result<Response<pb::SubmitCommandResponse>, Status> {
         let caller = caller(&request)?.clone();
-        let new = parse_submission(&caller, request.into_inner())?;
+        let new = New::validate(caller.claims.user_id, caller.claims.role, &to_draft(request.into_inner()))?;
         self.supervisor.can_begin()?;
         let now = self.resources.clock.now();
-        let (mut command, replayed) =
+        let (command, replayed) =
             match submit::submit(&self.resources.store, new, self.limit, now).await.map_err(Fault::from)? {
                 Submitted::New(open) => {
                     let command = open.command.clone();
@@ -124,10 +116,10 @@ impl VehicleService for Rpc {
                 }
                 Submitted::Before(command) => (*command, true),
             };
-        // Every submission is answered as pending: a read, which is stored as dispatched, and a repeated request, whatever has
-        // happened to its command since.
-        (command.state, command.completed_at, command.error) = (State::Pending, None, None);
-        Ok(Response::new(pb::SubmitCommandResponse { command: Some(to_pb_command(command)), replayed }))
+        Ok(Response::new(pb::SubmitCommandResponse {
+            command: Some(to_pb_command(command.into_submitted())),
+            replayed,
+        }))
     }
 
     async fn get_command(&self, request: Request<pb::GetCommandRequest>) -> Result<Response<pb::Command>, Status> {
@@ -211,54 +203,9 @@ impl VehicleService for Rpc {
     }
 }
 
-fn parse_submission(caller: &Caller, request: pb::SubmitCommandRequest) -> Result<New, Fault> {
-    let timeout_seconds = match request.timeout_seconds {
-        0 => DEFAULT_TIMEOUT,
-        seconds @ 1..=MAX_TIMEOUT => seconds,
-        _ => return Err(invalid("timeout_seconds", format!("must be from 1 to {MAX_TIMEOUT}"))),
-    };
-    if request.params_json.len() > MAX_PARAMS_BYTES {
-        return Err(invalid("command_params", format!("must be at most {MAX_PARAMS_BYTES} bytes")));
-    }
-    let params: Map<String, Value> = match request.params_json.as_str() {
-        "" => Map::new(),
-        text => serde_json::from_str(text).map_err(|_| invalid("command_params", "must be a JSON object"))?,
-    };
-    let vehicle_id = request.vehicle_id.parse().map_err(|_| unknown_vehicle())?;
-    let request_ = catalogue::validate(&request.name, params)?;
-    if request_.effect == Effect::Unsafe && caller.claims.role < Role::Engineer {
-        return Err(Fault::new(Kind::Forbidden, "This command needs the role engineer"));
-    }
-    // The map is sorted: the same request has the same text.
-    let params = Value::Object(request_.params.clone());
-    let hash = Sha256::digest(format!("{vehicle_id}\n{}\n{params}\n{timeout_seconds}", request_.name));
-    let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    let key = Key::new(caller.claims.user_id, &request.idempotency_key, hash)?;
-    Ok(New { user_id: caller.claims.user_id, vehicle_id, request: request_, timeout_seconds, key })
-}
-
-impl From<SubmitError> for Fault {
-    fn from(error: SubmitError) -> Self {
-        match error {
-            SubmitError::UnknownVehicle => unknown_vehicle(),
-            SubmitError::Busy => Self::new(
-                Kind::Conflict,
-                "Another command that must not run twice is running on this control unit; wait for its end",
-            )
-            .code_is("BUSY"),
-            SubmitError::KeyReused => idempotency::reused(),
-            SubmitError::TooMany(after) => {
-                Self::new(Kind::RateLimited, "Too many commands within a minute").retry_after(after)
-            }
-            SubmitError::Database(error) => turnpike_store::fault(error),
-        }
-    }
-}
-
-fn unknown_vehicle() -> Fault {
-    Fault::new(Kind::Invalid, "There is no such vehicle")
-        .code_is("UNKNOWN_VEHICLE")
-        .field("vehicle_id", "names no vehicle")
+fn to_draft(request: pb::SubmitCommandRequest) -> Draft {
+    let pb::SubmitCommandRequest { vehicle_id, name, params_json, timeout_seconds, idempotency_key } = request;
+    Draft { vehicle_id, name, params_json, timeout_seconds, idempotency_key }
 }
 
 fn invalid(field: &str, message: impl Into<String>) -> Fault {

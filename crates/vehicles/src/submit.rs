@@ -7,33 +7,23 @@ use std::{
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Error, Row};
+use turnpike_fault::{Fault, Kind};
 use turnpike_store::{
     Store, Write,
-    idempotency::{Key, Known},
+    idempotency::{self, Known},
     limits::{Limit, Taken},
     micros, rows,
 };
-use turnpike_topic::{CommandId, UserId, VehicleId};
+use turnpike_topic::CommandId;
 
 use crate::{
-    catalogue::Request,
     commands::{COLUMNS, Command, Open, command},
     leases::{FIRST_FENCE, LEASE},
+    submission::{New, unknown_vehicle},
 };
 
 /// How long a connector has to accept a command.
 const ACCEPT: Duration = Duration::from_secs(5);
-
-#[derive(Clone, Debug)]
-pub struct New {
-    pub user_id: UserId,
-    pub vehicle_id: VehicleId,
-    pub request: Request,
-    /// 1–3600.
-    pub timeout_seconds: u32,
-    /// The caller's idempotency key, with a hash of the request.
-    pub key: Option<Key>,
-}
 
 #[derive(Debug)]
 pub enum Submitted {
@@ -56,6 +46,24 @@ pub enum SubmitError {
     TooMany(Duration),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+impl From<SubmitError> for Fault {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::UnknownVehicle => unknown_vehicle(),
+            SubmitError::Busy => Self::new(
+                Kind::Conflict,
+                "Another command that must not run twice is running on this control unit; wait for its end",
+            )
+            .code_is("BUSY"),
+            SubmitError::KeyReused => idempotency::reused(),
+            SubmitError::TooMany(after) => {
+                Self::new(Kind::RateLimited, "Too many commands within a minute").retry_after(after)
+            }
+            SubmitError::Database(error) => turnpike_store::fault(error),
+        }
+    }
 }
 
 /// Stores a command, to be supervised by this instance. A repeated request, and a request that is refused, does not count against

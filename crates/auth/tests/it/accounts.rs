@@ -184,9 +184,9 @@ async fn a_deactivation_ends_every_session_and_is_published(database: Database) 
     admin.set_active(&ada, false).await.expect("switched off");
     assert_eq!(account_changed(&listener.next_event().await), Some((them.user_id(), false)));
     assert_eq!(listener.end_of(session).await, EndReason::AccountInactive);
-    let told = harness.revocations().await;
-    assert!(told.iter().any(|one| one.inactive_user_id == ada.id && one.session_id.is_empty()));
-    assert!(told.iter().any(|one| one.session_id == session.to_string()));
+    let revocations = harness.revocations().await;
+    assert!(revocations.iter().any(|one| one.inactive_user_id == ada.id && one.session_id.is_empty()));
+    assert!(revocations.iter().any(|one| one.session_id == session.to_string()));
 
     for answer in [
         harness.me(them.access.expose()).await.map(|_| ()),
@@ -202,7 +202,7 @@ async fn a_deactivation_ends_every_session_and_is_published(database: Database) 
     refused(them.me().await, Code::Unauthenticated, "SESSION_ENDED");
     harness.enter("ada").await;
 
-    harness.pass(901); // no token from before is valid any more: nothing needs to be told
+    harness.pass(901); // every earlier token has expired: no revocation is needed
     assert!(harness.revocations().await.is_empty());
 }
 

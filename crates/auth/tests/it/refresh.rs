@@ -76,8 +76,8 @@ async fn a_replay_ends_the_session(database: Database) {
     harness.pass(31);
     refused(harness.refresh(&admin.refresh).await, Code::Unauthenticated, "SESSION_ENDED");
     assert_eq!(listener.end_of(session).await, EndReason::ReuseDetected);
-    let told = harness.revocations().await;
-    assert!(told.iter().any(|one| one.session_id == session.to_string()), "ListRevocations has it");
+    let revocations = harness.revocations().await;
+    assert!(revocations.iter().any(|one| one.session_id == session.to_string()), "ListRevocations has it");
     for access in [admin.access.expose(), &successor.access_token] {
         refused(harness.me(access).await, Code::Unauthenticated, "SESSION_ENDED");
     }

@@ -48,7 +48,11 @@ async fn no_token_is_accepted_before_the_ended_sessions_are_known(database: Data
     listener.end_of(ended_id).await; // before the process starts, which therefore does not hear it
     let started = Started::new(harness).await;
     assert_eq!(started.verify(&ended).await, Err(Refusal::Unavailable));
-    assert_eq!(started.verify(&open).await, Err(Refusal::Unavailable), "nobody can tell them apart yet");
+    assert_eq!(
+        started.verify(&open).await,
+        Err(Refusal::Unavailable),
+        "the service does not know yet which sessions have ended"
+    );
     eventually("readiness to name what is missing", 10, || async {
         let missing = started.process.health.missing();
         missing.get("auth").is_some_and(|why| why.contains("ended sessions")).then_some(())

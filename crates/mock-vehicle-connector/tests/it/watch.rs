@@ -43,7 +43,7 @@ async fn first_the_fleet_then_each_change() {
         let change = within("the change", 5, stream.message()).await.expect("alive").expect("a change");
         assert_eq!(is_connected(&change, &bench.vins[0]), connected);
         assert!(is_connected(&change, &bench.vins[1]));
-        assert_eq!(change.instance_id, first.instance_id, "the same life");
+        assert_eq!(change.instance_id, first.instance_id, "the same incarnation");
     }
 }
 

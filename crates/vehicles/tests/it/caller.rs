@@ -134,7 +134,7 @@ impl Caller {
     }
 
     /// The archived events of a command.
-    pub async fn record(&self, id: CommandId) -> Vec<Record> {
+    pub async fn archived(&self, id: CommandId) -> Vec<Record> {
         let request = topic::ReadArchiveRequest { limit: 1000, ..archive_of(id) };
         let read = |event: topic::ArchivedEvent| Record {
             offset: event.offset.parse().expect("an offset"),
@@ -145,8 +145,8 @@ impl Caller {
     }
 
     /// Summaries of the archived events, which must equal those of the topic.
-    pub async fn story(&self, world: &World, id: CommandId) -> Vec<String> {
-        let record = self.record(id).await;
+    pub async fn summary(&self, world: &World, id: CommandId) -> Vec<String> {
+        let record = self.archived(id).await;
         assert_eq!(record, world.topic(id).await, "the archive equals the topic");
         summaries(&record)
     }

@@ -37,7 +37,7 @@ async fn a_running_command_stops(database: Database) {
         world.say(id, CommandState::InProgress).await.expect("open");
         let ended = within("the end", 10, caller.cancel(id)).await.expect("it stops");
         assert_eq!(ended.state(), State::Cancelled);
-        assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "cancelled."]);
+        assert_eq!(caller.summary(&world, id).await, ["pending", "in_progress", "cancelled."]);
     }
 }
 
@@ -103,7 +103,7 @@ async fn a_cancelled_pending_command_is_never_dispatched(database: Database) {
     let end = world.pushing(caller.end(id)).await;
     assert_eq!(end.state(), State::Cancelled);
     assert_eq!(world.script.total(), 0);
-    assert_eq!(caller.story(&world, id).await, ["pending", "cancelled."]);
+    assert_eq!(caller.summary(&world, id).await, ["pending", "cancelled."]);
 }
 
 async fn a_cancel_and_an_answer_race(database: Database) {
@@ -133,7 +133,7 @@ async fn a_cancel_and_an_answer_race(database: Database) {
         if let Ok(answer) = answer {
             assert_eq!(answer, end, "each request gets the end of the command");
         }
-        let story = caller.story(&world, id).await;
+        let story = caller.summary(&world, id).await;
         assert_eq!(story.iter().filter(|word| word.ends_with('.')).count(), 1, "{story:?}");
     }
 }
@@ -159,7 +159,7 @@ async fn a_cancellation_before_the_acceptance_is_passed_on_after_it(database: Da
         assert_eq!(asking.await.expect("no panic").expect_err("there was no answer").kind(), Kind::Timeout);
         world.script.accept(id);
         assert_eq!(caller.end(id).await.state(), State::Cancelled, "{name}");
-        assert_eq!(caller.story(&world, id).await, ["pending", "cancelled."]);
+        assert_eq!(caller.summary(&world, id).await, ["pending", "cancelled."]);
     }
 }
 
@@ -180,7 +180,7 @@ async fn a_read_that_is_tried_again_stops_when_it_is_cancelled(database: Databas
     .await;
     let ended = world.pushing(asking).await.expect("no panic").expect("it stops");
     assert_eq!(ended.state(), State::Cancelled);
-    assert_eq!(caller.story(&world, id).await, ["pending", "cancelled."]);
+    assert_eq!(caller.summary(&world, id).await, ["pending", "cancelled."]);
     assert_eq!(world.script.times_refused(id), 1, "no second attempt");
 }
 

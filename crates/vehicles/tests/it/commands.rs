@@ -47,7 +47,7 @@ async fn every_event_is_archived_with_its_offset(database: Database) {
     let took = done.completed_at.expect("ended").nanos - done.submitted_at.expect("submitted").nanos;
     assert_eq!(took, 500_000_000, "one and a half seconds");
     let story = ["pending", "in_progress", "response 1", "response 2", "completed."];
-    assert_eq!(caller.story(&world, id).await, story);
+    assert_eq!(caller.summary(&world, id).await, story);
 }
 
 async fn a_refusal_is_a_failure_with_its_reason(database: Database) {
@@ -69,7 +69,7 @@ async fn a_refusal_is_a_failure_with_its_reason(database: Database) {
             assert_eq!((end.state(), end.error_code.as_str()), (State::Rejected, reason), "{name} {code:?}");
             assert_eq!(end.error_message, "not today");
             let story = ["pending".to_owned(), format!("error {reason}"), "failed.".to_owned()];
-            assert_eq!(caller.story(&world, id).await, story, "clients see it as failed");
+            assert_eq!(caller.summary(&world, id).await, story, "clients see it as failed");
         }
     }
     assert_eq!(world.script.total(), 0);
@@ -98,7 +98,7 @@ async fn the_mock_answers(database: Database) {
     let mut follower = world.bus.follow(Topic::Response(id), From::Start);
     within("the end", 10, async { while follower.next().await != Delivery::Closed {} }).await;
     assert_eq!(caller.end(id).await.state(), State::Completed);
-    let story = caller.story(&world, id).await;
+    let story = caller.summary(&world, id).await;
     assert_eq!((story.len(), story[0].as_str(), story[7].as_str()), (8, "pending", "completed."), "{story:?}");
     let id = caller.send("ReadDTC", r#"{"ecuAddress":"0x77"}"#).await;
     assert_eq!(caller.end(id).await.state(), State::Rejected, "there is no such control unit");
@@ -126,7 +126,7 @@ async fn invalid_events_change_nothing_and_every_final_event_is_an_end(database:
     world.say(id, CommandState::Completed).await.expect_err("closed");
     world.say(id, CommandState::Failed).await.expect_err("closed");
     assert_eq!(caller.end(id).await.state(), State::Completed);
-    assert_eq!(caller.story(&world, id).await.len(), 9);
+    assert_eq!(caller.summary(&world, id).await.len(), 9);
 
     // A topic that is closed by an event that is no end.
     for last in [
@@ -140,7 +140,7 @@ async fn invalid_events_change_nothing_and_every_final_event_is_an_end(database:
         let end = caller.end(id).await;
         assert_eq!(end.state(), State::Unknown, "its end is not known");
         assert!(end.completed_at.expect("ended").seconds >= end.submitted_at.expect("submitted").seconds);
-        caller.story(&world, id).await;
+        caller.summary(&world, id).await;
     }
 }
 
@@ -152,15 +152,15 @@ async fn a_lost_topic_does_not_change_the_archive(database: Database) {
     world.script.has(id).await;
     world.say(id, CommandState::InProgress).await.expect("open");
     world.answer(id, 1).await.expect("open");
-    turnpike_testkit::eventually("three events", 10, || async { (caller.record(id).await.len() == 3).then_some(()) })
+    turnpike_testkit::eventually("three events", 10, || async { (caller.archived(id).await.len() == 3).then_some(()) })
         .await;
-    let before = caller.record(id).await;
+    let before = caller.archived(id).await;
 
     world.bus.forget(&Topic::Response(id)).await.expect("a bus in memory");
     world.answer(id, 2).await.expect("born again");
     world.say(id, CommandState::Completed).await.expect("open");
     assert_eq!(caller.end(id).await.state(), State::Completed);
-    let record = caller.record(id).await;
+    let record = caller.archived(id).await;
     assert_eq!(record[..3], before, "archived events stay");
     assert_eq!(record[3..], world.topic(id).await, "then the events of the next epoch");
 
@@ -172,5 +172,5 @@ async fn a_lost_topic_does_not_change_the_archive(database: Database) {
     world.bus.forget(&Topic::Response(id)).await.expect("a bus in memory");
     world.hand.advance(std::time::Duration::from_secs(30));
     assert_eq!(caller.end(id).await.state(), State::TimedOut);
-    assert_eq!(crate::world::summaries(&caller.record(id).await), ["pending", "in_progress", "timed_out."]);
+    assert_eq!(crate::world::summaries(&caller.archived(id).await), ["pending", "in_progress", "timed_out."]);
 }

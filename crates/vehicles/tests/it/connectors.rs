@@ -34,13 +34,13 @@ async fn commands_of_an_ended_incarnation_end_promptly(database: Database) {
         ids.push(id);
     }
     world.script.die();
-    world.script.revive("life 2");
+    world.script.revive("incarnation 2");
     for (id, state) in ids.into_iter().zip([State::Failed, State::Unknown, State::Unknown]) {
         // The clock does not advance: no deadline passes.
         let end = caller.end(id).await;
         assert_eq!((end.state(), end.error_code.as_str()), (state, "CONNECTOR_LOST"));
         let last = if state == State::Failed { "failed." } else { "unknown." };
-        assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "error CONNECTOR_LOST", last]);
+        assert_eq!(caller.summary(&world, id).await, ["pending", "in_progress", "error CONNECTOR_LOST", last]);
         world.say(id, CommandState::Completed).await.expect_err("closed");
         assert_eq!(world.script.times(id), 1);
     }
@@ -75,18 +75,18 @@ async fn a_new_incarnation_may_accept_before_the_old_one_is_seen_to_end(database
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
-    world.script.change_unseen("life 2");
+    world.script.change_unseen("incarnation 2");
     let id = caller.send("ECUReset", MOTOR).await;
     world.script.has(id).await;
     world.say(id, CommandState::InProgress).await.expect("open");
     caller.until(id, State::InProgress).await;
-    world.script.revive("life 2");
+    world.script.revive("incarnation 2");
     world.answer(id, 1).await.expect("open");
-    eventually("the answer", 10, || async { (caller.record(id).await.len() == 3).then_some(()) }).await;
+    eventually("the answer", 10, || async { (caller.archived(id).await.len() == 3).then_some(()) }).await;
     assert_eq!(caller.get(id).await.state(), State::InProgress, "it runs in the incarnation that accepted it");
     // The next incarnation ends it.
     world.script.die();
-    world.script.revive("life 3");
+    world.script.revive("incarnation 3");
     assert_eq!(caller.end(id).await.error_code, "CONNECTOR_LOST");
 }
 

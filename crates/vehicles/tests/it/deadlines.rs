@@ -42,7 +42,7 @@ async fn a_read_times_out_and_an_unsafe_command_ends_unknown(database: Database)
             let ended = caller.end(id).await;
             assert_eq!(ended.state().as_str_name(), format!("COMMAND_STATE_{}", end.to_uppercase()), "{name}");
             story.push(format!("{end}."));
-            assert_eq!(caller.story(&world, id).await, story);
+            assert_eq!(caller.summary(&world, id).await, story);
         }
     }
 }
@@ -74,7 +74,7 @@ async fn a_late_answer_changes_nothing(database: Database) {
     world.answer(id, 1).await.expect_err("closed");
     world.say(id, CommandState::Completed).await.expect_err("closed");
     assert_eq!(caller.get(id).await, end);
-    assert_eq!(caller.story(&world, id).await, ["pending", "timed_out."]);
+    assert_eq!(caller.summary(&world, id).await, ["pending", "timed_out."]);
 }
 
 async fn a_deadline_changes_nothing_after_an_answer(database: Database) {
@@ -86,7 +86,7 @@ async fn a_deadline_changes_nothing_after_an_answer(database: Database) {
     world.say(id, CommandState::Completed).await.expect("open");
     world.hand.advance(TIMEOUT);
     assert_eq!(caller.end(id).await.state(), State::Completed);
-    assert_eq!(caller.story(&world, id).await, ["pending", "completed."]);
+    assert_eq!(caller.summary(&world, id).await, ["pending", "completed."]);
 }
 
 async fn the_first_final_event_is_the_end(database: Database) {
@@ -112,7 +112,7 @@ async fn the_first_final_event_is_the_end(database: Database) {
         deadline.await.expect("no panic");
         let end = caller.end(id).await.state();
         assert_eq!(end, if won { State::Completed } else { State::TimedOut }, "round {round}");
-        let story = caller.story(&world, id).await;
+        let story = caller.summary(&world, id).await;
         assert_eq!(story.iter().filter(|word| word.ends_with('.')).count(), 1, "{story:?}");
         ends.push(won);
     }

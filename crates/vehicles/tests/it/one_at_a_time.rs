@@ -73,7 +73,7 @@ async fn an_unsafe_command_that_may_have_run_is_not_sent_again(database: Databas
         let id = caller.send("ECUReset", MOTOR).await;
         let end = world.pushing(caller.end(id)).await;
         assert_eq!(end.state(), State::Unknown, "{code:?}");
-        assert_eq!(caller.story(&world, id).await, ["pending", "unknown."]);
+        assert_eq!(caller.summary(&world, id).await, ["pending", "unknown."]);
     }
     // The answer is lost: the connector has the command once.
     world.script.on_execute(OnExecute::Mute);

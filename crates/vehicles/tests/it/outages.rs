@@ -49,12 +49,12 @@ pub async fn until_published(world: &World, caller: &Caller, id: CommandId, stor
         eventually("the end of the topic", 20, || async {
             let topic = world.bus.read(&Topic::Response(id), None, 1000).await.ok()?.records;
             let ended = topic.last().is_some_and(|last| last.is_final);
-            (ended && caller.record(id).await.len() == topic.len()).then_some(())
+            (ended && caller.archived(id).await.len() == topic.len()).then_some(())
         })
         .await;
     };
     world.pushing(whole).await;
-    assert_eq!(caller.story(world, id).await, story);
+    assert_eq!(caller.summary(world, id).await, story);
 }
 
 async fn a_deadline_holds_before_the_topic_is_open(database: Database) {
@@ -135,7 +135,7 @@ async fn a_declared_end_is_stored_while_the_bus_is_unavailable(database: Databas
     world.script.accept(id);
     eventually("the acceptance", 10, || async {
         world.script.die();
-        world.script.revive("life 2");
+        world.script.revive("incarnation 2");
         let seen = person.at(&first).vehicles().await.iter().all(|vehicle| vehicle.connection_status == 1);
         seen.then_some(())
     })
@@ -190,7 +190,7 @@ async fn an_event_that_the_database_refuses_ends_the_command(database: Database)
         assert_eq!((ended.state(), ended.error_code.as_str()), (end, "EVENT_NOT_RECORDED"));
         let published = crate::world::summaries(&world.topic(id).await);
         assert_eq!(published, ["pending", "in_progress", "error EVENT_NOT_RECORDED", word]);
-        assert_eq!(caller.record(id).await.len(), 3, "every other event is archived");
+        assert_eq!(caller.archived(id).await.len(), 3, "every other event is archived");
     }
     eventually("the supervising tasks to end", 10, || async { (instance.tasks() <= at_rest).then_some(()) }).await;
 }
@@ -212,13 +212,13 @@ async fn a_database_that_refuses_every_event_keeps_no_command_open(database: Dat
     world.hand.advance(Duration::from_secs(60));
     let other = person.at(&second).send("ReadDTC", MOTOR).await;
     person.at(&second).end(other).await;
-    eventually("no conductor", 10, || async { (second.tasks() <= at_rest).then_some(()) }).await;
+    eventually("no supervising task", 10, || async { (second.tasks() <= at_rest).then_some(()) }).await;
     assert_eq!(person.at(&second).get(id).await, end);
 }
 
 async fn any_text_of_a_connector_can_be_archived(database: Database) {
     let world = World::new(database);
-    world.script.revive("life\0 1");
+    world.script.revive("incarnation\0 1");
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
     for text in ["\0", "a\0b", "\u{1}\u{7f}\u{85}", "\u{fffe}\u{10ffff}", "'; --", "\\u0000", &"é".repeat(5000)] {
@@ -251,7 +251,7 @@ async fn any_text_of_a_connector_can_be_archived(database: Database) {
         };
         let responses = caller.responses(request).await.expect("a page").responses;
         assert_eq!(responses.iter().map(|r| r.response_json.as_str()).collect::<Vec<_>>(), [json.as_str()]);
-        assert_eq!(caller.record(id).await, world.topic(id).await, "the archive equals the topic");
+        assert_eq!(caller.archived(id).await, world.topic(id).await, "the archive equals the topic");
 
         world.script.on_execute(OnExecute::Refuse(tonic::Code::FailedPrecondition));
         world.script.refuse_with(text);

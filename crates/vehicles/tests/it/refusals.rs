@@ -112,7 +112,7 @@ async fn other_peoples_commands_do_not_exist(database: Database) {
         (other.cancel(id).await.map(|_| ()), other.cancel(Uuid::from_u128(1).into()).await.map(|_| ())),
     ] {
         let (theirs, never) = (theirs.expect_err("not theirs"), never.expect_err("there is none"));
-        assert_eq!(theirs, never, "the two cannot be told apart");
+        assert_eq!(theirs, never, "the two answers are equal");
         assert_eq!(theirs.kind(), Kind::NotFound);
     }
     assert!(other.list(pb::ListCommandsRequest::default()).await.expect("a list").commands.is_empty());

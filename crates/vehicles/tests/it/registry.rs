@@ -131,7 +131,7 @@ async fn vehicles_of_a_stopped_connector_are_disconnected(database: Database) {
     }
     instance.stop().await;
     // A service that starts while the connector is unreachable does not rely on stored states.
-    world.script.revive("life 2");
+    world.script.revive("incarnation 2");
     let second = world.start().await;
     second.stop().await;
     world.script.die();

@@ -49,7 +49,7 @@ async fn commands_of_a_stopped_service_are_taken_over_at_once(database: Database
     world.say(id, CommandState::Completed).await.expect("open");
     // The clock has not advanced.
     assert_eq!(caller.end(id).await.state(), State::Completed);
-    assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "response 1", "completed."]);
+    assert_eq!(caller.summary(&world, id).await, ["pending", "in_progress", "response 1", "completed."]);
     assert_eq!(world.script.times(id), 1, "nothing ran twice");
 }
 
@@ -68,7 +68,7 @@ async fn commands_of_a_killed_service_are_taken_over_when_the_lease_ends(databas
     tokio::time::sleep(Duration::from_millis(50)).await; // nothing may happen in this time
     assert_eq!(caller.get(id).await.state(), State::Dispatched, "its lease still holds");
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
-    assert_eq!(caller.story(&world, id).await, ["pending", "completed."]);
+    assert_eq!(caller.summary(&world, id).await, ["pending", "completed."]);
     assert_eq!(world.script.times(id), 1);
 }
 
@@ -91,7 +91,7 @@ async fn events_between_two_services_are_archived_once(database: Database) {
     world.say(id, CommandState::Completed).await.expect("open");
     let caller = person.at(&instance);
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
-    assert_eq!(caller.story(&world, id).await.len(), 15);
+    assert_eq!(caller.summary(&world, id).await.len(), 15);
     let request = pb::ListResponsesRequest { command_id: id.to_string(), ..Default::default() };
     let numbers: Vec<_> =
         caller.responses(request).await.expect("a page").responses.iter().map(|r| r.sequence_number).collect();
@@ -159,7 +159,7 @@ async fn a_connector_that_stopped_between_two_services_is_noticed(database: Data
     }
     first.stop().await;
     world.script.die();
-    world.script.revive("life 2");
+    world.script.revive("incarnation 2");
     let second = world.start().await;
     let caller = person.at(&second);
     let (read, reset) = (caller.end(read).await, caller.end(reset).await);
@@ -181,7 +181,7 @@ async fn two_services_share_the_work(database: Database) {
         assert_eq!(person.at(&first).end(id).await.state(), State::Completed);
         assert_eq!(world.script.times(id), 1);
         let story = ["pending", "in_progress", "response 1", "completed."];
-        assert_eq!(person.at(&second).story(&world, id).await, story);
+        assert_eq!(person.at(&second).summary(&world, id).await, story);
     }
     assert_eq!((first.failed(), second.failed()), (None, None));
 }
@@ -207,7 +207,7 @@ async fn leases_that_end_while_events_come(database: Database) {
     }
     world.say(id, CommandState::Completed).await.expect("open");
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
-    assert_eq!(caller.story(&world, id).await.len(), 43, "every event once, in order");
+    assert_eq!(caller.summary(&world, id).await.len(), 43, "every event once, in order");
     assert_eq!(world.script.times(id), 1);
 }
 
@@ -219,17 +219,17 @@ async fn a_supervisor_that_lost_its_command_writes_nothing_more(database: Databa
     let caller = world.person(Role::Engineer).at(&instance);
     let id = caller.send("ECUReset", MOTOR).await;
     world.script.has(id).await;
-    eventually("the first event", 10, || async { (caller.record(id).await.len() == 1).then_some(()) }).await;
+    eventually("the first event", 10, || async { (caller.archived(id).await.len() == 1).then_some(()) }).await;
     world.execute("UPDATE commands SET fence = fence + 1, lease_until = 9000000000000000").await;
     world.say(id, CommandState::InProgress).await.expect("open");
     world.say(id, CommandState::Completed).await.expect("open");
     eventually("the supervising task to end", 10, || async { (instance.tasks() <= at_rest).then_some(()) }).await;
     assert_eq!(caller.get(id).await.state(), State::Dispatched);
-    assert_eq!(caller.record(id).await.len(), 1, "the other service archives the rest");
+    assert_eq!(caller.archived(id).await.len(), 1, "the other service archives the rest");
     world.execute("UPDATE commands SET lease_until = 0").await;
     world.hand.advance(Duration::from_secs(1));
     assert_eq!(caller.end(id).await.state(), State::Completed);
-    assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "completed."]);
+    assert_eq!(caller.summary(&world, id).await, ["pending", "in_progress", "completed."]);
 }
 
 /// The stored offset is that of the final event, and the final event is not archived.
@@ -247,7 +247,7 @@ async fn a_final_event_that_was_not_archived_still_ends_the_command(database: Da
     let second = world.start().await;
     let caller = person.at(&second);
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
-    assert_eq!(caller.story(&world, id).await, ["pending", "in_progress", "completed."]);
+    assert_eq!(caller.summary(&world, id).await, ["pending", "in_progress", "completed."]);
 }
 
 async fn a_different_event_at_an_archived_offset_is_not_dropped(database: Database) {
@@ -266,9 +266,9 @@ async fn a_different_event_at_an_archived_offset_is_not_dropped(database: Databa
     let second = world.start().await;
     let caller = person.at(&second);
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Completed);
-    let recorded = caller.record(id).await;
-    assert_eq!(recorded.len(), 4, "the first two, the other event at the second offset, and the final event");
-    let offsets: std::collections::HashSet<_> = recorded.iter().map(|event| event.offset.to_string()).collect();
+    let archived = caller.archived(id).await;
+    assert_eq!(archived.len(), 4, "the first two, the other event at the second offset, and the final event");
+    let offsets: std::collections::HashSet<_> = archived.iter().map(|event| event.offset.to_string()).collect();
     assert_eq!(offsets.len(), 4, "no offset stands for two events");
 }
 

@@ -69,7 +69,7 @@ async fn play(steps: &[Step], is_unsafe: bool, refuses: bool) {
     let name = if is_unsafe { "ECUReset" } else { "ReadDTC" };
     let request = pb::SubmitCommandRequest { timeout_seconds: 10, ..caller.request(name, MOTOR).await };
     let id = caller.submit(request).await.expect("accepted").command.expect("a command").id.parse().expect("an id");
-    let (mut answers, mut lives) = (0, 1);
+    let (mut answers, mut incarnations) = (0, 1);
     let mut waiting = Vec::new();
     for step in steps {
         // The bus refuses what the connector publishes after the end.
@@ -95,9 +95,9 @@ async fn play(steps: &[Step], is_unsafe: bool, refuses: bool) {
                 instance = world.start().await;
             }
             Step::Reborn => {
-                lives += 1;
+                incarnations += 1;
                 world.script.die();
-                world.script.revive(&format!("life {lives}"));
+                world.script.revive(&format!("incarnation {incarnations}"));
             }
             Step::Yield(times) => {
                 for _ in 0..times {
@@ -112,7 +112,7 @@ async fn play(steps: &[Step], is_unsafe: bool, refuses: bool) {
         asked.abort();
     }
 
-    let story = caller.story(&world, id).await;
+    let story = caller.summary(&world, id).await;
     let ends = story.iter().filter(|word| word.ends_with('.')).count();
     assert_eq!((ends, story.last().is_some_and(|word| word.ends_with('.'))), (1, true), "{story:?}");
     let said = story.last().expect("an end").trim_end_matches('.');

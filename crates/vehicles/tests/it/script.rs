@@ -274,8 +274,8 @@ impl VehicleConnector for Script {
         if !changes.borrow().alive {
             return Err(Status::unavailable("the connector is stopped"));
         }
-        let lives = move |fleet: &Fleet| fleet.alive && fleet.shown == shown;
-        let stream = WatchStream::new(changes).take_while(lives).map(|fleet| Ok(snapshot(fleet)));
+        let is_current = move |fleet: &Fleet| fleet.alive && fleet.shown == shown;
+        let stream = WatchStream::new(changes).take_while(is_current).map(|fleet| Ok(snapshot(fleet)));
         Ok(Response::new(Box::pin(stream)))
     }
 }
