@@ -92,7 +92,7 @@ mod tests {
     fn each_ping_has_one_answer() {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(Duration::from_secs(30), start);
-        assert!(!heartbeat.is_answer(), "nobody asked");
+        assert!(!heartbeat.is_answer(), "an unsolicited pong");
         assert_eq!(heartbeat.check(second(start, 30)), Due::Ping);
         assert_eq!(heartbeat.check(second(start, 60)), Due::Ping);
         assert!(heartbeat.is_answer() && heartbeat.is_answer());
