@@ -10,7 +10,7 @@ use turnpike_proto::{
 use turnpike_rpc::Transport;
 
 use crate::{
-    access::{body::Bodies, caller::Identity, client::TrustedProxies},
+    access::{body::Bodies, caller::Identity, client::TrustedProxies, origin::AllowedOrigins},
     stream::{connections::Connections, hub::Hub, socket::context::SocketContext, topics::Topics},
 };
 
@@ -36,6 +36,7 @@ parts! {
     health: Health,
     identity: Identity,
     proxies: TrustedProxies,
+    origins: AllowedOrigins,
     bodies: Arc<Bodies>,
     hub: Hub,
     topics: Topics,

@@ -1,4 +1,4 @@
-//! What the gateway is told.
+//! The configuration of the gateway.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,7 +8,6 @@ use turnpike_kit::{ConfigError, Environment, listen, variables};
 
 use crate::access::slots::PerAddress;
 
-/// The configuration of the gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `TURNPIKE_HTTP`: the public address.
@@ -17,19 +16,17 @@ pub struct Config {
     pub auth_url: String,
     /// `TURNPIKE_VEHICLES_URL`.
     pub vehicles_url: String,
-    /// The bus.
     pub bus: BusConfig,
-    /// What clients may do how often.
     pub limits: Limits,
     /// `TURNPIKE_HEARTBEAT_SECONDS`.
     pub heartbeat: Duration,
-    /// `TURNPIKE_TRUSTED_PROXIES`: whose forwarding headers are believed.
+    /// `TURNPIKE_TRUSTED_PROXIES`: networks of proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// `TURNPIKE_ALLOWED_ORIGINS`: whose pages may use the session cookie, besides our own.
+    /// `TURNPIKE_ALLOWED_ORIGINS`: origins besides the gateway's own whose pages may use the session cookie.
     pub allowed_origins: Vec<String>,
 }
 
-/// Limits; 0 is none.
+/// Limits; 0 means no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Open sockets of one user on this gateway.
@@ -43,7 +40,6 @@ pub struct Limits {
 }
 
 impl Config {
-    /// Reads it.
     pub fn new(env: &Environment) -> Result<Self, ConfigError> {
         let whole = "a whole number, 0 for no limit";
         let heartbeat =
@@ -67,7 +63,7 @@ impl Config {
     }
 }
 
-/// A longer frame closes its socket.
+/// A longer WebSocket frame closes its socket.
 pub(crate) const MAX_FRAME: usize = 1 << 20;
 
 fn connections_per_address(env: &Environment) -> Result<PerAddress, ConfigError> {

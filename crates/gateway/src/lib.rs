@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "only the programs of this workspace use this crate")]
 
 mod access;
 mod app;

@@ -16,6 +16,7 @@ use crate::{
         caller::Identity,
         client::TrustedProxies,
         messages::PerMinute,
+        origin::AllowedOrigins,
         slots::{ConnectionSlots, slots_for},
     },
     app::{self, App, Auth, Services, Vehicles},
@@ -53,7 +54,8 @@ impl Service {
     /// Builds the shared state and starts the tasks that watch sessions and the bus.
     pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         let verifier = Verifier::remote(deps.auth.clone(), deps.revocations.clone());
-        let identity = Identity::new(verifier, deps.auth.clone(), process.clock.clone(), &config.allowed_origins);
+        let origins = AllowedOrigins::new(&config.allowed_origins);
+        let identity = Identity::new(verifier, deps.auth.clone(), process.clock.clone(), origins.clone());
         let total = slots_for(descriptors::limit());
         let slots = ConnectionSlots::new(total, config.limits.connections_per_address, config.trusted_proxies.clone());
         info!(connections = total, "the limit of open files bounds the number of connections");
@@ -76,6 +78,7 @@ impl Service {
             health: process.health.clone(),
             identity,
             proxies: TrustedProxies(config.trusted_proxies.into()),
+            origins,
             bodies: Arc::default(),
             hub,
             topics,

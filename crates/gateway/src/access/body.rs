@@ -1,4 +1,4 @@
-//! Request bodies: how long, how slow, and how many at once.
+//! Request bodies: their limits of length and time, and the memory that all of them share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,24 +16,24 @@ use crate::http::{extract, problem::Problem};
 
 /// The longest body that any route takes.
 pub(crate) const LARGE: usize = 256 << 10;
-/// The longest body of a route that takes credentials. Such bodies come from anybody.
+/// The longest body of a route that takes credentials. Clients without credentials may send such bodies.
 pub(crate) const SMALL: usize = 8 << 10;
 
-/// The bytes of all bodies that are being received or worked on. Bodies with credentials have a memory of their own, so that
-/// clients that nobody knows do not take that of users. A parsed large body can need several times as much memory.
+/// The bytes of all bodies that are being received or handled. Bodies with credentials have their own share, so that unknown
+/// clients cannot use up the share of signed-in users. A parsed large body can need several times as much memory.
 const SMALL_IN_FLIGHT: usize = 32 << 20;
 const LARGE_IN_FLIGHT: usize = 16 << 20;
 /// How long a client may take to send a body.
-const PATIENCE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bodies that are too long and are read to their end nevertheless: a connection that is closed with bytes unread is reset,
-/// and the reset overtakes the answer. So many at once, so long each, and for so long.
+/// Bodies that are too long are read to their end and dropped, because a connection that is closed with unread bytes is reset,
+/// and the reset overtakes the response. These limit how many are read at once, how many bytes of each, and for how long.
 const DISCARDED_AT_ONCE: usize = 64;
 const DISCARDED_BYTES: usize = 1 << 20;
 const DISCARDED_FOR: Duration = Duration::from_secs(2);
 
-/// A JSON body of at most `MOST` bytes. The second field holds its share of the memory until the handler has ended.
-pub(crate) struct Body<T, const MOST: usize = LARGE>(
+/// A JSON body of at most `MAX` bytes. The second field holds its share of the memory until the handler has ended.
+pub(crate) struct Body<T, const MAX: usize = LARGE>(
     pub(crate) T,
     #[expect(dead_code, reason = "held for its drop, at the end of the handler")] pub(crate) Share,
 );
@@ -41,7 +41,7 @@ pub(crate) struct Body<T, const MOST: usize = LARGE>(
 /// A share of the memory for bodies.
 pub(crate) struct Share(Option<OwnedSemaphorePermit>);
 
-impl<S: Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for Body<T, MOST>
+impl<S: Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for Body<T, MAX>
 where
     Arc<Bodies>: FromRef<S>,
 {
@@ -49,7 +49,7 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let (bytes, share) =
-            Arc::<Bodies>::from_ref(state).receive(request, MOST).await.map_err(Refused::into_response)?;
+            Arc::<Bodies>::from_ref(state).receive(request, MAX).await.map_err(Refused::into_response)?;
         let value = extract::json(&bytes).map_err(|fault| Problem(fault).into_response())?;
         Ok(Self(value, share))
     }
@@ -58,7 +58,7 @@ where
 /// Why a body was not received.
 #[derive(Debug, PartialEq, Eq)]
 enum Refused {
-    TooLong { most: usize },
+    TooLong { max: usize },
     TooSlow,
     Full,
     Broken,
@@ -67,8 +67,8 @@ enum Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
-            Self::TooLong { most } => {
-                Problem(Fault::new(Kind::TooLarge, format!("The body has at most {most} bytes"))).into_response()
+            Self::TooLong { max } => {
+                Problem(Fault::new(Kind::TooLarge, format!("The body has at most {max} bytes"))).into_response()
             }
             Self::TooSlow => {
                 let fault = Fault::new(Kind::Timeout, "The body did not arrive in time").code_is("REQUEST_TIMEOUT");
@@ -83,33 +83,33 @@ impl IntoResponse for Refused {
     }
 }
 
-/// What all bodies share.
+/// The memory that all bodies share.
 pub(crate) struct Bodies {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
     discards: Semaphore,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Default for Bodies {
     fn default() -> Self {
-        Self::new(SMALL_IN_FLIGHT, LARGE_IN_FLIGHT, PATIENCE)
+        Self::new(SMALL_IN_FLIGHT, LARGE_IN_FLIGHT, BODY_TIMEOUT)
     }
 }
 
 impl Bodies {
-    fn new(small: usize, large: usize, patience: Duration) -> Self {
+    fn new(small: usize, large: usize, timeout: Duration) -> Self {
         let [small, large] = [small, large].map(|bytes| Arc::new(Semaphore::new(bytes)));
-        Self { small, large, discards: Semaphore::new(DISCARDED_AT_ONCE), patience }
+        Self { small, large, discards: Semaphore::new(DISCARDED_AT_ONCE), timeout }
     }
 
-    async fn receive(&self, request: Request, most: usize) -> Result<(Vec<u8>, Share), Refused> {
+    async fn receive(&self, request: Request, max: usize) -> Result<(Vec<u8>, Share), Refused> {
         let (parts, mut body) = request.into_parts();
         let announced = http_body::Body::size_hint(&body).lower();
-        let received = if announced > most as u64 {
-            Err(Refused::TooLong { most })
+        let received = if announced > max as u64 {
+            Err(Refused::TooLong { max })
         } else {
-            tokio::time::timeout(self.patience, self.collect(&mut body, most)).await.unwrap_or(Err(Refused::TooSlow))
+            tokio::time::timeout(self.timeout, self.collect(&mut body, max)).await.unwrap_or(Err(Refused::TooSlow))
         };
         // A client that waits for `100 Continue` has sent nothing, and does not send it after another answer.
         if let Err(Refused::TooLong { .. }) = received
@@ -120,33 +120,33 @@ impl Bodies {
         received
     }
 
-    async fn collect(&self, body: &mut axum::body::Body, most: usize) -> Result<(Vec<u8>, Share), Refused> {
+    async fn collect(&self, body: &mut axum::body::Body, max: usize) -> Result<(Vec<u8>, Share), Refused> {
         let announced = http_body::Body::size_hint(body).lower();
-        let memory = if most <= SMALL { &self.small } else { &self.large };
+        let memory = if max <= SMALL { &self.small } else { &self.large };
         let (mut bytes, mut share) = (Vec::new(), Share(None));
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else { continue };
-            if bytes.len() + data.len() > most {
-                return Err(Refused::TooLong { most });
+            if bytes.len() + data.len() > max {
+                return Err(Refused::TooLong { max });
             }
-            let permits = u32::try_from(data.len()).map_err(|_| Refused::TooLong { most })?;
+            let permits = u32::try_from(data.len()).map_err(|_| Refused::TooLong { max })?;
             let more = memory.clone().try_acquire_many_owned(permits).map_err(|_| Refused::Full)?;
             match &mut share.0 {
                 Some(share) => share.merge(more),
                 none => *none = Some(more),
             }
             if bytes.is_empty() {
-                // As long as announced, and not before something has come.
-                bytes.reserve_exact(usize::try_from(announced).unwrap_or(most).clamp(data.len(), most));
+                // The announced length, and only once the first bytes have arrived.
+                bytes.reserve_exact(usize::try_from(announced).unwrap_or(max).clamp(data.len(), max));
             }
-            // Copied: a chunk is a part of the connection's buffer and would keep all of it.
+            // Copied: a chunk is a part of the connection's buffer and would keep the whole buffer alive.
             bytes.extend_from_slice(&data);
         }
         Ok((bytes, share))
     }
 
     async fn discard(&self, mut body: axum::body::Body) {
-        let Ok(_place) = self.discards.try_acquire() else { return };
+        let Ok(_permit) = self.discards.try_acquire() else { return };
         let reading = async {
             let mut read = 0;
             while read < DISCARDED_BYTES
@@ -182,14 +182,14 @@ mod tests {
         let bodies = Bodies::default();
         let (bytes, _) = bodies.receive(request(chunks(&[4000, 4192])), SMALL).await.expect("as long as allowed");
         assert_eq!(bytes.len(), SMALL);
-        let too_long = Some(Refused::TooLong { most: SMALL });
+        let too_long = Some(Refused::TooLong { max: SMALL });
         assert_eq!(bodies.receive(request(chunks(&[4000, 4193])), SMALL).await.err(), too_long);
         assert_eq!(bodies.receive(request(Raw::from(vec![b' '; SMALL + 1])), SMALL).await.err(), too_long);
     }
 
     #[tokio::test]
     async fn all_bodies_share_the_memory_until_their_handlers_have_ended() {
-        let bodies = Bodies::new(10_000, 10_000, PATIENCE);
+        let bodies = Bodies::new(10_000, 10_000, BODY_TIMEOUT);
         let (_, first) = bodies.receive(request(chunks(&[3000, 3000])), SMALL).await.expect("there is room");
         assert_eq!(bodies.receive(request(chunks(&[3000, 3000])), SMALL).await.err(), Some(Refused::Full));
         assert!(bodies.receive(request(chunks(&[4000])), SMALL).await.is_ok(), "a refused body keeps nothing");

@@ -1,10 +1,10 @@
-//! Who sends a request: an access token, else the session cookie. The cookie is exchanged at auth for a short access token,
-//! which is kept here while it lives; so services behind see one kind of credential.
+//! From a credential to a verified caller. The session cookie is exchanged at auth for a short access token, which is cached here,
+//! so that services receive one kind of credential.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::extract::{FromRef, FromRequestParts};
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http::{HeaderMap, Method, header, request::Parts};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -12,38 +12,38 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{AccessToken, Caller, Refusal, Verifier};
 use turnpike_kit::Clock;
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
-use turnpike_rpc::{Transport, bearer};
+use turnpike_rpc::Transport;
 use turnpike_token::Role;
 
+use super::{
+    credentials::{bearer, session_cookie},
+    origin::AllowedOrigins,
+};
 use crate::http::problem::Problem;
 
-/// The session cookie's name.
-pub(crate) const COOKIE: &str = "session_token";
-
-/// From credentials to callers.
 #[derive(Clone)]
 pub(crate) struct Identity {
     verifier: Verifier,
     auth: AuthServiceClient<Transport>,
     clock: Clock,
-    allowed_origins: Arc<[String]>,
-    exchanged: Arc<Mutex<HashMap<[u8; 32], Exchanged>>>,
+    allowed_origins: AllowedOrigins,
+    cached: Arc<Mutex<HashMap<[u8; 32], Cached>>>,
 }
 
-struct Exchanged {
+struct Cached {
     token: AccessToken,
     until: Timestamp,
 }
 
-/// Cookies whose tokens are kept. Beyond it auth is asked again, which is slower and as right.
-const KEPT: usize = 10_000;
-/// A kept token is renewed so long before it ends.
-const MARGIN: Duration = Duration::from_secs(60);
+/// Cookies whose access tokens are cached. Further cookies are exchanged again.
+const MAX_CACHED: usize = 10_000;
+/// A cached token is replaced this long before it expires.
+const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
 
 impl Identity {
-    pub(crate) fn new(verifier: Verifier, auth: Transport, clock: Clock, allowed_origins: &[String]) -> Self {
+    pub(crate) fn new(verifier: Verifier, auth: Transport, clock: Clock, allowed_origins: AllowedOrigins) -> Self {
         let auth = AuthServiceClient::new(auth);
-        Self { verifier, auth, clock, allowed_origins: allowed_origins.into(), exchanged: Arc::default() }
+        Self { verifier, auth, clock, allowed_origins, cached: Arc::default() }
     }
 
     /// The bearer of an access token.
@@ -61,8 +61,8 @@ impl Identity {
         Ok(self.of_token(&answer.into_inner().access_token).await?)
     }
 
-    /// Who sends a request with these headers: `Authorization` counts before the cookie. A cookie comes along by itself, so
-    /// it counts only where the page that sends it is ours: always for a socket (`upgrade`), else where something changes.
+    /// The caller of a request with these headers. `Authorization` counts before the cookie. A browser adds the cookie by itself,
+    /// also for pages of other sites, so the origin is checked for sockets (`upgrade`) and for requests that change something.
     pub(crate) async fn of_request(
         &self,
         method: &Method,
@@ -71,22 +71,22 @@ impl Identity {
     ) -> Result<Caller, Fault> {
         if headers.contains_key(header::AUTHORIZATION) {
             let token = bearer(headers).ok_or(Refusal::Invalid)?;
-            return Ok(self.of_token(token).await?);
+            return Ok(self.of_token(&token).await?);
         }
         let cookie = session_cookie(headers).ok_or(Refusal::Missing)?;
-        if (upgrade || !method.is_safe()) && !self.same_origin(headers, upgrade) {
+        if (upgrade || !method.is_safe()) && !self.allowed_origins.allow_cookie(headers, upgrade) {
             return Err(Fault::new(Kind::Forbidden, "A request with the session cookie must come from our own pages")
                 .code_is("FOREIGN_ORIGIN"));
         }
-        self.of_cookie(cookie).await
+        self.of_cookie(&cookie).await
     }
 
     async fn of_cookie(&self, cookie: &str) -> Result<Caller, Fault> {
-        // The cookie itself is not kept in memory for longer than the request.
+        // The cache holds a hash: the cookie itself is not in memory for longer than the request.
         let key: [u8; 32] = Sha256::digest(cookie).into();
         let now = self.clock.now();
-        let kept = self.exchanged.lock().get(&key).and_then(|kept| (kept.until > now).then(|| kept.token.clone()));
-        if let Some(token) = kept {
+        let cached = self.cached.lock().get(&key).and_then(|cached| (cached.until > now).then(|| cached.token.clone()));
+        if let Some(token) = cached {
             match self.of_token(token.expose()).await {
                 Err(Refusal::SessionEnded | Refusal::Inactive) => {}
                 verified => return Ok(verified?),
@@ -96,77 +96,26 @@ impl Identity {
         let answer = match self.auth.clone().exchange_session(request).await {
             Ok(answer) => answer.into_inner(),
             Err(status) => {
-                self.exchanged.lock().remove(&key);
+                self.cached.lock().remove(&key);
                 return Err(Fault::from(&status));
             }
         };
         let caller = self.of_token(&answer.access_token).await?;
-        let until = now + Duration::from_secs(answer.expires_in.into()).saturating_sub(MARGIN);
-        let mut exchanged = self.exchanged.lock();
-        if exchanged.len() >= KEPT {
-            exchanged.retain(|_, kept| kept.until > now);
-            if exchanged.len() >= KEPT {
-                exchanged.clear();
+        let until = now + Duration::from_secs(answer.expires_in.into()).saturating_sub(RENEWAL_MARGIN);
+        let mut cached = self.cached.lock();
+        if cached.len() >= MAX_CACHED {
+            cached.retain(|_, cached| cached.until > now);
+            if cached.len() >= MAX_CACHED {
+                cached.clear();
             }
         }
-        exchanged.insert(key, Exchanged { token: caller.token.clone(), until });
-        drop(exchanged);
+        cached.insert(key, Cached { token: caller.token.clone(), until });
+        drop(cached);
         Ok(caller)
     }
-
-    /// Fetch Metadata where the browser sends it, else `Origin`; a socket's handshake always has an `Origin`, and a program
-    /// that sends neither is no browser and has no business with a cookie.
-    fn same_origin(&self, headers: &HeaderMap, upgrade: bool) -> bool {
-        match self.origin(headers) {
-            Origin::Ours { named } => named || !upgrade,
-            Origin::Foreign | Origin::Unsaid => false,
-        }
-    }
-
-    /// Whether a page that is not ours sends this. Browsers say so with every request that changes something; who says nothing
-    /// is a program, which nobody lures.
-    pub(crate) fn is_foreign(&self, headers: &HeaderMap) -> bool {
-        matches!(self.origin(headers), Origin::Foreign)
-    }
-
-    fn origin(&self, headers: &HeaderMap) -> Origin {
-        let listed = |origin: &str| self.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
-        let mut origins = headers.get_all(header::ORIGIN).iter();
-        if let Some(origin) = origins.next() {
-            let origin = origin.to_str().unwrap_or_default();
-            let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
-            let same = host.is_some_and(|host| headers.get(header::HOST).is_some_and(|value| value == host));
-            let ours = origins.next().is_none() && (same || listed(origin));
-            return if ours { Origin::Ours { named: true } } else { Origin::Foreign };
-        }
-        match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
-            Some(b"same-origin" | b"none") => Origin::Ours { named: false },
-            Some(_) => Origin::Foreign,
-            None => Origin::Unsaid,
-        }
-    }
 }
 
-/// Where a request comes from.
-enum Origin {
-    /// From a page of ours or of a listed origin, named by `Origin`, or only by Fetch Metadata.
-    Ours { named: bool },
-    /// From another.
-    Foreign,
-    /// From a program.
-    Unsaid,
-}
-
-/// The cookie's value.
-pub(crate) fn session_cookie(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies.flat_map(|line| line.split(';')).find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        (name == COOKIE && !value.is_empty()).then_some(value)
-    })
-}
-
-/// The signed-in user of a request; a handler that takes it can't be reached without.
+/// The signed-in user of a request. A handler with this argument needs a valid credential.
 pub(crate) struct SignedIn(pub(crate) Caller);
 
 impl<S: Sync> FromRequestParts<S> for SignedIn
@@ -180,8 +129,7 @@ where
     }
 }
 
-/// A signed-in user who may send commands. A handler takes it before the body: who may not do a thing learns nothing of how
-/// it is asked for.
+/// A signed-in user who may send commands. Handlers check the role before the body.
 pub(crate) struct Operator(pub(crate) Caller);
 
 impl<S: Sync> FromRequestParts<S> for Operator
@@ -195,7 +143,7 @@ where
     }
 }
 
-/// A signed-in admin, by the token; auth looks at the account, too.
+/// A signed-in admin, by the role in the token. Auth checks the account as well.
 pub(crate) struct Admin(pub(crate) Caller);
 
 impl<S: Sync> FromRequestParts<S> for Admin

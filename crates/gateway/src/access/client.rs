@@ -1,4 +1,4 @@
-//! Who is at the other end of the line, as far as HTTP tells.
+//! The client of a request: its address, its user agent, and whether it used TLS.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -6,13 +6,12 @@ use axum::extract::{FromRef, FromRequestParts};
 use http::{HeaderMap, header, request::Parts};
 use ipnet::IpNet;
 
-/// The client's address and browser.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) ip: IpAddr,
     /// At most 256 characters.
     pub(crate) user_agent: String,
-    /// It came over TLS, which a trusted proxy took off.
+    /// The request used TLS, which a trusted proxy terminated.
     pub(crate) secure: bool,
     /// The connection comes directly from this machine.
     pub(crate) local: bool,
@@ -22,7 +21,7 @@ pub(crate) struct Client {
 #[derive(Clone)]
 pub(crate) struct TrustedProxies(pub(crate) Arc<[IpNet]>);
 
-/// The address at the other end of the connection.
+/// The remote address of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
@@ -45,7 +44,7 @@ where
     }
 }
 
-/// The right-most hop that is not a trusted proxy. What stands further left is the client's to invent.
+/// The right-most hop that is not a trusted proxy. A client can invent the hops to the left of it.
 fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut ip = peer;
     let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
@@ -61,12 +60,12 @@ fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     ip
 }
 
-/// Headers that a proxy adds about the client before it.
+/// Headers by which a proxy describes its client.
 const FORWARDED: [&str; 7] =
     ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
 
-/// Whether a client on this machine is at the other end of the connection itself. Any forwarding header, whatever it says, means
-/// that a proxy is, or that the client pretends; a trusted address is a proxy's also without one.
+/// Whether the connection comes directly from a client on this machine. A forwarding header, whatever its value, means that a
+/// proxy is in between or that the client pretends one. A trusted address belongs to a proxy, also without such a header.
 fn is_local(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
     let forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
     peer.to_canonical().is_loopback() && !is_trusted(peer, trusted) && !forwarded

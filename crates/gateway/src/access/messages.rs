@@ -1,4 +1,4 @@
-//! How often somebody may do something.
+//! The limit of WebSocket messages of one user.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{OnExit, Process};
 use turnpike_topic::UserId;
 
-/// A number of times a minute for each user, on this gateway; a whole minute's worth may come at once.
+/// A rate limit for each user, on this gateway. The messages of a whole minute may arrive at once.
 #[derive(Clone)]
 pub(crate) struct PerMinute(Option<Arc<DefaultKeyedRateLimiter<UserId>>>);
 
@@ -28,7 +28,7 @@ impl PerMinute {
         Self(Some(limiter))
     }
 
-    /// Counts one.
+    /// Counts one message.
     pub(crate) fn count(&self, user: UserId) -> Result<(), Fault> {
         let Some(limiter) = &self.0 else { return Ok(()) };
         limiter.check_key(&user).map_err(|until| {

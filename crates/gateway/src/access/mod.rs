@@ -1,7 +1,9 @@
-//! Who calls and how much a caller may ask for.
+//! Callers: their credentials, their addresses, and their limits.
 
 pub(crate) mod body;
 pub(crate) mod caller;
 pub(crate) mod client;
+pub(crate) mod credentials;
 pub(crate) mod messages;
+pub(crate) mod origin;
 pub(crate) mod slots;

@@ -1,4 +1,4 @@
-//! How many connections there may be: in all, and of one client address.
+//! Connection slots: how many connections may be open, in all and from one client address.
 
 use std::{
     collections::HashMap,
@@ -16,15 +16,15 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// Never more, however many files may be open: a task and its buffers need memory, too.
+/// The limit when many files may be open: the task and the buffers of each connection need memory.
 const MAX_CONNECTIONS: u64 = 100_000;
-/// Files that connections leave to Redis, gRPC, the databases and the log.
-const RESERVE: u64 = 512;
+/// Files that are reserved for Redis, gRPC, the databases and the log.
+const RESERVED_FILES: u64 = 512;
 
 /// How many connections of one client address may be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PerAddress {
-    /// 512, and no limit for loopback, where the clients are a proxy or the machine's own users.
+    /// 512. No limit for loopback, where the clients are a proxy or users of this machine.
     Unset,
     /// For every address; 0 is no limit.
     Set(u32),
@@ -42,12 +42,12 @@ impl PerAddress {
     }
 }
 
-/// The connections of the public port.
+/// The slots of the public port.
 pub(crate) struct ConnectionSlots {
     total: Arc<Semaphore>,
     per_address: PerAddress,
     trusted: Vec<IpNet>,
-    /// Of addresses with a limit.
+    /// Open connections of each address that has a limit.
     open: Mutex<HashMap<IpAddr, u32>>,
 }
 
@@ -67,18 +67,18 @@ impl Full {
     }
 }
 
-/// The slot of one connection, given back when it is dropped.
+/// The slot of one connection. Its drop makes it free.
 pub(crate) struct Slot {
     slots: Arc<ConnectionSlots>,
     address: Option<IpAddr>,
     _total: OwnedSemaphorePermit,
 }
 
-/// The connections that a limit of open files leaves room for.
+/// The number of slots that a limit of open files allows.
 pub(crate) fn slots_for(files: Option<u64>) -> usize {
     let files = files.unwrap_or(u64::MAX);
-    let room = (files - RESERVE.min(files / 2)).min(MAX_CONNECTIONS);
-    usize::try_from(room).unwrap_or(usize::MAX)
+    let slots = (files - RESERVED_FILES.min(files / 2)).min(MAX_CONNECTIONS);
+    usize::try_from(slots).unwrap_or(usize::MAX)
 }
 
 impl ConnectionSlots {
@@ -87,7 +87,7 @@ impl ConnectionSlots {
         Arc::new(Self { total: Arc::new(Semaphore::new(total)), per_address, trusted, open: Mutex::default() })
     }
 
-    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Slot, Full> {
+    pub(crate) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Slot, Full> {
         let total = self.total.clone().try_acquire_owned().map_err(|_| Full::Total)?;
         let limit = match self.trusted.iter().any(|net| net.contains(&peer)) {
             true => 0,
@@ -180,20 +180,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_limit_and_gives_slots_back() {
+    fn an_address_has_its_limit_and_frees_its_slots() {
         let slots = ConnectionSlots::new(100, PerAddress::Set(2), vec!["10.0.0.0/8".parse().expect("a network")]);
-        let first = slots.enter(ip("192.0.2.1"));
-        let _second = slots.enter(ip("192.0.2.1"));
-        assert_eq!(slots.enter(ip("192.0.2.1")).err(), Some(Full::Address));
-        assert!(slots.enter(ip("192.0.2.2")).is_ok(), "another address");
+        let first = slots.take(ip("192.0.2.1"));
+        let _second = slots.take(ip("192.0.2.1"));
+        assert_eq!(slots.take(ip("192.0.2.1")).err(), Some(Full::Address));
+        assert!(slots.take(ip("192.0.2.2")).is_ok(), "another address");
         drop(first);
-        assert!(slots.enter(ip("192.0.2.1")).is_ok());
-        let proxied: Vec<_> = (0..50).map(|_| slots.enter(ip("10.1.2.3"))).collect();
+        assert!(slots.take(ip("192.0.2.1")).is_ok());
+        let proxied: Vec<_> = (0..50).map(|_| slots.take(ip("10.1.2.3"))).collect();
         assert!(proxied.iter().all(Result::is_ok), "a trusted proxy carries many clients");
         drop(proxied);
-        let _one = slots.enter(ip("2001:db8:1:2::1"));
-        let _two = slots.enter(ip("2001:db8:1:2::2"));
-        assert_eq!(slots.enter(ip("2001:db8:1:2:3::3")).err(), Some(Full::Address), "the same subscriber");
+        let _one = slots.take(ip("2001:db8:1:2::1"));
+        let _two = slots.take(ip("2001:db8:1:2::2"));
+        assert_eq!(slots.take(ip("2001:db8:1:2:3::3")).err(), Some(Full::Address), "the same subscriber");
     }
 
     #[test]
@@ -206,8 +206,8 @@ mod tests {
     #[test]
     fn a_refused_connection_leaves_no_trace() {
         let slots = ConnectionSlots::new(1, PerAddress::Set(1), Vec::new());
-        let first = slots.enter(ip("192.0.2.1")).expect("a slot");
-        assert_eq!(slots.enter(ip("192.0.2.2")).err(), Some(Full::Total));
+        let first = slots.take(ip("192.0.2.1")).expect("a free slot");
+        assert_eq!(slots.take(ip("192.0.2.2")).err(), Some(Full::Total));
         drop(first);
         assert!(slots.open.lock().is_empty());
         assert_eq!(slots.total.available_permits(), 1);

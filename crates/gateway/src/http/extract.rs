@@ -1,4 +1,4 @@
-//! Queries, path ids and JSON that fit, or a problem that names the field that does not.
+//! Extractors of queries, path ids and JSON. A value that does not fit is a problem that names its field.
 
 use axum::{
     RequestPartsExt,
@@ -12,10 +12,10 @@ use super::problem::Problem;
 
 /// Parses a JSON object.
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
-    // serde would take a list for an object whose fields stand in order
+    // serde would accept a list as an object whose fields are in order
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|byte| *byte != b'{') && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
-        return Err(unfit("The body is not valid", "", "must be an object"));
+        return Err(invalid("The body is not valid", "", "must be an object"));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -24,13 +24,13 @@ pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
         if inner.is_syntax() || inner.is_eof() {
             return Fault::new(Kind::Validation, "The body is not JSON");
         }
-        unfit("The body is not valid", &path, &inner.to_string())
+        invalid("The body is not valid", &path, &inner.to_string())
     })?;
     json.end().map_err(|_| Fault::new(Kind::Validation, "The body is not JSON"))?;
     Ok(value)
 }
 
-/// The parameters after the question mark. Unknown ones are passed over.
+/// The query. Unknown parameters are ignored.
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T> {
@@ -43,13 +43,13 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T
                 let text = rejection.body_text();
                 let message = text.rsplit_once(": ").map_or(text.as_str(), |(_, message)| message);
                 let field = text.split(": ").nth(1).filter(|field| !field.contains(' ')).unwrap_or_default();
-                Err(unfit("The query is not valid", field, message).into())
+                Err(invalid("The query is not valid", field, message).into())
             }
         }
     }
 }
 
-/// An id in the path; one that is not well-formed is of nothing, so it is not found.
+/// An id in the path. An id that is not well-formed identifies nothing, so it is reported as not found.
 pub(crate) struct Id<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: std::str::FromStr + Send> FromRequestParts<S> for Id<T> {
@@ -62,8 +62,8 @@ impl<S: Send + Sync, T: std::str::FromStr + Send> FromRequestParts<S> for Id<T> 
     }
 }
 
-/// serde says which field is missing only in its sentence.
-fn unfit(detail: &'static str, path: &str, message: &str) -> Fault {
+/// A value that does not fit. serde names a missing or unknown field only within its message.
+fn invalid(detail: &'static str, path: &str, message: &str) -> Fault {
     let named = message
         .strip_prefix("missing field `")
         .or_else(|| message.strip_prefix("unknown field `"))
@@ -74,7 +74,7 @@ fn unfit(detail: &'static str, path: &str, message: &str) -> Fault {
         (path, Some(name)) if !path.ends_with(name) => format!("{path}.{name}"),
         (path, _) => path.to_owned(),
     };
-    // serde adds where in the text it was, which says nothing to who sent an object
+    // serde adds the position in the text, which does not help a client that sent an object
     let message = message.split(" at line ").next().unwrap_or(message);
     Fault::new(Kind::Validation, detail).field(field, message)
 }
@@ -83,22 +83,22 @@ fn unfit(detail: &'static str, path: &str, message: &str) -> Fault {
 #[derive(serde::Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Page {
-    /// How many, 1–100; 50 if absent.
+    /// The length of the page, 1–100; 50 if absent.
     #[param(minimum = 1, maximum = 100)]
     pub(crate) limit: Option<u32>,
-    /// Where the page before ended; it stands in its `Link` header.
+    /// The cursor in the `Link` header of the previous page.
     #[param(pattern = "^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$")]
     pub(crate) cursor: Option<String>,
 }
 
-/// [`Page`] of a list whose elements have no ids of their own, but numbers.
+/// [`Page`] of a list whose elements have numbers instead of ids.
 #[derive(serde::Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct NumberedPage {
-    /// How many, 1–100; 50 if absent.
+    /// The length of the page, 1–100; 50 if absent.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
-    /// Where the page before ended; it stands in its `Link` header.
+    /// The cursor in the `Link` header of the previous page.
     #[param(pattern = "^([0-9]{1,18})?$")]
     cursor: Option<String>,
 }
@@ -110,12 +110,11 @@ impl From<NumberedPage> for Page {
 }
 
 impl Page {
-    /// The limit, checked.
     pub(crate) fn limit(&self) -> Result<u32, Fault> {
         match self.limit {
             None => Ok(50),
             Some(limit @ 1..=100) => Ok(limit),
-            Some(_) => Err(unfit("The query is not valid", "limit", "must be from 1 to 100")),
+            Some(_) => Err(invalid("The query is not valid", "limit", "must be from 1 to 100")),
         }
     }
 
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_field_is_named_however_serde_puts_it() {
-        let field = |path, message| unfit("", path, message).fields()[0].field.clone();
+        let field = |path, message| invalid("", path, message).fields()[0].field.clone();
         assert_eq!(field(".", "missing field `email` at line 1 column 2"), "email");
         assert_eq!(field("a", "unknown field `b`, expected `c`"), "a.b");
         assert_eq!(field("timeout_seconds", "invalid type: string"), "timeout_seconds");

@@ -1,4 +1,4 @@
-//! What every request passes: a context, a bound, a measure, and headers that keep browsers strict.
+//! The middleware of every request: its context, its time limit, its metrics, and security headers for browsers.
 
 use std::time::{Duration, Instant};
 
@@ -15,25 +15,28 @@ use turnpike_rpc::{Context, REQUEST_ID};
 
 use super::problem::Problem;
 
-/// A handler that has not begun to answer by then never will. Streams and sockets begin at once.
-const BOUND: Duration = Duration::from_secs(30);
+/// The longest time until a response begins. Responses of streams and sockets begin at once.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-const KNOWN: [Method; 7] =
+const KNOWN_METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 pub(crate) async fn guard(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let context = Context::from_headers(request.headers());
-    // A stranger's methods would fill the memory as labels, and the log.
-    let method =
-        Some(request.method()).filter(|method| KNOWN.contains(method)).map_or("other", Method::as_str).to_owned();
-    // Never the path itself, nor its query, where a token may stand: a label and a log line know the route.
+    // Invented methods would fill the memory as labels of metrics.
+    let method = Some(request.method())
+        .filter(|method| KNOWN_METHODS.contains(method))
+        .map_or("other", Method::as_str)
+        .to_owned();
+    // Labels and log lines have the route. The path and the query are left out: the query may contain a token.
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let span = info_span!("request", method, route, request_id = context.request_id());
     let request_id = HeaderValue::from_str(context.request_id());
     let work = async {
-        let answered =
-            std::panic::AssertUnwindSafe(tokio::time::timeout(BOUND, next.run(request))).catch_unwind().await;
+        let answered = std::panic::AssertUnwindSafe(tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request)))
+            .catch_unwind()
+            .await;
         let response = match answered {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => Problem(Fault::new(Kind::Timeout, "This took too long")).into_response(),
@@ -44,7 +47,7 @@ pub(crate) async fn guard(request: Request, next: Next) -> Response {
         };
         let status = response.status().as_u16();
         let took = started.elapsed();
-        info!(status, ms = took.as_millis() as u64, "answered");
+        info!(status, ms = took.as_millis() as u64, "request handled");
         metrics::histogram!("turnpike_http_request_seconds", "route" => route.clone()).record(took);
         let labels = [("route", route.clone()), ("method", method), ("status", status.to_string())];
         metrics::counter!("turnpike_http_requests_total", &labels).increment(1);
@@ -65,12 +68,10 @@ pub(crate) async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-/// Nothing here.
 pub(crate) async fn not_found() -> Problem {
     Fault::new(Kind::NotFound, "Not found").into()
 }
 
-/// Something here, but not that way.
 pub(crate) async fn method_not_allowed() -> Response {
     let fault = Fault::new(Kind::Invalid, "This method is not for this address").code_is("METHOD_NOT_ALLOWED");
     Problem(fault).with_status(http::StatusCode::METHOD_NOT_ALLOWED)

@@ -1,4 +1,4 @@
-//! The headers around a request that may come twice. What has become of it, the service that does it knows.
+//! The headers of idempotent requests. The service that handles a request stores its result.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use turnpike_fault::{Fault, Kind};
@@ -6,10 +6,10 @@ use turnpike_fault::{Fault, Kind};
 static KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// What a key consists of: visible ASCII, and spaces between.
+/// Visible ASCII characters with spaces between them.
 pub(crate) const KEY_PATTERN: &str = "^[!-~]([ -~]*[!-~])?$";
 
-/// `Idempotency-Key` as services take it: empty where there is none. Services judge its length, too, for who calls them by gRPC.
+/// `Idempotency-Key`; empty if absent, as services expect it. Services check the length again, for callers that use gRPC.
 pub(crate) fn key(headers: &HeaderMap) -> Result<String, Fault> {
     let Some(key) = headers.get(&KEY) else { return Ok(String::new()) };
     let key = key.to_str().ok().map(str::trim).filter(|key| (1..=255).contains(&key.len()));

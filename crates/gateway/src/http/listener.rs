@@ -19,15 +19,15 @@ use crate::access::{
 };
 
 /// How long a client may take to send the first byte of a request, and then to send the rest of its head.
-const HEAD: Duration = Duration::from_secs(10);
-/// The longest head of a request, and what is read of a body before somebody asks for it. A connection holds as much memory.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest head of a request, and the part of a body that is read before its handler reads it. A connection uses as much memory.
 const HEAD_BYTES: usize = 16 << 10;
-/// How long a client may leave what is written to it unread: two and a half of the default heartbeats.
-const UNREAD: Duration = Duration::from_secs(75);
-/// How long an open request may go on when the process stops.
-const DRAIN: Duration = Duration::from_secs(10);
-/// Before the next attempt to accept, after one has failed.
-const BACK_OFF: Duration = Duration::from_millis(100);
+/// How long a client may leave written data unread: two and a half of the default heartbeats.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long an open request may take when the process stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The delay after an attempt to accept that failed.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn accept(listener: TcpListener, router: Router, slots: Arc<ConnectionSlots>, tasks: Tasks) {
     let mut failing = false;
@@ -38,20 +38,20 @@ pub(crate) async fn accept(listener: TcpListener, router: Router, slots: Arc<Con
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
-            // The client left before it was accepted; the next one may be there.
+            // The client left before its connection was accepted. The next connection may be waiting.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => {
-                // Out of files, mostly: the next attempt would fail at once, too. Logged once for each row of failures.
+                // Mostly the limit of open files, so the next attempt would fail at once, too. Logged once for consecutive failures.
                 if !std::mem::replace(&mut failing, true) {
-                    warn!(%error, "connections cannot be accepted");
+                    warn!(%error, "connections cannot be accepted; clients cannot connect until this ends");
                 }
-                tokio::time::sleep(BACK_OFF).await;
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }
         };
         failing = false;
         let peer = Peer(peer.ip().to_canonical());
-        match slots.enter(peer.0) {
+        match slots.take(peer.0) {
             Ok(slot) => {
                 let connection = serve(stream, peer, slot, router.clone(), tasks.clone());
                 tasks.spawn("connection", OnExit::Continue, connection);
@@ -64,20 +64,20 @@ pub(crate) async fn accept(listener: TcpListener, router: Router, slots: Arc<Con
 }
 
 async fn serve(stream: TcpStream, peer: Peer, slot: Slot, router: Router, tasks: Tasks) {
-    // A silent connection has no buffers yet.
+    // Until the first byte arrives, the connection has no buffers.
     tokio::select! {
         readable = stream.readable() => if readable.is_err() { return },
         () = tasks.stopping().cancelled() => return,
-        () = tokio::time::sleep(HEAD) => return,
+        () = tokio::time::sleep(HEAD_TIMEOUT) => return,
     }
-    Box::pin(talk(stream, peer, slot, router, tasks)).await;
+    Box::pin(serve_http(stream, peer, slot, router, tasks)).await;
 }
 
-async fn talk(stream: TcpStream, peer: Peer, slot: Slot, router: Router, tasks: Tasks) {
-    // Small frames go out at once; a kernel that can't do it loses nothing but time.
+async fn serve_http(stream: TcpStream, peer: Peer, slot: Slot, router: Router, tasks: Tasks) {
+    // Small frames are sent at once. If the kernel refuses the option, they are only later.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(UNREAD));
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let stream = SlotStream::new(Box::pin(stream), slot);
     let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
@@ -85,7 +85,7 @@ async fn talk(stream: TcpStream, peer: Peer, slot: Slot, router: Router, tasks: 
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .with_upgrades();
@@ -94,13 +94,13 @@ async fn talk(stream: TcpStream, peer: Peer, slot: Slot, router: Router, tasks: 
         ended = connection.as_mut() => ended,
         () = tasks.stopping().cancelled() => {
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(DRAIN, connection).await {
+            match tokio::time::timeout(DRAIN_TIMEOUT, connection).await {
                 Ok(ended) => ended,
                 Err(_) => return,
             }
         }
     };
     if let Err(error) = ended {
-        debug!(%error, "a connection broke");
+        debug!(%error, "connection broken");
     }
 }

@@ -1,4 +1,4 @@
-//! What every route of the public port shares.
+//! The parts that every route shares.
 
 pub(crate) mod extract;
 pub(crate) mod guard;
@@ -9,7 +9,7 @@ pub(crate) mod problem;
 
 use turnpike_proto::timestamp;
 
-/// What every handler may answer instead.
+/// The result of a handler.
 pub(crate) type Answer<T> = Result<T, problem::Problem>;
 
 /// A protobuf time as RFC 3339 text; empty where there is none.

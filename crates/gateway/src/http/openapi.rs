@@ -1,4 +1,4 @@
-//! The description of the API: what the handlers do not say themselves.
+//! The OpenAPI description: the parts that are the same for every operation.
 
 use axum::{
     Router,
@@ -18,7 +18,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::idempotency::KEY_PATTERN;
-use crate::access::caller::COOKIE;
+use crate::access::credentials::COOKIE;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -42,8 +42,8 @@ impl Modify for Credentials {
     }
 }
 
-/// Adds what is the same everywhere: an id of its own for each operation, the failures that every operation of a kind has, what
-/// a status means, and that failures are problems.
+/// Completes every operation: a unique id, the errors that all operations of its kind have, a description of each status, and the
+/// media type of errors.
 pub(crate) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
     for item in openapi.paths.paths.values_mut() {
         let reads = [&mut item.get].map(|operation| (operation, false));
@@ -60,7 +60,7 @@ fn complete_operation(operation: &mut Operation, changes: bool) {
     let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
     operation.operation_id = operation.operation_id.take().map(|id| format!("{tag}_{id}"));
     for parameter in operation.parameters.iter_mut().flatten() {
-        // An absent parameter is left out; none can be null.
+        // An optional parameter can be absent. It cannot be null.
         if let RefOr::T(parameter) = parameter
             && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
         {
@@ -116,7 +116,7 @@ fn not_null(object: &mut Object) {
     }
 }
 
-/// `/api/openapi.json`, written once for all who ask, and `/docs`.
+/// `/api/openapi.json`, which is encoded once, and `/docs`.
 pub(crate) fn routes(openapi: &utoipa::openapi::OpenApi) -> Router {
     let json = Bytes::from(openapi.to_json().expect("a description of ours is JSON"));
     let description =
@@ -130,20 +130,20 @@ const PROBLEM: &str = "application/problem+json";
 
 fn meaning(status: &str) -> &'static str {
     match status {
-        "200" => "Done",
+        "200" => "OK",
         "201" => "Created",
-        "204" => "Done, no content",
-        "400" => "The request makes no sense here; the problem names the field",
+        "204" => "No content",
+        "400" => "The request is not valid; the problem names the field",
         "401" => "Missing, invalid or expired credential",
         "403" => "The role is not sufficient, or a request with the session cookie came from another origin",
         "404" => "Not found, or it belongs to another user",
         "408" => "The body did not arrive in time",
-        "409" => "Conflict with the present state; `code` says which",
+        "409" => "Conflict with the current state; `code` identifies the conflict",
         "413" => "The body is too long",
         "422" => "The request does not have the right shape; the problem names the field",
-        "429" => "Too many requests; `Retry-After` says when to come back",
+        "429" => "Too many requests; `Retry-After` has the seconds to wait",
         "500" => "A defect of the server, logged under `request_id`",
-        "503" => "A service that is needed is unavailable; `Retry-After` says when to come back",
+        "503" => "A required service is unavailable; `Retry-After`, if present, has the seconds to wait",
         "504" => "A service did not answer in time",
         _ => "See `code`",
     }

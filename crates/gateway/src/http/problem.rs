@@ -1,4 +1,4 @@
-//! Failures as RFC 9457 problems.
+//! Errors as RFC 9457 problems.
 
 use axum::{
     Json,
@@ -10,15 +10,15 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_rpc::Context;
 use utoipa::ToSchema;
 
-/// The body of every failure, as `application/problem+json`.
+/// The body of every error, as `application/problem+json`.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ProblemBody {
-    /// `about:blank`: the status says what kind of problem it is, and `code` which.
+    /// `about:blank`: the status is the kind of the problem, and `code` identifies it.
     r#type: &'static str,
     title: String,
     status: u16,
     detail: String,
-    /// A stable upper-snake word.
+    /// A stable identifier in upper snake case.
     code: String,
     request_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -35,7 +35,7 @@ struct ProblemField {
     message: String,
 }
 
-/// A fault on its way to a browser: every handler's error.
+/// The error of every handler.
 #[derive(Debug)]
 pub(crate) struct Problem(pub(crate) Fault);
 
@@ -53,7 +53,7 @@ impl IntoResponse for Problem {
 }
 
 impl Problem {
-    /// With a status that only HTTP has.
+    /// For a status that no kind of fault has.
     pub(crate) fn with_status(self, status: StatusCode) -> Response {
         let fault = self.0;
         let retry_after = fault.retry_in().map(|after| after.as_secs());

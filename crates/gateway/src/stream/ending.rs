@@ -1,4 +1,4 @@
-//! How sockets end: the close codes, and why the registry refuses or ends a socket.
+//! How connections end: the close codes of WebSockets, and why the registry refuses or ends a connection.
 
 use std::time::Duration;
 
@@ -6,28 +6,28 @@ use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Refusal;
 
-/// How a socket ends.
+/// How a WebSocket ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
     /// The topic is closed: 1000.
     Done,
-    /// The gateway stops; another one, or this one soon, goes on: 1001.
+    /// The gateway stops. The client continues at another gateway, or here after the restart: 1001.
     Stopping,
     /// Not allowed: 1008 with one of the reasons of the contract.
     Refused(&'static str),
-    /// A frame beyond all measure: 1009.
+    /// A frame was longer than 1 MiB: 1009.
     TooBig,
-    /// Text that is not UTF-8: 1007.
+    /// A text frame was not UTF-8: 1007.
     NotText,
-    /// Not WebSocket as it is written (RFC 6455): 1002.
+    /// The client violated RFC 6455: 1002.
     NotWebSocket,
-    /// Something that is needed is away: 1013.
+    /// A required service is unavailable: 1013.
     TryAgain,
     /// The session ended: 4401.
     SessionEnded,
     /// The access token expired: 4401.
     TokenExpired,
-    /// The account of an open socket was deactivated, which ends its sessions: 4401. (A handshake is refused with 1008.)
+    /// The account was deactivated, which ends its sessions: 4401. (A handshake is refused with 1008.)
     Inactive,
     /// No frame arrived for two and a half heartbeats: 4408.
     NoHeartbeat,
@@ -35,7 +35,7 @@ pub(crate) enum Close {
     TooMany,
     /// The client sent many more frames than the limit allows: 4429.
     Flood,
-    /// The other side is gone, or has said goodbye.
+    /// The client closed the socket, or the connection is broken.
     Gone,
 }
 
@@ -73,19 +73,19 @@ impl Close {
         }
     }
 
-    /// What a connection that could not be read is told, if it can be told anything.
+    /// The close for an error while reading.
     pub(crate) fn broken(error: axum::Error) -> Self {
         match error.into_inner().downcast_ref() {
             Some(tungstenite::Error::Capacity(_)) => Self::TooBig,
             Some(tungstenite::Error::Utf8(_)) => Self::NotText,
-            // a client that went without a word has broken the protocol, too
+            // a connection that ends without a close frame is a protocol error, too
             Some(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Self::Gone,
             Some(tungstenite::Error::Protocol(_)) => Self::NotWebSocket,
             _ => Self::Gone,
         }
     }
 
-    /// How a fault is told on a socket that is open already.
+    /// The close for a fault on a socket that was upgraded.
     pub(crate) fn refused(fault: &Fault) -> Self {
         match (fault.kind(), fault.code()) {
             (Kind::Unauthenticated, "UNAUTHENTICATED") => Self::Refused("Missing authentication token"),
@@ -98,17 +98,17 @@ impl Close {
     }
 }
 
-/// Why a socket is refused at registration, or ended later.
+/// Why the registry refuses or ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     SessionEnded,
     TokenExpired,
     AccountInactive,
-    /// The user has as many sockets as the limit allows.
+    /// The user has reached the limit of connections.
     TooMany,
-    /// Whether the session goes on is not known.
+    /// It is not known whether the session has ended.
     Unavailable,
-    /// This gateway stops.
+    /// This gateway is stopping.
     Stopping,
 }
 

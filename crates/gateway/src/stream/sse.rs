@@ -41,16 +41,17 @@ pub(crate) struct Resume {
     since: Option<String>,
 }
 
-/// What is taken at once.
+/// The bytes that are taken at once.
 const TURN_BYTES: usize = 32 << 10;
-const RETRY: Duration = Duration::from_millis(500);
-/// A comment keeps proxies from closing a quiet stream.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The delay before history that could not be read is read again.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// A comment is sent after this time without events, so that proxies do not close the stream.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Follow a topic as server-sent events.
 ///
-/// `id` is the offset: a browser resumes by itself. The stream ends after the topic's final event. A client that has the final
-/// event, or asks for what is `live` on a topic that has ended, is answered with 204: an `EventSource` then stops reconnecting.
+/// `id` is the offset, so a browser resumes by itself. The stream ends after the topic's final event. A client that has the final
+/// event, or requests `live` on a topic that has ended, gets 204, so that an `EventSource` stops reconnecting.
 #[utoipa::path(get, path = "/api/topics/{topic}/events", tag = "topics",
     params(("topic" = String, Path, example = "response:0198c1d2-7a3b-7c4d-8e5f-0123456789ab"), Resume,
         ("Last-Event-ID" = Option<String>, Header, pattern = "^(start|live|[0-9]{1,19}-[0-9]{1,19})$")),
@@ -72,11 +73,11 @@ pub(crate) async fn follow(
             Fault::new(Kind::Validation, "The query is not valid").field("since", invalid.to_string())
         })?,
     };
-    // It holds a connection like a socket, ends like one, and counts like one.
+    // An event stream is registered like a socket: it counts against the same limit and ends for the same reasons.
     let registration = connections.register(&caller).map_err(Fault::from)?;
     let reader = reader::open(&topics, &caller, topic, since, &registration.handle.wake).await?;
     if reader.is_finished() {
-        // EventSource reconnects after any other answer, for ever (HTML standard, section 9.2.3).
+        // EventSource reconnects after the end of any other response (HTML standard, section 9.2.3).
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
@@ -89,7 +90,7 @@ pub(crate) async fn follow(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no")); // nginx would hold events back
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no")); // nginx would buffer the events
     Ok(response)
 }
 
@@ -103,14 +104,14 @@ impl EventStream {
     /// The next bytes; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
         let wake: Arc<Notify> = self.registration.handle.wake.clone();
-        let quiet_until = Instant::now() + KEEP_ALIVE;
+        let quiet_until = Instant::now() + KEEP_ALIVE_INTERVAL;
         loop {
             if self.done {
                 return None;
             }
             match self.registration.handle.ending() {
                 None => {}
-                // EventSource comes back with its last id, here or at another gateway.
+                // EventSource reconnects with its last id, here or at another gateway.
                 Some(Ending::Stopping) => return None,
                 Some(ending) => {
                     self.done = true;
@@ -132,7 +133,7 @@ impl EventStream {
                     return Some(event(&control_frames::closed(topic)));
                 }
                 Batch::Nothing => quiet_until,
-                Batch::Unavailable => Instant::now() + RETRY,
+                Batch::Unavailable => Instant::now() + RETRY_DELAY,
             };
             tokio::select! {
                 () = wake.notified() => {}
@@ -144,7 +145,7 @@ impl EventStream {
     }
 }
 
-/// A frame without an offset has no id: the browser keeps its last one.
+/// A frame without an offset has no id, so that the browser keeps its last id.
 fn event(frame: &str) -> Bytes {
     format!("data: {frame}\n\n").into()
 }

@@ -19,29 +19,29 @@ use crate::{
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes the words of ServiceHealth")]
+#[expect(dead_code, reason = "describes the statuses of ServiceHealth")]
 pub(crate) enum HealthStatus {
     Serving,
     NotServing,
     Unreachable,
 }
 
-/// One service as it answers for itself.
+/// The health of one service.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ServiceHealth {
     #[schema(example = "vehicles")]
     name: &'static str,
     #[schema(value_type = HealthStatus)]
     status: &'static str,
-    /// Of this gateway: what is not ready, and why.
+    /// Only for the gateway: the components that are not ready, and why.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     missing: BTreeMap<&'static str, String>,
-    /// Of this gateway: how many topics it follows for its clients.
+    /// Only for the gateway: the number of topics that it follows for its clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     topics: Option<usize>,
 }
 
-/// How every service is.
+/// The health of every service.
 #[utoipa::path(get, path = "/api/admin/services", tag = "admin",
     responses((status = 200, body = Vec<ServiceHealth>), (status = 403, body = ProblemBody)))]
 pub(crate) async fn services(
@@ -61,7 +61,7 @@ pub(crate) async fn services(
     Ok(Json([here].into_iter().chain(others).collect()))
 }
 
-/// By grpc.health.v1.
+/// Asks the service with grpc.health.v1.
 async fn check(name: &'static str, transport: &Transport) -> ServiceHealth {
     let mut client = HealthClient::new(transport.clone().deadline(Duration::from_secs(2)));
     let status = match client.check(HealthCheckRequest { service: String::new() }).await {

@@ -1,4 +1,4 @@
-//! `/api/admin`: accounts, and how the deployment is. Role admin; auth itself checks it again.
+//! `/api/admin/users`: accounts and their sessions.
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode, Uri};
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// Every account, newest first.
+/// All accounts, newest first.
 #[utoipa::path(get, path = "/api/admin/users", tag = "admin", params(Page),
     responses((status = 200, body = Vec<User>), (status = 403, body = ProblemBody)))]
 pub(crate) async fn list_users(
@@ -63,7 +63,7 @@ pub(crate) struct NewUser {
 
 /// Create an account.
 ///
-/// `Idempotency-Key` makes a repeated request get the first one's answer for 24 hours.
+/// `Idempotency-Key` makes a repeated request get the response of the first one for 24 hours.
 #[utoipa::path(post, path = "/api/admin/users", tag = "admin", request_body = NewUser,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = User), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody),
@@ -95,7 +95,7 @@ pub(crate) async fn get_user(State(auth): State<Auth>, Admin(caller): Admin, Id(
     Ok(Json(auth.client().get_user(caller.token.request(message)).await?.into_inner().into()))
 }
 
-/// What changes; the rest stays.
+/// The fields to change. Absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UserChange {
@@ -140,7 +140,7 @@ pub(crate) async fn delete_user(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Where a user is signed in.
+/// The sessions of a user.
 #[utoipa::path(get, path = "/api/admin/users/{id}/sessions", tag = "admin", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Vec<Session>), (status = 404, body = ProblemBody)))]
 pub(crate) async fn list_sessions(

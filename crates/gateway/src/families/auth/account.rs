@@ -21,7 +21,7 @@ pub(crate) struct Message {
     pub(super) message: &'static str,
 }
 
-/// Who I am.
+/// The account of the caller.
 #[utoipa::path(get, path = "/api/auth/me", tag = "auth",
     responses((status = 200, body = User), (status = 401, body = ProblemBody)))]
 pub(crate) async fn me(State(auth): State<Auth>, SignedIn(caller): SignedIn) -> Answer<Json<User>> {
@@ -37,9 +37,9 @@ pub(crate) struct ChangePassword {
     new_password: String,
 }
 
-/// Change my password. My other sessions end.
+/// Change the caller's password. The caller's other sessions end.
 ///
-/// `Idempotency-Key` makes a repeated request get the first one's answer for 24 hours.
+/// `Idempotency-Key` makes a repeated request get the response of the first one for 24 hours.
 #[utoipa::path(post, path = "/api/auth/change-password", tag = "auth", request_body = ChangePassword,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Message), (status = 400, body = ProblemBody), (status = 422, body = ProblemBody)))]

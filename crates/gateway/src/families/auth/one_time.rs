@@ -11,14 +11,14 @@ use super::sign_in::{LoggedIn, logged_in};
 use crate::{
     access::{
         body::{Body, SMALL},
-        caller::Identity,
         client::Client,
+        origin::AllowedOrigins,
     },
     app::Auth,
     http::{Answer, problem::ProblemBody},
 };
 
-/// A code that the one process has left for its own operating system user.
+/// A code that the one-process program stored for its operating system user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OneTime {
@@ -28,7 +28,7 @@ pub(crate) struct OneTime {
 
 /// Sign in with a one-time code.
 ///
-/// The process that runs every service leaves a code in its data directory at each start. It works once, for 24 hours, and only
+/// The program that runs every service in one process writes a code to its data directory at each start. It works once, for 24 hours, and only
 /// over a connection from this machine without a proxy in between. An unknown, used or expired code gets the response of a wrong
 /// password. Also sets the session cookie.
 #[utoipa::path(post, path = "/api/auth/one-time", tag = "auth", request_body = OneTime, security(()),
@@ -37,7 +37,7 @@ pub(crate) struct OneTime {
         (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub(crate) async fn one_time(
     State(auth): State<Auth>,
-    State(identity): State<Identity>,
+    State(origins): State<AllowedOrigins>,
     client: Client,
     headers: HeaderMap,
     Body(body, _): Body<OneTime, SMALL>,
@@ -56,5 +56,5 @@ pub(crate) async fn one_time(
         user_agent: client.user_agent.clone(),
     };
     let answer = auth.client().redeem_one_time_code(request).await?.into_inner();
-    logged_in(&identity, &client, &headers, answer)
+    logged_in(&origins, &client, &headers, answer)
 }

@@ -24,7 +24,7 @@ pub(crate) struct Session {
     last_seen_at: Option<String>,
     ip: String,
     user_agent: String,
-    /// The one that asks.
+    /// The session of this request.
     current: bool,
 }
 
@@ -41,14 +41,14 @@ impl From<pb::Session> for Session {
     }
 }
 
-/// Where I am signed in.
+/// The sessions of the caller.
 #[utoipa::path(get, path = "/api/auth/sessions", tag = "auth", responses((status = 200, body = Vec<Session>)))]
 pub(crate) async fn sessions(State(auth): State<Auth>, SignedIn(caller): SignedIn) -> Answer<Json<Vec<Session>>> {
     let answer = auth.client().list_sessions(caller.token.request(pb::ListSessionsRequest {})).await?.into_inner();
     Ok(Json(answer.sessions.into_iter().map(Session::from).collect()))
 }
 
-/// Sign out elsewhere.
+/// End a session of the caller.
 #[utoipa::path(delete, path = "/api/auth/sessions/{id}", tag = "auth", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 404, body = ProblemBody)))]
 pub(crate) async fn end_session(
@@ -69,7 +69,7 @@ pub(crate) struct Ticket {
     expires_in: u32,
 }
 
-/// A single-use credential for opening a WebSocket, so that no token stands in a URL.
+/// A single-use credential for opening a WebSocket, so that URLs contain no tokens.
 #[utoipa::path(post, path = "/api/auth/tickets", tag = "auth",
     responses((status = 201, body = Ticket), (status = 429, body = ProblemBody)))]
 pub(crate) async fn ticket(

@@ -1,4 +1,4 @@
-//! `/api/auth`: signing in, staying in, getting out.
+//! Sign-in, refresh and sign-out.
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, HeaderValue, header};
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::AccessToken;
 use turnpike_proto::auth::v1 as pb;
-use turnpike_rpc::bearer;
 use utoipa::ToSchema;
 
 use super::{account::Message, user::User};
 use crate::{
     access::{
         body::{Body, SMALL},
-        caller::{COOKIE, Identity, session_cookie},
         client::Client,
+        credentials::{COOKIE, bearer, session_cookie},
+        origin::AllowedOrigins,
     },
     app::Auth,
     http::{Answer, problem::ProblemBody},
@@ -93,13 +93,13 @@ impl From<pb::TokenPair> for Tokens {
 
 /// Sign in.
 ///
-/// Also sets the session cookie. An unknown, wrong, inactive or locked account is answered alike.
+/// Also sets the session cookie. An unknown account, a wrong password, an inactive account and a locked account get the same response.
 #[utoipa::path(post, path = "/api/auth/login", tag = "auth", request_body = LoginBody, security(()),
     responses((status = 200, body = LoggedIn), (status = 401, body = ProblemBody), (status = 422, body = ProblemBody),
         (status = 429, body = ProblemBody)))]
 pub(crate) async fn login(
     State(auth): State<Auth>,
-    State(identity): State<Identity>,
+    State(origins): State<AllowedOrigins>,
     client: Client,
     request_headers: HeaderMap,
     Body(login, _): Body<Login, SMALL>,
@@ -124,12 +124,12 @@ pub(crate) async fn login(
         user_agent: client.user_agent.clone(),
     };
     let answer = auth.client().login(request).await?.into_inner();
-    logged_in(&identity, &client, &request_headers, answer)
+    logged_in(&origins, &client, &request_headers, answer)
 }
 
 /// The response to a sign-in that succeeded.
 pub(crate) fn logged_in(
-    identity: &Identity,
+    origins: &AllowedOrigins,
     client: &Client,
     request_headers: &HeaderMap,
     answer: pb::LoginResponse,
@@ -137,18 +137,18 @@ pub(crate) fn logged_in(
     let (Some(tokens), Some(user)) = (answer.tokens, answer.user) else {
         return Err(Fault::internal().into());
     };
-    // Another site's page may not sign a visitor in as somebody else: without the cookie, its answer is for who can read it.
-    let headers = match identity.is_foreign(request_headers) {
+    // A page of another site must not sign its visitor in to another account, so it gets no cookie.
+    let headers = match origins.is_foreign(request_headers) {
         true => HeaderMap::new(),
         false => set_cookie(&answer.session_token, COOKIE_SECONDS, client.secure),
     };
     Ok((headers, Json(LoggedIn { message: "Login successful", tokens: tokens.into(), user: user.into() })))
 }
 
-/// How long a browser keeps the cookie: as long as auth keeps the session.
+/// How long a browser keeps the cookie: the life of a session.
 const COOKIE_SECONDS: u32 = 24 * 3600;
 
-/// `session_token`, which scripts can't read and other sites can't send.
+/// `session_token`: scripts cannot read it, and pages of other sites cannot send it.
 fn set_cookie(value: &str, seconds: u32, secure: bool) -> HeaderMap {
     let secure = if secure { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={value}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}");
@@ -169,7 +169,7 @@ pub(crate) struct Refresh {
 
 /// A new pair of tokens.
 ///
-/// The old refresh token is used up; presenting it again within 30 s gives the same pair, later it ends the session.
+/// The old refresh token becomes invalid. Sending it again within 30 s returns the same pair; later it ends the session.
 #[utoipa::path(post, path = "/api/auth/refresh", tag = "auth", request_body = Refresh, security(()),
     responses((status = 200, body = Tokens), (status = 401, body = ProblemBody)))]
 pub(crate) async fn refresh(
@@ -186,20 +186,20 @@ pub(super) fn no_store() -> HeaderMap {
 
 /// Sign out.
 ///
-/// Always succeeds. Ends the session of the access token or the cookie, and closes its sockets.
+/// Always succeeds. Ends the session of the access token or the cookie and closes its sockets.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "auth", security((), ("bearer" = []), ("cookie" = [])),
     responses((status = 200, body = Message)))]
 pub(crate) async fn logout(
     State(auth): State<Auth>,
-    State(identity): State<Identity>,
+    State(origins): State<AllowedOrigins>,
     client: Client,
     headers: HeaderMap,
 ) -> Answer<(HeaderMap, Json<Message>)> {
-    // Another site's page may not put anybody out.
-    if identity.is_foreign(&headers) && bearer(&headers).is_none() {
+    // A page of another site must not sign its visitor out.
+    if origins.is_foreign(&headers) && bearer(&headers).is_none() {
         return Ok((HeaderMap::new(), Json(Message { message: "Logout successful" })));
     }
-    let cookie = session_cookie(&headers).unwrap_or_default().to_owned();
+    let cookie = session_cookie(&headers).unwrap_or_default();
     let token = bearer(&headers);
     if token.is_some() || !cookie.is_empty() {
         let message = pb::LogoutRequest { refresh_token: String::new(), session_token: cookie };

@@ -1,4 +1,4 @@
-//! `/api/commands`: sending one, and what became of it.
+//! `/api/commands`: commands and their results.
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode, Uri};
@@ -74,7 +74,7 @@ pub(crate) struct Command {
     error_code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_message: Option<String>,
-    /// Where to watch it.
+    /// The WebSocket with the events of this command.
     #[schema(example = "/ws/responses/0198c1d2-…")]
     stream: String,
 }
@@ -103,8 +103,8 @@ impl TryFrom<pb::Command> for Command {
 
 /// Send a command.
 ///
-/// Its answer arrives on the topic `response:{command_id}`: on the WebSocket named in `stream`, on `/ws`, and as server-sent
-/// events. `Idempotency-Key` makes a repeated request get the first one's answer for 24 hours.
+/// Its events are published on the topic `response:{command_id}`: on the WebSocket named in `stream`, on `/ws`, and as server-sent
+/// events. `Idempotency-Key` makes a repeated request get the response of the first one for 24 hours.
 #[utoipa::path(post, path = "/api/commands", tag = "commands", request_body = NewCommand,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = Command), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
@@ -144,7 +144,7 @@ fn timeout(seconds: &Number) -> Result<u32, Fault> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
-    /// An id that is of no vehicle is of no command.
+    /// An unknown id gives an empty list.
     vehicle_id: Option<String>,
     #[param(inline)]
     status: Option<Status>,
@@ -156,7 +156,7 @@ pub(crate) struct Filter {
     until: Option<String>,
 }
 
-/// My commands, newest first; for an admin, everybody's.
+/// The caller's commands, newest first; for an admin, the commands of all users.
 #[utoipa::path(get, path = "/api/commands", tag = "commands", params(Filter, Page),
     responses((status = 200, body = Vec<Command>), (status = 422, body = ProblemBody)))]
 pub(crate) async fn list(
@@ -170,7 +170,7 @@ pub(crate) async fn list(
         limit: page.limit()?,
         cursor: page.cursor(),
         vehicle_id: filter.vehicle_id.unwrap_or_default(),
-        status: filter.status.map(Status::word).unwrap_or_default().to_owned(),
+        status: filter.status.map(Status::name).unwrap_or_default().to_owned(),
         since: time("since", filter.since)?,
         until: time("until", filter.until)?,
     };
@@ -181,7 +181,7 @@ pub(crate) async fn list(
 
 fn time(field: &str, text: Option<String>) -> Result<Option<prost_types::Timestamp>, Fault> {
     let Some(text) = text else { return Ok(None) };
-    // A plus sign in a query is a space to forms: "2026-11-21T10:00:00 01:00" means +01:00.
+    // In a query, a plus sign is decoded as a space: "2026-11-21T10:00:00 01:00" means +01:00.
     let at: Timestamp = text
         .replace(' ', "+")
         .parse()
@@ -211,7 +211,7 @@ pub(crate) struct Response {
     at: Option<String>,
 }
 
-/// What a vehicle answered, as it was recorded.
+/// The archived responses of the vehicle.
 #[utoipa::path(get, path = "/api/commands/{id}/responses", tag = "commands", params(("id" = String, Path, format = Uuid), NumberedPage),
     responses((status = 200, body = Vec<Response>), (status = 404, body = ProblemBody)))]
 pub(crate) async fn responses(
@@ -236,7 +236,7 @@ pub(crate) async fn responses(
     Ok((next_link(&uri, &answer.next_cursor), Json(responses)))
 }
 
-/// Ask the vehicle to stop. It may refuse (409), or not answer within 5 s (504): keep watching.
+/// Ask the vehicle to cancel a command. The vehicle may refuse (409), or not answer within 5 s (504). The command's events say how it ends.
 #[utoipa::path(post, path = "/api/commands/{id}/cancel", tag = "commands",
     params(("id" = String, Path, format = Uuid),
         ("Idempotency-Key" = Option<String>, Header)),

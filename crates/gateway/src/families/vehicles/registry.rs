@@ -1,4 +1,4 @@
-//! `/api/vehicles`: what there is to talk to.
+//! `/api/vehicles`: the registry of vehicles.
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, Uri};
@@ -58,7 +58,7 @@ pub(crate) struct Filter {
     search: Option<String>,
 }
 
-/// Every vehicle.
+/// All vehicles.
 #[utoipa::path(get, path = "/api/vehicles", tag = "vehicles", params(Filter, Page),
     responses((status = 200, body = Vec<Vehicle>), (status = 422, body = ProblemBody)))]
 pub(crate) async fn list(

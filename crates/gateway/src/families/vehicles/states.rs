@@ -1,4 +1,4 @@
-//! The closed sets of words in requests and answers, as JSON and as the description of the API show them.
+//! The states of vehicles and commands as clients see them.
 
 use serde::{Deserialize, Serialize};
 use turnpike_event::CommandState;
@@ -63,8 +63,8 @@ impl From<vehicle::CommandState> for Status {
 }
 
 impl Status {
-    /// The word by which `vehicles` knows it.
-    pub(crate) fn word(self) -> &'static str {
+    /// The name of the state in requests to the vehicles service.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Pending => CommandState::Pending,
             Self::InProgress => CommandState::InProgress,
@@ -84,19 +84,19 @@ mod tests {
 
     use super::*;
 
-    fn json(word: &str) -> String {
-        format!("\"{word}\"")
+    fn json(name: &str) -> String {
+        format!("\"{name}\"")
     }
 
     #[test]
-    fn the_words_are_those_of_events() {
+    fn states_have_the_names_that_events_use() {
         for state in CommandState::ALL {
-            let status: Status = serde_json::from_str(&json(state.as_str())).expect("a word of ours");
-            assert_eq!(status.word(), state.as_str());
+            let status: Status = serde_json::from_str(&json(state.as_str())).expect("a known name");
+            assert_eq!(status.name(), state.as_str());
         }
         for status in [Connection::Connected, Connection::Disconnected, Connection::Error] {
-            let word = serde_json::to_value(status).expect("a word");
-            assert!(ConnectionStatus::from_word(word.as_str().expect("text")).is_some());
+            let name = serde_json::to_value(status).expect("a name");
+            assert!(ConnectionStatus::from_word(name.as_str().expect("text")).is_some());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Readers of a hub against what was published: whoever comes and goes, however slowly they read, whatever becomes of the topic
-//! meanwhile, what a reader gets goes on where it was, or a reset says that it does not.
+//! Readers of a hub compared with a model of the published events. Readers join and leave, read slowly, and the topic is closed or
+//! lost meanwhile. Each reader gets the event after its last one, or a reset.
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::stream::since::Since;
 
-/// More than a ring holds, so that some readers find what they missed only in history; and not everything there either.
-const KEPT: u64 = 600;
+/// The events in history: more than a ring holds, so that some readers need history, and some events are lost even there.
+const HISTORY_EVENTS: u64 = 600;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -31,41 +31,41 @@ enum Step {
     },
     Close,
     Forget,
-    Enter(Place),
-    /// A reader takes so often, so many bytes each time.
+    Open(From),
+    /// A reader takes `bytes` bytes, `times` times.
     Take {
         reader: Index,
         times: usize,
         bytes: usize,
     },
-    /// A connection is lost, and a new one goes on where it was.
+    /// A connection breaks, and a new one resumes at its position.
     Resume(Index),
-    /// The follower gets a turn.
+    /// The follower runs.
     Yield(usize),
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum From {
     Start,
     Live,
     /// After an event that was published.
     After(Index),
-    /// At an offset of a known epoch, this far behind one that was published: mostly ahead of the head.
+    /// At an offset of a known epoch, so many events after a published one: mostly ahead of the head.
     Ahead(Index, u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let place = prop_oneof![
-        Just(Place::Start),
-        Just(Place::Live),
-        any::<Index>().prop_map(Place::After),
-        (any::<Index>(), 1..400_u64).prop_map(|(index, by)| Place::Ahead(index, by)),
+    let from = prop_oneof![
+        Just(From::Start),
+        Just(From::Live),
+        any::<Index>().prop_map(From::After),
+        (any::<Index>(), 1..400_u64).prop_map(|(index, by)| From::Ahead(index, by)),
     ];
     let step = prop_oneof![
         6 => (1..150_usize, 0..2_000_usize).prop_map(|(events, bytes)| Step::Publish { events, bytes }),
         1 => Just(Step::Close),
         1 => Just(Step::Forget),
-        4 => place.prop_map(Step::Enter),
+        4 => from.prop_map(Step::Open),
         9 => (any::<Index>(), 1..6_usize, 1..100_000_usize)
             .prop_map(|(reader, times, bytes)| Step::Take { reader, times, bytes }),
         4 => any::<Index>().prop_map(Step::Resume),
@@ -74,34 +74,34 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..40)
 }
 
-/// What was published, in order.
+/// The published events, in order.
 #[derive(Default)]
-struct Truth {
+struct Model {
     texts: BTreeMap<(u64, u64), String>,
-    /// The life that the topic is in.
+    /// `None`: the topic does not exist.
     head: Option<Offset>,
     closed: bool,
 }
 
-impl Truth {
-    /// The first event that is kept of a life; of one that is over, of which something may still be read.
+impl Model {
+    /// The first event of an epoch in history. A reader can still have older events of an earlier epoch.
     fn first(&self, epoch: u64) -> u64 {
         let last = self.texts.range((epoch, 0)..=(epoch, u64::MAX)).next_back();
-        last.map_or(1, |((_, n), _)| n.saturating_sub(KEPT) + 1)
+        last.map_or(1, |((_, n), _)| n.saturating_sub(HISTORY_EVENTS) + 1)
     }
 
-    /// Whether a reader at this place can't go on where it is.
-    fn is_gone(&self, place: Reading, reason: ResetReason) -> bool {
-        match (place, reason) {
-            (Reading::After(at), ResetReason::Epoch) => {
+    /// Whether the next event of a reader is lost for this reason.
+    fn is_lost(&self, expected: Expected, reason: ResetReason) -> bool {
+        match (expected, reason) {
+            (Expected::After(at), ResetReason::Epoch) => {
                 self.head.is_none_or(|head| head.epoch != at.epoch || head.n < at.n)
             }
-            (Reading::After(at), ResetReason::Trimmed) => at.n + 1 < self.first(at.epoch),
-            (Reading::First, ResetReason::Trimmed) => self.head.is_some_and(|head| self.first(head.epoch) > 1),
-            // it has read nothing that could go
-            (Reading::First | Reading::Live, ResetReason::Epoch) | (Reading::Live, ResetReason::Trimmed) => false,
-            // what was kept when it was told so is gone since
-            (Reading::Kept, _) => true,
+            (Expected::After(at), ResetReason::Trimmed) => at.n + 1 < self.first(at.epoch),
+            (Expected::First, ResetReason::Trimmed) => self.head.is_some_and(|head| self.first(head.epoch) > 1),
+            // the reader has no event that could be lost
+            (Expected::First | Expected::Any, ResetReason::Epoch) | (Expected::Any, ResetReason::Trimmed) => false,
+            // events can be lost again after a reset
+            (Expected::FirstInHistory, _) => true,
         }
     }
 }
@@ -109,43 +109,43 @@ impl Truth {
 struct Reader {
     topic_reader: TopicReader,
     wake: Arc<Notify>,
-    place: Reading,
-    /// Of this connection, since the last reset of it.
+    expected: Expected,
+    /// Since the latest reset.
     caught_up: bool,
 }
 
-/// What a reader can rely on about the next frame.
+/// The next frame that a reader may get.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Reading {
-    /// It is the one after this.
+enum Expected {
+    /// The event after this one.
     After(Offset),
-    /// It is the first one of a life.
+    /// The first event of an epoch.
     First,
-    /// It is the first one that is kept, as a reset has said.
-    Kept,
-    /// It is one that came after the reader.
-    Live,
+    /// The first event in history, after a reset.
+    FirstInHistory,
+    /// Any event that is published later.
+    Any,
 }
 
-struct World {
+struct Scenario {
     bus: Bus,
     hub: Hub,
     topic: Topic,
-    truth: Truth,
+    model: Model,
     readers: Vec<Reader>,
     number: u32,
 }
 
-impl World {
+impl Scenario {
     fn new() -> Self {
-        let bus = Bus::memory(Limits { max_events: KEPT, ..Limits::default() });
+        let bus = Bus::memory(Limits { max_events: HISTORY_EVENTS, ..Limits::default() });
         let hub = Hub::new(bus.clone(), Tasks::default());
         let topic = Topic::Response(CommandId::from(Uuid::now_v7()));
-        Self { bus, hub, topic, truth: Truth::default(), readers: Vec::new(), number: 0 }
+        Self { bus, hub, topic, model: Model::default(), readers: Vec::new(), number: 0 }
     }
 
     async fn publish(&mut self, bytes: usize, close: bool) {
-        if self.truth.closed {
+        if self.model.closed {
             return;
         }
         self.number += 1;
@@ -162,36 +162,36 @@ impl World {
         };
         let offset = published.expect("the topic is open");
         let record = turnpike_event::Record { offset, is_final: close, event };
-        self.truth.texts.insert((offset.epoch, offset.n), turnpike_event::frame(&self.topic, &record));
-        (self.truth.head, self.truth.closed) = (Some(offset), close);
+        self.model.texts.insert((offset.epoch, offset.n), turnpike_event::frame(&self.topic, &record));
+        (self.model.head, self.model.closed) = (Some(offset), close);
     }
 
     async fn forget(&mut self) {
         self.bus.forget(&self.topic).await.expect("in memory");
-        (self.truth.head, self.truth.closed) = (None, false);
+        (self.model.head, self.model.closed) = (None, false);
     }
 
-    fn enter(&mut self, since: Since) {
+    fn open(&mut self, since: Since) {
         let wake = Arc::new(Notify::new());
         let topic_reader = TopicReader::open(&self.hub, self.topic, since, &wake);
-        let place = match since {
-            Since::After(offset) => Reading::After(offset),
-            // who comes to a topic that has lost its beginning is told so
-            Since::Start => Reading::First,
-            Since::Live => Reading::Live,
+        let expected = match since {
+            Since::After(offset) => Expected::After(offset),
+            // if the topic has lost its beginning, a reset comes first
+            Since::Start => Expected::First,
+            Since::Live => Expected::Any,
         };
-        self.readers.push(Reader { topic_reader, wake, place, caught_up: false });
+        self.readers.push(Reader { topic_reader, wake, expected, caught_up: false });
     }
 
     fn resume(&mut self, index: &Index) {
         if self.readers.is_empty() {
             return;
         }
-        let gone = self.readers.swap_remove(index.index(self.readers.len()));
-        self.enter(match gone.place {
-            Reading::After(offset) => Since::After(offset),
-            Reading::First | Reading::Kept => Since::Start,
-            Reading::Live => Since::Live,
+        let left = self.readers.swap_remove(index.index(self.readers.len()));
+        self.open(match left.expected {
+            Expected::After(offset) => Since::After(offset),
+            Expected::First | Expected::FirstInHistory => Since::Start,
+            Expected::Any => Since::Live,
         });
     }
 
@@ -204,27 +204,27 @@ impl World {
             }
             Step::Close => self.publish(0, true).await,
             Step::Forget => self.forget().await,
-            Step::Enter(Place::Start) => self.enter(Since::Start),
-            Step::Enter(Place::Live) => self.enter(Since::Live),
-            Step::Enter(Place::After(index)) => {
-                let known: Vec<_> = self.truth.texts.keys().collect();
+            Step::Open(From::Start) => self.open(Since::Start),
+            Step::Open(From::Live) => self.open(Since::Live),
+            Step::Open(From::After(index)) => {
+                let known: Vec<_> = self.model.texts.keys().collect();
                 if !known.is_empty() {
                     let &(epoch, n) = *index.get(&known);
-                    self.enter(Since::After(Offset { epoch, n }));
+                    self.open(Since::After(Offset { epoch, n }));
                 }
             }
-            Step::Enter(Place::Ahead(index, by)) => {
-                let known: Vec<_> = self.truth.texts.keys().collect();
+            Step::Open(From::Ahead(index, by)) => {
+                let known: Vec<_> = self.model.texts.keys().collect();
                 if !known.is_empty() {
                     let &(epoch, n) = *index.get(&known);
-                    self.enter(Since::After(Offset { epoch, n: n + by }));
+                    self.open(Since::After(Offset { epoch, n: n + by }));
                 }
             }
             Step::Resume(index) => self.resume(index),
             Step::Take { reader, times, bytes } => {
                 if let Some(reader) = reader.get_mut_or_none(&mut self.readers) {
                     for _ in 0..*times {
-                        reader.take(*bytes, &self.truth).await;
+                        reader.take(*bytes, &self.model).await;
                     }
                 }
             }
@@ -236,26 +236,26 @@ impl World {
         }
     }
 
-    /// Everybody reads to the end, woken only by the hub.
-    async fn settle(&mut self) {
+    /// All readers read to the end, woken by the hub alone.
+    async fn read_to_the_end(&mut self) {
         for reader in &mut self.readers {
-            let end = self.truth.head;
+            let end = self.model.head;
             let read = async {
                 loop {
-                    match reader.take(10_000, &self.truth).await {
+                    match reader.take(10_000, &self.model).await {
                         Taken::Something => {}
                         Taken::Closed => break,
-                        Taken::Nothing if reader.is_at(end) && reader.caught_up && !self.truth.closed => break,
+                        Taken::Nothing if reader.is_at(end) && reader.caught_up && !self.model.closed => break,
                         Taken::Nothing => reader.wake.notified().await,
                     }
                 }
             };
-            let place = timeout(DEADLINE, read).await;
-            assert!(place.is_ok(), "a reader at {:?} is never woken to read up to {end:?}", reader.place);
-            assert!(reader.caught_up, "nobody reaches an end without being told so");
+            let finished = timeout(DEADLINE, read).await;
+            assert!(finished.is_ok(), "a reader at {:?} is never woken to read up to {end:?}", reader.expected);
+            assert!(reader.caught_up, "a reader at the end has caught up");
         }
         self.readers.clear();
-        assert_eq!(self.hub.topics(), 0, "with its last reader a topic is no longer followed");
+        assert_eq!(self.hub.topics(), 0, "without readers, the topic is not followed");
     }
 }
 
@@ -277,66 +277,72 @@ enum Taken {
 }
 
 impl Reader {
-    async fn take(&mut self, bytes: usize, truth: &Truth) -> Taken {
+    async fn take(&mut self, bytes: usize, model: &Model) -> Taken {
         match self.topic_reader.take(bytes).await {
             Batch::Frames(frames) => {
-                assert!(!frames.is_empty(), "no empty batches: they would look like progress");
+                assert!(!frames.is_empty(), "a batch has frames");
                 for frame in frames {
-                    self.read(&frame, truth);
+                    self.read(&frame, model);
                 }
                 Taken::Something
             }
             Batch::Reset { reason, .. } => {
-                assert!(truth.is_gone(self.place, reason), "no reset ({reason:?}) at {:?} without a loss", self.place);
-                (self.place, self.caught_up) = (Reading::Kept, false);
+                assert!(
+                    model.is_lost(self.expected, reason),
+                    "no reset ({reason:?}) at {:?} without a loss",
+                    self.expected
+                );
+                (self.expected, self.caught_up) = (Expected::FirstInHistory, false);
                 Taken::Something
             }
             Batch::CaughtUp { head } => {
-                assert!(!self.caught_up, "said once");
+                assert!(!self.caught_up, "caught up is reported once");
                 self.caught_up = true;
-                let published = |at: Offset| truth.texts.contains_key(&(at.epoch, at.n));
+                let published = |at: Offset| model.texts.contains_key(&(at.epoch, at.n));
                 assert!(head.is_none_or(published), "caught up at {head:?}, where no event was published");
-                match (self.place, head) {
-                    (Reading::After(place), _) => assert_eq!(Some(place), head, "caught up is at the head"),
-                    (Reading::Live, Some(head)) => self.place = Reading::After(head),
-                    (Reading::First | Reading::Kept | Reading::Live, None) => self.place = Reading::First,
-                    (Reading::First | Reading::Kept, Some(head)) => {
-                        assert!(head.n < truth.first(head.epoch), "what is kept up to {head} was not given");
+                match (self.expected, head) {
+                    (Expected::After(last), _) => assert_eq!(Some(last), head, "caught up is at the head"),
+                    (Expected::Any, Some(head)) => self.expected = Expected::After(head),
+                    (Expected::First | Expected::FirstInHistory | Expected::Any, None) => {
+                        self.expected = Expected::First;
+                    }
+                    (Expected::First | Expected::FirstInHistory, Some(head)) => {
+                        assert!(head.n < model.first(head.epoch), "events up to {head} are missing");
                     }
                 }
                 Taken::Something
             }
             Batch::Closed => Taken::Closed,
             Batch::Nothing => Taken::Nothing,
-            Batch::Unavailable => panic!("memory is always there"),
+            Batch::Unavailable => panic!("the bus in memory is always available"),
         }
     }
 
-    fn read(&mut self, frame: &Frame, truth: &Truth) {
+    fn read(&mut self, frame: &Frame, model: &Model) {
         let Offset { epoch, n } = frame.offset;
         assert_eq!(
-            truth.texts.get(&(epoch, n)).map(String::as_str),
+            model.texts.get(&(epoch, n)).map(String::as_str),
             Some(frame.text().as_str()),
             "as it was published"
         );
-        match self.place {
-            Reading::After(before) => {
-                assert_eq!(frame.offset, Offset { n: before.n + 1, ..before }, "no hole, no double");
+        match self.expected {
+            Expected::After(before) => {
+                assert_eq!(frame.offset, Offset { n: before.n + 1, ..before }, "the next event, without a gap");
             }
-            Reading::First => assert_eq!(n, 1, "from the start is from the start"),
-            Reading::Kept => assert!(n <= truth.first(epoch), "a reset skips nothing that is kept"),
-            Reading::Live => {}
+            Expected::First => assert_eq!(n, 1, "the first event"),
+            Expected::FirstInHistory => assert!(n <= model.first(epoch), "a reset skips no event in history"),
+            Expected::Any => {}
         }
-        self.place = Reading::After(frame.offset);
+        self.expected = Expected::After(frame.offset);
     }
 
-    /// Whether there is nothing that this reader has yet to get.
+    /// Whether this reader has everything.
     fn is_at(&self, head: Option<Offset>) -> bool {
-        match (self.place, head) {
-            (Reading::After(place), Some(head)) => place == head,
-            (Reading::After(_), None) => false, // it has yet to be told that what it read is gone
-            (Reading::First | Reading::Kept, head) => head.is_none() && self.caught_up,
-            (Reading::Live, _) => false, // it has yet to be told where it is
+        match (self.expected, head) {
+            (Expected::After(last), Some(head)) => last == head,
+            (Expected::After(_), None) => false, // a reset must follow
+            (Expected::First | Expected::FirstInHistory, head) => head.is_none() && self.caught_up,
+            (Expected::Any, _) => false, // caught_up must follow
         }
     }
 }
@@ -347,13 +353,13 @@ static RUNTIME: LazyLock<Runtime> =
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn every_reader_gets_every_event_once_or_is_told(steps in steps()) {
+    fn every_reader_gets_every_event_once_or_a_reset(steps in steps()) {
         RUNTIME.block_on(async {
-            let mut world = World::new();
+            let mut scenario = Scenario::new();
             for step in &steps {
-                world.step(step).await;
+                scenario.step(step).await;
             }
-            world.settle().await;
+            scenario.read_to_the_end().await;
         });
     }
 }

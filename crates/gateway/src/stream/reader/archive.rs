@@ -20,7 +20,7 @@ pub(super) struct Archive {
     topic: Topic,
     /// Where the next page begins; `None`: at the first event.
     pub(super) after: Option<Offset>,
-    /// A page that was read and not handed over yet.
+    /// A page that was read and not taken yet.
     page: Option<Vec<Arc<Frame>>>,
     /// The newest archived event, as of the latest page.
     pub(super) head: Option<Offset>,
@@ -56,7 +56,7 @@ pub(super) async fn authorize(
 }
 
 impl Archive {
-    /// Reads the page behind `after`, and says whether it has events. `NotFound`: no event was archived at this offset.
+    /// Reads the page after `after`. Returns whether it has events. `NotFound`: no event was archived at this offset.
     pub(super) async fn fetch(&mut self) -> Result<bool, Fault> {
         let request = self.token.request(pb::ReadArchiveRequest {
             topic: self.topic.to_string(),
@@ -78,24 +78,24 @@ impl Archive {
         self.page.is_some()
     }
 
-    /// Every event of an ended topic was handed over.
+    /// Every event of an ended topic was taken.
     pub(super) fn is_finished(&self) -> bool {
         self.complete && self.page.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// Hands the page over and moves behind it.
+    /// Takes the page and moves behind it.
     pub(super) fn take_page(&mut self) -> Vec<Arc<Frame>> {
         let frames = self.page.take().unwrap_or_default();
         self.after = frames.last().map_or(self.after, |frame| Some(frame.offset));
         frames
     }
 
-    /// Skips everything that is archived.
+    /// Moves behind the newest archived event.
     pub(super) fn skip_to_the_end(&mut self) {
         (self.page, self.after) = (Some(Vec::new()), self.head);
     }
 
-    /// The next page is the one behind `after`.
+    /// The next page is the one after `after`.
     pub(super) fn seek(&mut self, after: Option<Offset>) {
         (self.page, self.after) = (None, after);
     }

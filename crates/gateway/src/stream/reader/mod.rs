@@ -29,26 +29,26 @@ use super::{
 /// An authorised reader of one topic.
 pub(crate) struct Reader {
     topic_reader: TopicReader,
-    /// If the topic is archived.
+    /// `None`: the topic is not archived.
     archive: Option<Archive>,
     stage: Stage,
-    /// Behind which event the reader is.
+    /// The event after which the reader stands.
     position: Since,
     order: Order<Arc<Frame>>,
-    /// When the archive may be read next, while the topic does not exist.
-    look_again: Instant,
+    /// When to read the archive next, while the topic does not exist.
+    recheck_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The archived events come first. Those of an ended topic are all there is.
+    /// The archived events come first. The archive of an ended topic has all of its events.
     Archive,
     Topic,
 }
 
 /// If Redis loses a topic after its final event was archived, only the archive says that the topic has ended. So while there is
 /// no topic on the bus, the archive is read this often.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens a topic for a caller. A topic that the caller may not see is reported as not found.
 pub(crate) async fn open(
@@ -71,7 +71,7 @@ pub(crate) async fn open(
             match events.fetch().await {
                 Ok(_) if since == Since::Live => events.skip_to_the_end(),
                 Ok(_) => {}
-                // The archive has no such event: the reader begins again, and `order` notices that.
+                // The archive has no such event: the reader starts from the beginning, and `order` detects the gap.
                 Err(fault) if fault.kind() == Kind::NotFound => {
                     events.seek(None);
                     events.fetch().await?;
@@ -85,8 +85,8 @@ pub(crate) async fn open(
     }
     let topic_reader = TopicReader::open(&topics.hub, topic, since, wake);
     let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
-    let look_again = Instant::now() + LOOK_EVERY;
-    Ok(Reader { topic_reader, archive, stage, position: since, order, look_again })
+    let recheck_at = Instant::now() + RECHECK_INTERVAL;
+    Ok(Reader { topic_reader, archive, stage, position: since, order, recheck_at })
 }
 
 /// Whether a topic that has not ended has every event after the offset. A topic that does not exist (lost, expired, or not
@@ -122,7 +122,7 @@ impl Reader {
         self.stage == Stage::Archive && self.archive.as_ref().is_some_and(Archive::is_finished)
     }
 
-    /// Takes what comes next; see [`TopicReader::take`].
+    /// Takes the next frames; see [`TopicReader::take`].
     pub(crate) async fn take(&mut self, bytes: usize) -> Batch {
         loop {
             let taken = match (self.order.take_held(), self.stage) {
@@ -147,20 +147,20 @@ impl Reader {
         }
     }
 
-    /// What comes next does not continue what the reader has.
+    /// The next event does not continue the latest one.
     fn reset(&mut self) -> Batch {
         self.order.reset();
         self.topic_reader.report_caught_up_again();
         Batch::Reset { reason: ResetReason::Epoch, head: self.head().flatten() }
     }
 
-    /// `None`: look again, what comes next is elsewhere.
+    /// `None`: the stage has changed; take again.
     async fn take_archived(&mut self) -> Option<Batch> {
         let Some(archive) = &mut self.archive else {
             self.stage = Stage::Topic;
             return None;
         };
-        // Whether the topic continues the archived events is known once the follower has found its place.
+        // The head says whether the topic continues the archived events.
         let topic = self.topic_reader.head();
         if !archive.complete && topic.is_none() {
             return Some(Batch::Nothing);
@@ -169,7 +169,7 @@ impl Reader {
             match archive.fetch().await {
                 Ok(_) => {}
                 Err(fault) if fault.kind() == Kind::NotFound && archive.after.is_some() => {
-                    // The archive has no such event: the reader begins again.
+                    // The archive has no such event: the reader starts from the beginning.
                     archive.seek(None);
                     self.position = Since::Start;
                     return Some(self.reset());
@@ -197,16 +197,16 @@ impl Reader {
     async fn take_from_topic(&mut self, bytes: usize) -> Option<Batch> {
         let batch = self.topic_reader.take(bytes).await;
         match batch {
-            // The lost events may be archived: then the reader misses nothing.
+            // If the lost events are archived, the reader misses nothing.
             Batch::Reset { reason: ResetReason::Epoch, .. } => match self.continue_archived().await {
                 true => None,
                 false => Some(batch),
             },
             Batch::Nothing if self.archive.is_some() && self.topic_reader.head() == Some(None) => {
-                if Instant::now() < self.look_again {
+                if Instant::now() < self.recheck_at {
                     return Some(Batch::Unavailable);
                 }
-                self.look_again = Instant::now() + LOOK_EVERY;
+                self.recheck_at = Instant::now() + RECHECK_INTERVAL;
                 match self.continue_archived().await {
                     true => None,
                     false => Some(Batch::Unavailable),
@@ -216,7 +216,7 @@ impl Reader {
         }
     }
 
-    /// Whether the archived events go on behind the reader, or end the topic.
+    /// Returns whether the archive has events after the reader's position, or the end of the topic.
     async fn continue_archived(&mut self) -> bool {
         let Some(archive) = &mut self.archive else { return false };
         archive.seek(match self.position {
@@ -225,7 +225,7 @@ impl Reader {
         });
         let found = match archive.fetch().await {
             Ok(has_events) => has_events && self.position != Since::Live,
-            // The reader's latest event is not archived, at least not yet.
+            // The reader's latest event is not archived, or not yet.
             Err(_) => false,
         };
         if archive.complete && self.position == Since::Live {

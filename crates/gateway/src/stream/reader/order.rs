@@ -1,13 +1,13 @@
-//! The order that every reader is promised, whatever its events come from: within an epoch `n` grows by one, and between two
-//! events that do not continue each other the reader is told of a reset.
+//! The order that every reader can rely on, for events of the archive and of the topic: within an epoch `n` grows by one, and between
+//! two events that do not continue each other there is a reset.
 
 use turnpike_topic::Offset;
 
 pub(super) struct Order<T> {
     offset: fn(&T) -> Offset,
-    /// The latest event, unless a reset was told after it.
+    /// The latest event, unless a reset followed it.
     last: Option<Offset>,
-    /// Events that come after a reset.
+    /// Events that follow the next reset.
     held: Vec<T>,
 }
 
@@ -17,18 +17,17 @@ impl<T> Order<T> {
         Self { offset, last, held: Vec::new() }
     }
 
-    /// Events that wait for their turn.
+    /// The held events, if there are any.
     pub(super) fn take_held(&mut self) -> Option<Vec<T>> {
         (!self.held.is_empty()).then(|| std::mem::take(&mut self.held))
     }
 
-    /// The reader is told of a reset: any event may come next.
+    /// A reset was reported: any event may follow.
     pub(super) const fn reset(&mut self) {
         self.last = None;
     }
 
-    /// The events that may be handed over now. The rest is held; if no event may be handed over, the reader must be told of a
-    /// reset first.
+    /// The events that may be delivered now. The rest is held. If none may be delivered, a reset must be reported first.
     pub(super) fn pass(&mut self, mut events: Vec<T>) -> Vec<T> {
         let continues = |event: &&T| {
             let at = (self.offset)(event);
@@ -51,28 +50,28 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Told {
+    enum Delivered {
         Event(Offset),
         Reset,
     }
 
-    /// What a reader is told, as `Source::take` tells it.
-    fn told(since: Option<Offset>, batches: &[Vec<Offset>]) -> Vec<Told> {
+    /// What a reader receives, as from `Reader::take`.
+    fn delivered(since: Option<Offset>, batches: &[Vec<Offset>]) -> Vec<Delivered> {
         let mut order = Order::new(since, |offset: &Offset| *offset);
-        let mut told = Vec::new();
+        let mut delivered = Vec::new();
         for batch in batches {
             let mut next = Some(batch.clone());
             while let Some(batch) = next.filter(|batch| !batch.is_empty()) {
                 let passed = order.pass(batch);
                 if passed.is_empty() {
                     order.reset();
-                    told.push(Told::Reset);
+                    delivered.push(Delivered::Reset);
                 }
-                told.extend(passed.into_iter().map(Told::Event));
+                delivered.extend(passed.into_iter().map(Delivered::Event));
                 next = order.take_held();
             }
         }
-        told
+        delivered
     }
 
     fn any_offset() -> impl Strategy<Value = Offset> {
@@ -81,25 +80,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn between_two_epochs_stands_a_reset(
+        fn between_two_epochs_there_is_a_reset(
             since in proptest::option::of(any_offset()),
             batches in proptest::collection::vec(proptest::collection::vec(any_offset(), 0..6), 0..8),
         ) {
-            let told = told(since, &batches);
-            let events: Vec<_> = told.iter().filter_map(|t| if let Told::Event(at) = t { Some(*at) } else { None }).collect();
-            prop_assert_eq!(events, batches.concat(), "every event is handed over, in its order");
+            let delivered = delivered(since, &batches);
+            let events: Vec<_> = delivered.iter().filter_map(|item| if let Delivered::Event(at) = item { Some(*at) } else { None }).collect();
+            prop_assert_eq!(events, batches.concat(), "every event is delivered, in order");
             let mut last = since;
-            for (at, what) in told.iter().enumerate() {
+            for (at, what) in delivered.iter().enumerate() {
                 match *what {
-                    Told::Event(now) => {
+                    Delivered::Event(now) => {
                         if let Some(last) = last {
                             prop_assert_eq!(now, Offset { n: last.n + 1, ..last });
                         }
                         last = Some(now);
                     }
-                    Told::Reset => {
-                        let next = told.get(at + 1);
-                        let Some(Told::Event(next)) = next else { panic!("a reset before {next:?}") };
+                    Delivered::Reset => {
+                        let next = delivered.get(at + 1);
+                        let Some(Delivered::Event(next)) = next else { panic!("a reset before {next:?}") };
                         let last = last.take().expect("no reset without an event before it");
                         prop_assert_ne!(*next, Offset { n: last.n + 1, ..last }, "no reset without a reason");
                     }

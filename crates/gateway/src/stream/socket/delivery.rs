@@ -10,7 +10,7 @@ use turnpike_topic::Topic;
 use super::{protocol::Protocol, wire::Wire};
 use crate::stream::{connections::Handle, control_frames, ending::Close, hub::topic_reader::Batch, reader::Reader};
 
-/// What is taken from one topic before the next topic gets its turn.
+/// The bytes of one topic that are sent before the next topic gets its turn.
 const TURN_BYTES: usize = 32 << 10;
 /// The delay before history that could not be read is read again.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ struct Followed {
     done: bool,
 }
 
-/// Whether the client is told that its subscription began.
+/// Whether a subscription must be confirmed.
 pub(super) enum Confirmation {
     /// The client did not subscribe, or its subscription was confirmed.
     None,

@@ -99,7 +99,7 @@ pub(super) fn refuse(context: SocketContext, upgrade: WebSocketUpgrade, close: C
     metrics::counter!("turnpike_gateway_sockets_refused_total", "code" => close.code().to_string()).increment(1);
     let held = context.tasks.hold();
     upgrade
-        // The client may have no credential: nothing that it sends is kept.
+        // The client may have no credential, so its frames are not stored.
         .max_message_size(REFUSED_FRAME_BYTES)
         .max_frame_size(REFUSED_FRAME_BYTES)
         .on_upgrade(async move |mut socket: WebSocket| {

@@ -4,17 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The heartbeat of one socket.
 pub(super) struct Heartbeat {
     interval: Duration,
-    /// The last frame of the client arrived then.
-    heard: Instant,
+    /// When the last frame of the client arrived.
+    last_received: Instant,
     next_ping: Instant,
     /// Pings without a pong so far.
     unanswered: u32,
 }
 
-/// What is to be done now.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
@@ -24,27 +22,26 @@ pub(super) enum Due {
 
 impl Heartbeat {
     pub(super) fn new(interval: Duration, now: Instant) -> Self {
-        Self { interval, heard: now, next_ping: now + interval, unanswered: 0 }
+        Self { interval, last_received: now, next_ping: now + interval, unanswered: 0 }
     }
 
-    /// A frame arrived.
-    pub(super) fn heard(&mut self, now: Instant) {
-        self.heard = now;
+    pub(super) fn received(&mut self, now: Instant) {
+        self.last_received = now;
     }
 
-    /// A pong arrived. Whether it answers a ping; RFC 6455 also allows pongs that nobody asked for.
+    /// A pong arrived. Returns whether it answers a ping: RFC 6455 also allows unsolicited pongs.
     pub(super) fn is_answer(&mut self) -> bool {
         let answers = self.unanswered > 0;
         self.unanswered = self.unanswered.saturating_sub(1);
         answers
     }
 
-    /// When to call [`Heartbeat::look`] next.
+    /// When to call [`Heartbeat::check`] next.
     pub(super) fn due(&self) -> Instant {
         self.next_ping.min(self.dead_at())
     }
 
-    pub(super) fn look(&mut self, now: Instant) -> Due {
+    pub(super) fn check(&mut self, now: Instant) -> Due {
         if now >= self.dead_at() {
             return Due::Dead;
         }
@@ -58,7 +55,7 @@ impl Heartbeat {
 
     /// Two and a half intervals after the last frame.
     pub(super) fn dead_at(&self) -> Instant {
-        self.heard + self.interval * 5 / 2
+        self.last_received + self.interval * 5 / 2
     }
 }
 
@@ -76,11 +73,11 @@ mod tests {
         for last in 0..30 {
             let start = Instant::now();
             let mut heartbeat = Heartbeat::new(Duration::from_secs(30), start);
-            heartbeat.heard(second(start, last));
+            heartbeat.received(second(start, last));
             let mut pings = 0;
             let dead = loop {
                 let now = heartbeat.due();
-                match heartbeat.look(now) {
+                match heartbeat.check(now) {
                     Due::Ping => pings += 1,
                     Due::Dead => break now,
                     Due::Nothing => panic!("looked too early"),
@@ -96,8 +93,8 @@ mod tests {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(Duration::from_secs(30), start);
         assert!(!heartbeat.is_answer(), "nobody asked");
-        assert_eq!(heartbeat.look(second(start, 30)), Due::Ping);
-        assert_eq!(heartbeat.look(second(start, 60)), Due::Ping);
+        assert_eq!(heartbeat.check(second(start, 30)), Due::Ping);
+        assert_eq!(heartbeat.check(second(start, 60)), Due::Ping);
         assert!(heartbeat.is_answer() && heartbeat.is_answer());
         assert!(!heartbeat.is_answer());
     }

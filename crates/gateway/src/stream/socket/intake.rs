@@ -1,7 +1,7 @@
 //! How many frames a socket may send before it is closed as a flood.
 //!
 //! Text and binary frames count against the messages of the user, control frames against an allowance of the socket. A frame
-//! over its limit is refused before it is read, and the client is told so. A client that goes on regardless is closed.
+//! over its limit is refused with an `error` frame before it is parsed. A client with too many refused frames is closed.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use turnpike_fault::{Fault, Kind};
 /// Pings and unsolicited pongs of one socket in a minute: one a second, which no heartbeat needs. Answers to this gateway's
 /// pings are not counted.
 const CONTROL_FRAMES: u32 = 60;
-/// Refusals that are answered in a minute, however low the limit of messages is.
-const FEWEST_ANSWERED: u32 = 60;
+/// Refusals that are answered in a minute, even if the limit of messages is lower.
+const MIN_ANSWERED: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The counters of one socket.
@@ -23,7 +23,7 @@ pub(super) struct Intake {
     refused: Window,
 }
 
-/// How many there were in the minute that began with the first one.
+/// A count within one minute, which begins with the first frame.
 #[derive(Default)]
 struct Window {
     began: Option<Instant>,
@@ -47,7 +47,7 @@ impl Window {
 impl Intake {
     /// With a limit of messages in a minute; 0 is no limit.
     pub(super) fn new(messages_per_minute: u32) -> Self {
-        let answered = (messages_per_minute > 0).then(|| messages_per_minute.saturating_mul(2).max(FEWEST_ANSWERED));
+        let answered = (messages_per_minute > 0).then(|| messages_per_minute.saturating_mul(2).max(MIN_ANSWERED));
         Self { answered, control: Window::default(), refused: Window::default() }
     }
 
@@ -60,7 +60,7 @@ impl Intake {
         Err(fault.retry_after(self.control.left(now)))
     }
 
-    /// Counts a refusal. Whether there were so many within a minute that the socket is to be closed.
+    /// Counts a refusal. Returns whether there were so many within a minute that the socket must be closed.
     pub(super) fn is_flood(&mut self, now: Instant) -> bool {
         let count = self.refused.count(now);
         self.answered.is_some_and(|answered| count > answered)

@@ -13,10 +13,10 @@ pub(super) trait Protocol: Send + Sync + 'static {
     /// Reads a text frame of the client. A request that this protocol does not have is invalid.
     fn parse(&self, text: &str) -> Parsed;
 
-    /// The frame that tells the client that it has everything up to `head`, if this protocol has one.
+    /// The frame after the event at `head`, when the client has all events up to then; `None`: this protocol has no such frame.
     fn caught_up(&self, topic: Topic, head: Option<Offset>) -> Option<Utf8Bytes>;
 
-    /// The final event of a topic was sent: the frame that says so, or the end of the socket.
+    /// Called after the final event of a topic. Returns the frame that reports the end of the topic, or ends the socket.
     fn topic_closed(&self, topic: Topic) -> Result<Utf8Bytes, Close>;
 }
 

@@ -39,7 +39,7 @@ struct Session {
     registration: Registration,
     protocol: Box<dyn Protocol>,
     delivery: Delivery,
-    /// The client was told that the bus is unavailable.
+    /// The outage of the bus was reported to the client.
     bus_outage_reported: bool,
 }
 
@@ -85,7 +85,7 @@ impl Session {
                 Input::Woken => {}
                 Input::Received(None) => return Err(Close::Gone),
                 Input::Received(Some(Err(error))) => return Err(Close::broken(error)),
-                // Boxed: an idle socket's future holds room for its wait alone, not for everything that may happen to it.
+                // Boxed: an idle socket's future holds room for its wait alone, not for the handling of every input.
                 Input::Received(Some(Ok(message))) => {
                     let is_request = Box::pin(self.receive(message)).await?;
                     frames_without_delivery += 1;
@@ -243,7 +243,7 @@ impl Session {
         self.registration.handle.ending().map_or(Ok(()), |ending| Err(ending.into()))
     }
 
-    /// Nothing is lost during an outage: the events arrive when the bus is back, or a reset says that they do not.
+    /// An outage loses no event silently: the events arrive when the bus is back, or a reset reports the loss.
     async fn report_bus_outage(&mut self) -> Result<(), Close> {
         let outage = self.context.connections.bus_outage();
         if outage == self.bus_outage_reported {

@@ -1,4 +1,4 @@
-//! The WebSocket of one session: receives, sends, pings and closes.
+//! The WebSocket of one client: receives, sends, pings and closes.
 
 use std::{collections::VecDeque, future::poll_fn, task::Poll, time::Duration};
 
@@ -9,15 +9,15 @@ use tokio::time::Instant;
 use super::heartbeat::{Due, Heartbeat};
 use crate::stream::{connections::Handle, ending::Close};
 
-/// How long the other side has to answer a close.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// Frames that are received while a send waits. Further frames stay with the kernel until the session has handled these.
-const MOST_EARLY: usize = 16;
+/// How long the client may take to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Frames that are received while a send waits. Further frames stay in the kernel until the session has handled these.
+const MAX_EARLY: usize = 16;
 
 pub(super) struct Wire {
     socket: WebSocket,
     pub(super) heartbeat: Heartbeat,
-    /// Received while a send waited.
+    /// Frames that were received while a send waited.
     early: VecDeque<Message>,
 }
 
@@ -32,23 +32,23 @@ impl Wire {
             return Some(Ok(message));
         }
         let received = self.socket.next().await;
-        self.heartbeat.heard(Instant::now());
+        self.heartbeat.received(Instant::now());
         received
     }
 
     /// Pings the client, if that is due.
     pub(super) async fn beat(&mut self, handle: &Handle) -> Result<(), Close> {
-        match self.heartbeat.look(Instant::now()) {
+        match self.heartbeat.check(Instant::now()) {
             Due::Nothing => Ok(()),
             Due::Ping => self.send(vec![Message::Ping(axum::body::Bytes::new())], handle).await,
             Due::Dead => Err(Close::NoHeartbeat),
         }
     }
 
-    /// Feeds all messages and flushes once.
+    /// Writes all messages and flushes once.
     ///
-    /// A client that does not read delays only itself. Its frames are received meanwhile, so that a slow client is not
-    /// mistaken for a dead one; the registry and the heartbeat can end the wait.
+    /// A client that does not read delays only itself. Its frames are received meanwhile, so that a slow client does not count
+    /// as dead. The registry and the heartbeat can end the wait.
     pub(super) async fn send(&mut self, messages: Vec<Message>, handle: &Handle) -> Result<(), Close> {
         let mut messages = messages.into_iter();
         loop {
@@ -68,13 +68,13 @@ impl Wire {
                 if let Poll::Ready(written) = written {
                     return Poll::Ready(written.map(|()| true).map_err(|_| Close::Gone));
                 }
-                if early.len() == MOST_EARLY {
+                if early.len() == MAX_EARLY {
                     return Poll::Pending;
                 }
                 match socket.poll_next_unpin(context) {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(Some(Ok(message))) => {
-                        heartbeat.heard(Instant::now());
+                        heartbeat.received(Instant::now());
                         early.push_back(message);
                         Poll::Ready(Ok(false))
                     }
@@ -94,22 +94,22 @@ impl Wire {
         }
     }
 
-    /// Closes with a reason, and waits a moment for the other side to agree (RFC 6455, section 7.1.2).
+    /// Sends a close frame and waits for the answer of the client (RFC 6455, section 7.1.2).
     pub(super) async fn close(mut self, close: Close) {
         if close == Close::Gone {
-            // A close of the client is answered; a broken connection fails at once.
-            let _ = tokio::time::timeout(FAREWELL, self.socket.close()).await;
+            // A close frame of the client is answered. On a broken connection this fails at once.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.socket.close()).await;
             return;
         }
         let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
-        let parting = async {
+        let closing = async {
             self.socket.send(Message::Close(Some(frame))).await?;
             while let Some(message) = self.socket.next().await {
                 message?;
             }
             Ok::<_, axum::Error>(())
         };
-        // Whatever comes of it, the socket is dropped.
-        let _ = tokio::time::timeout(FAREWELL, parting).await;
+        // The socket is dropped with or without an answer.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
     }
 }
