@@ -1,4 +1,4 @@
-//! Durably accepted commands: how many a second, and how long a caller waits for the 201.
+//! Durably accepted commands: the rate, and the time until the 201 response.
 
 use std::time::{Duration, Instant};
 
@@ -9,31 +9,31 @@ use turnpike_testkit::{Person, SingleProcess};
 
 use crate::http::Connection;
 
-/// Connections of the measurement at a fixed rate: enough that none has to wait for its own last answer.
+/// Connections of the measurement at a fixed rate; enough that no connection waits for its previous response.
 const CONNECTIONS: u64 = 32;
 
-/// Prints the latency at a fixed rate of submissions, and the rate of so many callers that each wait for their answer.
+/// Prints the latency at a fixed rate of submissions, and the rate of `callers` clients that submit one command after the other.
 pub(crate) async fn measure(rate: u64, callers: usize, seconds: u64, keys: bool, database: Option<String>) {
     let mut variables =
         vec![("TURNPIKE_LOG", "warn"), ("TURNPIKE_MOCK_VEHICLES", "50"), ("TURNPIKE_MOCK_DELAY_MS", "0")];
     if let Some(url) = &database {
         variables.push(("TURNPIKE_VEHICLES_DATABASE_URL", url));
     }
-    let one = SingleProcess::start(&variables).await;
-    let admin = one.admin().await;
+    let turnpike = SingleProcess::start(&variables).await;
+    let admin = turnpike.admin().await;
     let vehicles = admin.vehicles().await;
-    at_rate(&one, &admin, &vehicles, rate, 2, keys).await; // warms up
-    let took = at_rate(&one, &admin, &vehicles, rate, seconds, keys).await;
-    let millis = |quantile: f64| took.value_at_quantile(quantile) as f64 / 1000.0;
+    at_rate(&turnpike, &admin, &vehicles, rate, 2, keys).await; // warms up
+    let latency = at_rate(&turnpike, &admin, &vehicles, rate, seconds, keys).await;
+    let millis = |quantile: f64| latency.value_at_quantile(quantile) as f64 / 1000.0;
     println!(
         "accept: {} commands, {rate} a second: 201 after p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms (target: p99 <= 15 ms at 500)",
-        took.len(),
+        latency.len(),
         millis(0.5),
         millis(0.99),
-        took.max() as f64 / 1000.0
+        latency.max() as f64 / 1000.0
     );
     let started = Instant::now();
-    let accepted = flat_out(&one, &admin, &vehicles, callers, seconds, keys).await;
+    let accepted = at_maximum_rate(&turnpike, &admin, &vehicles, callers, seconds, keys).await;
     println!(
         "accept: {callers} callers at once: {:.0} commands a second accepted (target: >= 2,000)",
         accepted as f64 / started.elapsed().as_secs_f64()
@@ -45,42 +45,43 @@ fn body(vehicles: &[Value], n: u64) -> String {
     json!({ "vehicle_id": vehicle, "command_name": "ReadDTC", "command_params": { "ecuAddress": "0x10" } }).to_string()
 }
 
-/// Microseconds from when each was due. A caller that is late does not leave its successors out.
+/// Measures from the time at which each submission was due, in microseconds, so that a late submission delays the measured latency of
+/// the following ones.
 async fn at_rate(
-    one: &SingleProcess,
+    turnpike: &SingleProcess,
     admin: &Person,
     vehicles: &[Value],
     rate: u64,
     seconds: u64,
     keys: bool,
 ) -> Histogram<u64> {
-    let began = Instant::now() + Duration::from_millis(100);
+    let start = Instant::now() + Duration::from_millis(100);
     let mut workers = JoinSet::new();
     for worker in 0..CONNECTIONS {
-        let mut connection = Connection::open(one.url(), admin).await.with_keys(keys);
+        let mut connection = Connection::open(turnpike.url(), admin).await.with_keys(keys);
         let vehicles = vehicles.to_vec();
         workers.spawn(async move {
-            let mut took = Histogram::<u64>::new(3).expect("three digits");
+            let mut took = Histogram::<u64>::new(3).expect("3 digits are valid");
             for n in (worker..rate * seconds).step_by(CONNECTIONS as usize) {
-                let due = began + Duration::from_micros(n * 1_000_000 / rate);
+                let due = start + Duration::from_micros(n * 1_000_000 / rate);
                 tokio::time::sleep_until(due.into()).await;
                 let (status, _) = connection.post("/api/commands", &body(&vehicles, n)).await;
                 assert_eq!(status, 201);
-                took.record(due.elapsed().as_micros() as u64).expect("in range");
+                took.record(due.elapsed().as_micros() as u64).expect("the value is in range");
             }
             took
         });
     }
-    let mut took = Histogram::<u64>::new(3).expect("three digits");
+    let mut took = Histogram::<u64>::new(3).expect("3 digits are valid");
     for part in workers.join_all().await {
-        took.add(part).expect("the same shape");
+        took.add(part).expect("the histograms have the same bounds");
     }
     took
 }
 
-/// How many were accepted.
-async fn flat_out(
-    one: &SingleProcess,
+/// Returns the number of accepted commands.
+async fn at_maximum_rate(
+    turnpike: &SingleProcess,
     admin: &Person,
     vehicles: &[Value],
     callers: usize,
@@ -90,7 +91,7 @@ async fn flat_out(
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut workers = JoinSet::new();
     for worker in 0..callers {
-        let mut connection = Connection::open(one.url(), admin).await.with_keys(keys);
+        let mut connection = Connection::open(turnpike.url(), admin).await.with_keys(keys);
         let vehicles = vehicles.to_vec();
         workers.spawn(async move {
             let (mut accepted, mut refused) = (0, 0);

@@ -1,4 +1,4 @@
-//! A large fleet: every watcher gets every event of its command once and in order, and every command ends as it was watched.
+//! A large fleet: each client receives every event of its command once and in order, and the API has the same responses.
 
 use std::{
     sync::{
@@ -15,18 +15,18 @@ use turnpike_testkit::{Person, SingleProcess, eventually};
 
 use crate::http::Connection;
 
-/// Prints the rate of responses while so many commands run at once, and panics if an event is lost, doubled or reordered.
+/// Prints the rate of responses while `commands` commands run at once. Panics if an event is lost, duplicated or reordered.
 pub(crate) async fn measure(vehicles: usize, commands: usize, watchers: usize, rounds: usize) {
-    let one = SingleProcess::start(&[
+    let turnpike = SingleProcess::start(&[
         ("TURNPIKE_LOG", "warn"),
         ("TURNPIKE_MOCK_VEHICLES", &vehicles.to_string()),
         ("TURNPIKE_MOCK_DELAY_MS", "400"),
     ])
     .await;
-    let admin = one.admin().await;
+    let admin = turnpike.admin().await;
     let started = Instant::now();
     let fleet = eventually("the whole fleet", 60, || async {
-        let fleet = fleet(&one, &admin).await;
+        let fleet = fleet(&turnpike, &admin).await;
         (fleet.len() == vehicles).then_some(fleet)
     })
     .await;
@@ -35,45 +35,48 @@ pub(crate) async fn measure(vehicles: usize, commands: usize, watchers: usize, r
     let started = Instant::now();
     let mut workers = JoinSet::new();
     for n in 0..commands {
-        let (base, admin, responses) = (one.url().to_owned(), admin.clone(), responses.clone());
+        let (base, admin, responses) = (turnpike.url().to_owned(), admin.clone(), responses.clone());
         let vehicle = fleet[n * fleet.len() / commands].clone();
         workers.spawn(async move {
-            let mut lags = Histogram::<u64>::new(3).expect("three digits");
+            let mut lags = Histogram::<u64>::new(3).expect("3 digits are valid");
             let mut connection = Connection::open(&base, &admin).await;
-            // Not all in the same millisecond.
+            // Spreads the first submissions over time.
             tokio::time::sleep(Duration::from_micros(n as u64 * 500)).await;
             for _ in 0..rounds {
                 let id = submit(&mut connection, &vehicle).await;
-                let seen = match n < watchers {
+                let received = match n < watchers {
                     true => watch(&admin, &id, &mut lags).await,
                     false => 0,
                 };
-                let recorded = ended(&mut connection, &id).await;
-                assert!(n >= watchers || seen == recorded, "{id}: {seen} responses watched, {recorded} recorded");
-                responses.fetch_add(recorded as u64, Ordering::Relaxed);
+                let archived = wait_until_completed(&mut connection, &id).await;
+                assert!(
+                    n >= watchers || received == archived,
+                    "{id}: {received} responses received, {archived} archived"
+                );
+                responses.fetch_add(archived as u64, Ordering::Relaxed);
             }
             lags
         });
     }
-    let mut lags = Histogram::<u64>::new(3).expect("three digits");
+    let mut lags = Histogram::<u64>::new(3).expect("3 digits are valid");
     for part in workers.join_all().await {
-        lags.add(part).expect("the same shape");
+        lags.add(part).expect("the histograms have the same bounds");
     }
     let (took, responses) = (started.elapsed().as_secs_f64(), responses.load(Ordering::Relaxed));
     println!(
-        "fleet: {} commands, {commands} at once, {watchers} watched: none lost, doubled or reordered; {responses} responses, \
+        "fleet: {} commands, {commands} at once, {watchers} watched: none lost, duplicated or reordered; {responses} responses, \
          {:.0} a second; response to socket p50 {:.1} ms, p99 {:.1} ms (target: p99 <= 20 ms); {:.0} MB",
         commands * rounds,
         responses as f64 / took,
         lags.value_at_quantile(0.5) as f64 / 1000.0,
         lags.value_at_quantile(0.99) as f64 / 1000.0,
-        one.process.memory() as f64 / 1e6
+        turnpike.process.memory() as f64 / 1e6
     );
 }
 
 /// The ids of all vehicles that are connected.
-async fn fleet(one: &SingleProcess, admin: &Person) -> Vec<String> {
-    let mut connection = Connection::open(one.url(), admin).await;
+async fn fleet(turnpike: &SingleProcess, admin: &Person) -> Vec<String> {
+    let mut connection = Connection::open(turnpike.url(), admin).await;
     let mut fleet: Vec<String> = Vec::new();
     loop {
         let after = fleet.last().map(|id| format!("&cursor={id}")).unwrap_or_default();
@@ -96,19 +99,20 @@ async fn submit(connection: &mut Connection, vehicle: &str) -> String {
     answer["command_id"].as_str().expect("an id").to_owned()
 }
 
-/// Follows a command to its end; gives the number of its responses. Records the microseconds from each event to its frame.
+/// Receives the frames of a command to its end and returns the number of responses. Records the time from each event to its frame in
+/// microseconds.
 async fn watch(admin: &Person, id: &str, lags: &mut Histogram<u64>) -> usize {
-    let mut watch = admin.watch(id).await;
-    let (mut place, mut responses, mut last) = (0, 0, String::new());
+    let mut socket = admin.watch(id).await;
+    let (mut position, mut responses, mut last) = (0, 0, String::new());
     let opened = jiff::Timestamp::now();
-    while let Ok(frame) = watch.next().await {
+    while let Ok(frame) = socket.next().await {
         let Some(offset) = frame["offset"].as_str() else { continue };
-        place += 1;
-        assert!(offset.ends_with(&format!("-{place}")), "{id}: {offset} where {place} comes next");
+        position += 1;
+        assert!(offset.ends_with(&format!("-{position}")), "{id}: {offset} instead of {position}");
         let at: jiff::Timestamp = frame["at"].as_str().expect("a time").parse().expect("a time");
         if at > opened {
             let lag = jiff::Timestamp::now().duration_since(at).as_micros();
-            lags.record(u64::try_from(lag).unwrap_or_default()).expect("in range");
+            lags.record(u64::try_from(lag).unwrap_or_default()).expect("the value is in range");
         }
         if frame["event"] == "response" {
             responses += 1;
@@ -120,8 +124,8 @@ async fn watch(admin: &Person, id: &str, lags: &mut Histogram<u64>) -> usize {
     responses
 }
 
-/// Waits for a command's end; gives the number of its recorded responses.
-async fn ended(connection: &mut Connection, id: &str) -> usize {
+/// Waits until a command is completed and returns the number of archived responses.
+async fn wait_until_completed(connection: &mut Connection, id: &str) -> usize {
     let path = format!("/api/commands/{id}");
     loop {
         let (status, body) = connection.get(&path).await;

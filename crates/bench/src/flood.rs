@@ -1,4 +1,4 @@
-//! The memory of the one process while clients that nobody knows flood it, and what another client notices.
+//! Memory of the single process during floods of anonymous connections, and the latency of another client.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -13,47 +13,47 @@ use tokio::{
 };
 use turnpike_testkit::{Person, SingleProcess};
 
-/// How long a kind of flood is kept up.
-const HELD: Duration = Duration::from_secs(5);
+/// Duration of each flood.
+const FLOOD_DURATION: Duration = Duration::from_secs(5);
 
 static BODY: [u8; 255_000] = [b' '; 255_000];
 
-/// What each connection of a flood sends.
+/// The data that each connection of a flood sends.
 #[derive(Clone, Copy)]
 enum Sends {
-    /// A login with a body of so many bytes.
+    /// A login with a body of this many bytes.
     Login(usize),
-    /// All but the last byte of the longest body that a login may have.
+    /// The longest permitted body of a login without its last byte.
     AllButOne,
     Nothing,
 }
 
 pub async fn measure(connections: usize, silent: usize) {
-    let one = SingleProcess::start(&[]).await;
-    let admin = one.admin().await;
+    let turnpike = SingleProcess::start(&[]).await;
+    let admin = turnpike.admin().await;
     for (name, count, sends) in [
         ("a login body of 255 KB each", connections, Sends::Login(255_000)),
-        ("8 KB each, but for the last byte", connections, Sends::AllButOne),
+        ("8 KB each, without the last byte", connections, Sends::AllButOne),
         ("silence", silent, Sends::Nothing),
     ] {
-        run(&one, &admin, name, count, sends).await;
+        run(&turnpike, &admin, name, count, sends).await;
     }
 }
 
-async fn run(one: &SingleProcess, admin: &Person, name: &str, count: usize, sends: Sends) {
-    let before = one.process.memory();
-    let address = one.url().strip_prefix("http://").expect("a URL").to_owned();
+async fn run(turnpike: &SingleProcess, admin: &Person, name: &str, count: usize, sends: Sends) {
+    let before = turnpike.process.memory();
+    let address = turnpike.url().strip_prefix("http://").expect("a URL").to_owned();
     let stop = AtomicBool::new(false);
-    // The other client has a thread of its own, so that it does not wait for this program's flood.
+    // The other client runs on its own thread, so that the flood's tasks do not delay it.
     let (mut flood, other) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| measure_other(one, admin, &stop));
+        let other = scope.spawn(|| measure_other(turnpike, admin, &stop));
         let flood = tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async {
                 let mut flood = JoinSet::new();
                 for _ in 0..count {
                     flood.spawn(connection(address.clone(), sends));
                 }
-                tokio::time::sleep(HELD).await;
+                tokio::time::sleep(FLOOD_DURATION).await;
                 flood
             })
         });
@@ -62,9 +62,9 @@ async fn run(one: &SingleProcess, admin: &Person, name: &str, count: usize, send
     });
     let still_open = flood.len() - std::iter::from_fn(|| flood.try_join_next()).count();
     flood.shutdown().await;
-    // What belongs to open connections is given back soon after they are closed.
+    // The server frees the memory of connections some seconds after they are closed.
     tokio::time::sleep(Duration::from_secs(12)).await;
-    let after = one.process.memory();
+    let after = turnpike.process.memory();
     let Other { most, latency, failed } = other;
     let mb = |bytes: u64| bytes as f64 / 1e6;
     println!(
@@ -80,34 +80,34 @@ async fn run(one: &SingleProcess, admin: &Person, name: &str, count: usize, send
     );
 }
 
-/// What another client noticed meanwhile, and the most memory that it saw.
+/// Measurements of the other client: its requests, and the maximum memory of the server.
 struct Other {
     most: u64,
     latency: Histogram<u64>,
     failed: u32,
 }
 
-fn measure_other(one: &SingleProcess, admin: &Person, stop: &AtomicBool) -> Other {
+fn measure_other(turnpike: &SingleProcess, admin: &Person, stop: &AtomicBool) -> Other {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut other = Other { most: 0, latency: Histogram::new(3).expect("three digits"), failed: 0 };
     runtime.block_on(async {
-        let client = Person::anonymous(one.url()).with_token(&admin.token);
+        let client = Person::anonymous(turnpike.url()).with_token(&admin.token);
         while !stop.load(Ordering::Relaxed) {
-            let asked = Instant::now();
+            let started = Instant::now();
             let answer = client.request(reqwest::Method::GET, "/api/vehicles").send().await;
             if answer.is_ok_and(|answer| answer.status() == 200) {
-                other.latency.record(asked.elapsed().as_micros() as u64).expect("in range");
+                other.latency.record(started.elapsed().as_micros() as u64).expect("in range");
             } else {
                 other.failed += 1;
             }
-            other.most = other.most.max(one.process.memory());
+            other.most = other.most.max(turnpike.process.memory());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
     other
 }
 
-/// Sends, and then waits for the server to close the connection.
+/// Sends the data, then waits until the server closes the connection.
 async fn connection(address: String, sends: Sends) {
     let Ok(mut stream) = TcpStream::connect(address).await else { return };
     let (announced, sent) = match sends {

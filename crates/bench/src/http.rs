@@ -1,4 +1,4 @@
-//! A client that costs little, for measurements in which client and server share a machine: HTTP/1.1 on one kept connection.
+//! An HTTP/1.1 client with one persistent connection and little overhead, for measurements with client and server on one machine.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,13 +16,13 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) async fn open(base: &str, person: &Person) -> Self {
         let host = base.trim_start_matches("http://");
-        let stream = TcpStream::connect(host).await.expect("a gateway");
-        stream.set_nodelay(true).expect("a socket");
+        let stream = TcpStream::connect(host).await.expect("the gateway accepts the connection");
+        stream.set_nodelay(true).expect("TCP_NODELAY can be set");
         let head = format!("Host: {host}\r\nAuthorization: Bearer {}\r\n", person.token);
         Self { stream, head, buffer: Vec::with_capacity(64 << 10), keys: false }
     }
 
-    /// Whether each POST has an `Idempotency-Key` of its own.
+    /// Whether each POST gets its own `Idempotency-Key`.
     pub(crate) fn with_keys(self, keys: bool) -> Self {
         Self { keys, ..self }
     }
@@ -43,10 +43,10 @@ impl Connection {
     }
 
     async fn call(&mut self, request: &str) -> (u16, &[u8]) {
-        self.stream.write_all(request.as_bytes()).await.expect("an open connection");
+        self.stream.write_all(request.as_bytes()).await.expect("the connection is open");
         self.buffer.clear();
         loop {
-            let read = self.stream.read_buf(&mut self.buffer).await.expect("an open connection");
+            let read = self.stream.read_buf(&mut self.buffer).await.expect("the connection is open");
             assert!(read > 0, "the gateway closed the connection");
             let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
             let head = std::str::from_utf8(&self.buffer[..end]).expect("text").to_ascii_lowercase();

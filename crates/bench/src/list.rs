@@ -1,4 +1,4 @@
-//! Lists with a million stored commands: how long they take, and that lease renewals do not wait for them.
+//! Lists with a million stored commands: their latency, and the latency of lease renewals during the lists.
 
 use std::time::{Duration, Instant};
 
@@ -13,23 +13,23 @@ use turnpike_topic::CommandId;
 
 use crate::http::Connection;
 
-/// Users among whom the stored commands are divided; the measured one has a tenth of all.
+/// Users that the stored commands belong to. A tenth of all commands belongs to the measured user.
 const USERS: usize = 1000;
-/// Commands that run beside the lists.
+/// Commands that run during the lists.
 const RUNNING: usize = 500;
 
-/// Prints the latency of lists with every filter, and of renewals while lists are read in a loop.
+/// Prints the latency of lists with each filter, and of lease renewals while lists are read in a loop.
 pub(crate) async fn measure(rows: usize, database: Option<String>) {
     let directory = TempDir::new().expect("a directory");
     let database = database.unwrap_or_else(|| format!("sqlite:{}", directory.path().join("vehicles.db").display()));
-    let one = SingleProcess::start(&[
+    let turnpike = SingleProcess::start(&[
         ("TURNPIKE_LOG", "warn,turnpike_kit=info"),
         ("TURNPIKE_MOCK_VEHICLES", "50"),
         ("TURNPIKE_MOCK_DELAY_MS", "4000"),
         ("TURNPIKE_VEHICLES_DATABASE_URL", &database),
     ])
     .await;
-    let admin = one.admin().await;
+    let admin = turnpike.admin().await;
     let user = admin.create_user("operator").await;
     let vehicles = admin.vehicles().await;
     let started = Instant::now();
@@ -52,20 +52,20 @@ pub(crate) async fn measure(rows: usize, database: Option<String>) {
     ];
     for (name, person) in [("one user's", &user), ("all users'", &admin)] {
         for filter in &paths {
-            let took = list(&one, person, filter, 200).await;
-            println!("list: {name}, {:<60} p50 {:.2} ms, p99 {:.2} ms", shown(filter), took.0, took.1);
+            let took = list(&turnpike, person, filter, 200).await;
+            println!("list: {name}, {:<60} p50 {:.2} ms, p99 {:.2} ms", display(filter), took.0, took.1);
         }
     }
-    beside(&one, &admin, &user, &vehicles, &paths).await;
+    renewals_during_lists(&turnpike, &admin, &user, &vehicles, &paths).await;
 }
 
-fn shown(filter: &str) -> &str {
+fn display(filter: &str) -> &str {
     if filter.is_empty() { "no filter" } else { filter }
 }
 
-/// Milliseconds at the median and at 99 %.
-async fn list(one: &SingleProcess, person: &Person, filter: &str, times: usize) -> (f64, f64) {
-    let mut connection = Connection::open(one.url(), person).await;
+/// Returns the median and the 99th percentile in milliseconds.
+async fn list(turnpike: &SingleProcess, person: &Person, filter: &str, times: usize) -> (f64, f64) {
+    let mut connection = Connection::open(turnpike.url(), person).await;
     let mut took = Histogram::<u64>::new(3).expect("three digits");
     for _ in 0..times {
         let started = Instant::now();
@@ -76,9 +76,15 @@ async fn list(one: &SingleProcess, person: &Person, filter: &str, times: usize) 
     (took.value_at_quantile(0.5) as f64 / 1000.0, took.value_at_quantile(0.99) as f64 / 1000.0)
 }
 
-/// Four callers list in a loop while commands run whose leases are renewed.
-async fn beside(one: &SingleProcess, admin: &Person, user: &Person, vehicles: &[Value], paths: &[String]) {
-    let mut connection = Connection::open(one.url(), admin).await;
+/// Four callers list in a loop while commands run and their leases are renewed. Prints the duration of the renewals.
+async fn renewals_during_lists(
+    turnpike: &SingleProcess,
+    admin: &Person,
+    user: &Person,
+    vehicles: &[Value],
+    paths: &[String],
+) {
+    let mut connection = Connection::open(turnpike.url(), admin).await;
     for n in 0..RUNNING {
         let vehicle = &vehicles[n % vehicles.len()]["id"];
         let params = json!({ "ecuAddress": "0x10" });
@@ -88,7 +94,7 @@ async fn beside(one: &SingleProcess, admin: &Person, user: &Person, vehicles: &[
     let end = Instant::now() + Duration::from_secs(10);
     let mut callers = JoinSet::new();
     for caller in 0..4 {
-        let mut connection = Connection::open(one.url(), user).await;
+        let mut connection = Connection::open(turnpike.url(), user).await;
         let paths: Vec<_> = paths.iter().map(|filter| format!("/api/commands?limit=100&{filter}")).collect();
         callers.spawn(async move {
             let mut lists = 0;
@@ -100,9 +106,9 @@ async fn beside(one: &SingleProcess, admin: &Person, user: &Person, vehicles: &[
         });
     }
     let lists: usize = callers.join_all().await.into_iter().sum();
-    let log = one.process.log();
+    let log = turnpike.process.log();
     let private = log.lines().find(|line| line.contains("private HTTP")).expect("the private port");
-    // In either format of the log.
+    // The log line may be text or JSON.
     let address =
         private.split("address").nth(1).expect("an address").trim_start_matches(|c: char| !c.is_ascii_digit());
     let address = address.split(['"', ' ']).next().expect("an address");
@@ -112,7 +118,7 @@ async fn beside(one: &SingleProcess, admin: &Person, user: &Person, vehicles: &[
     buckets.for_each(|bucket| println!("  {bucket}"));
 }
 
-/// Stores commands that ended, one a second, directly in the database. Gives the time of the oldest.
+/// Inserts ended commands directly into the database, submitted one second apart. Returns the time of the oldest.
 async fn fill(database: &str, rows: usize, user: &str, vehicles: &[Value]) -> Timestamp {
     const AT_ONCE: usize = 500;
     sqlx::any::install_default_drivers();

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
-#![expect(clippy::print_stdout, reason = "a program that prints figures")]
-#![expect(clippy::disallowed_methods, reason = "a load generator spawns freely, and measures with the clock")]
+#![expect(clippy::print_stdout, reason = "a program that prints its results")]
+#![expect(clippy::disallowed_methods, reason = "a load generator needs untracked tasks and the system clock")]
 
 mod accept;
 mod fleet;
@@ -14,78 +14,78 @@ mod sockets;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "turnpike-bench", about = "Measures what the product promises")]
+#[command(name = "turnpike-bench", about = "Load tests and measurements of the whole product")]
 struct Cli {
     #[command(subcommand)]
-    what: What,
+    measurement: Measurement,
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// From POST /api/commands to the first response at the socket, the mock's own delay at 0
+enum Measurement {
+    /// Time from POST /api/commands to the first response on the WebSocket; the simulated vehicle answers without delay
     RoundTrip {
-        /// Commands in all
+        /// Total number of commands
         #[arg(long, default_value_t = 2000)]
         commands: usize,
-        /// Commands at once
+        /// Concurrent commands
         #[arg(long, default_value_t = 4)]
         at_once: usize,
-        /// Separate processes with Redis instead of the one process
+        /// Use separate processes and Redis instead of the single process
         #[arg(long)]
         separate: bool,
-        /// Each caller keeps one HTTP connection and one socket for all of its commands, instead of a socket for each command
+        /// Each caller uses one HTTP connection and one WebSocket for all its commands, instead of a WebSocket for each command
         #[arg(long)]
         kept: bool,
     },
-    /// Durably accepted commands: latency at a fixed rate, and the most a second
+    /// Durably accepted commands: latency at a fixed rate, and the maximum rate
     Accept {
-        /// Submissions a second for the latency
+        /// Submissions a second for the latency measurement
         #[arg(long, default_value_t = 500)]
         rate: u64,
-        /// Callers at once for the rate
+        /// Concurrent callers for the maximum rate
         #[arg(long, default_value_t = 64)]
         callers: usize,
-        /// For so many seconds each
+        /// Duration of each measurement in seconds
         #[arg(long, default_value_t = 10)]
         seconds: u64,
-        /// Each submission has an Idempotency-Key
+        /// Send an Idempotency-Key with each submission
         #[arg(long)]
         keys: bool,
         /// An empty database instead of a SQLite file, such as postgres://…
         #[arg(long)]
         database: Option<String>,
     },
-    /// A large fleet: no event is lost, doubled or reordered
+    /// A large fleet: no event is lost, duplicated or reordered
     Fleet {
-        /// Vehicles
+        /// Number of vehicles
         #[arg(long, default_value_t = 5000)]
         vehicles: usize,
-        /// Commands that run at once
+        /// Concurrent commands
         #[arg(long, default_value_t = 2000)]
         commands: usize,
-        /// How many of them are watched
+        /// Commands whose frames are received over a WebSocket
         #[arg(long, default_value_t = 1000)]
         watchers: usize,
-        /// Commands one after another, each so many times
+        /// Commands that each caller submits one after the other
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
-    /// Lists with a million stored commands, and lease renewals beside them
+    /// Lists with a million stored commands, and lease renewals during the lists
     List {
-        /// Stored commands
+        /// Number of stored commands
         #[arg(long, default_value_t = 1_000_000)]
         rows: usize,
         /// An empty database instead of a SQLite file, such as postgres://…
         #[arg(long)]
         database: Option<String>,
     },
-    /// Memory of an idle authenticated socket with one topic
+    /// Memory of an idle, authenticated WebSocket with one subscription
     Sockets {
-        /// How many
+        /// Number of WebSockets
         #[arg(long, default_value_t = 5000)]
         sockets: usize,
     },
-    /// Memory of the one process while clients without an account flood it
+    /// Memory of the single process during floods of anonymous connections
     Flood {
         /// Connections that send a login
         #[arg(long, default_value_t = 3000)]
@@ -94,12 +94,12 @@ enum What {
         #[arg(long, default_value_t = 15_000)]
         silent: usize,
     },
-    /// Publishes a second on a Redis of its own
+    /// Publishes a second on a private Redis
     Publish {
-        /// Publishes in flight
+        /// Concurrent publishes
         #[arg(long, default_value_t = 512)]
         in_flight: usize,
-        /// For so many seconds
+        /// Duration in seconds
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
@@ -107,19 +107,19 @@ enum What {
 
 #[tokio::main]
 async fn main() {
-    match Cli::parse().what {
-        What::RoundTrip { commands, at_once, separate, kept } => {
+    match Cli::parse().measurement {
+        Measurement::RoundTrip { commands, at_once, separate, kept } => {
             round_trip::measure(commands, at_once, separate, kept).await;
         }
-        What::Accept { rate, callers, seconds, keys, database } => {
+        Measurement::Accept { rate, callers, seconds, keys, database } => {
             accept::measure(rate, callers, seconds, keys, database).await;
         }
-        What::Fleet { vehicles, commands, watchers, rounds } => {
+        Measurement::Fleet { vehicles, commands, watchers, rounds } => {
             fleet::measure(vehicles, commands, watchers, rounds).await;
         }
-        What::List { rows, database } => list::measure(rows, database).await,
-        What::Sockets { sockets } => sockets::measure(sockets).await,
-        What::Flood { connections, silent } => flood::measure(connections, silent).await,
-        What::Publish { in_flight, seconds } => publish::measure(in_flight, seconds).await,
+        Measurement::List { rows, database } => list::measure(rows, database).await,
+        Measurement::Sockets { sockets } => sockets::measure(sockets).await,
+        Measurement::Flood { connections, silent } => flood::measure(connections, silent).await,
+        Measurement::Publish { in_flight, seconds } => publish::measure(in_flight, seconds).await,
     }
 }

@@ -1,4 +1,4 @@
-//! Publishes a second of the Redis bus.
+//! Publishes a second on the Redis bus.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use turnpike_event::{Body, CommandEvent, Event, Json};
 use turnpike_testkit::RedisServer;
 use turnpike_topic::{CommandId, Topic};
 
-/// Prints the rate over so many seconds with so many publishes in flight, each with the history of its topic.
+/// Prints the rate over `seconds` seconds with `in_flight` concurrent publishes, each to its own topic.
 pub(crate) async fn measure(in_flight: usize, seconds: u64) {
     let redis = RedisServer::start(false).await;
     let bus = Bus::redis(&redis.url(), Limits::default()).expect("a URL");

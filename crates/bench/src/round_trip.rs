@@ -1,4 +1,4 @@
-//! From the submission of a command to its first response at the socket.
+//! Time from the submission of a command to its first response on the WebSocket.
 
 use std::time::{Duration, Instant};
 
@@ -9,32 +9,32 @@ use turnpike_testkit::{Person, SingleProcess, Socket, Stack};
 
 use crate::http::Connection;
 
-/// Prints the quantiles over so many commands, so many at once.
+/// Prints the quantiles over `commands` commands, `at_once` of them concurrently.
 pub(crate) async fn measure(commands: usize, at_once: usize, separate: bool, kept: bool) {
     let variables = [("TURNPIKE_MOCK_DELAY_MS", "0"), ("TURNPIKE_MOCK_VEHICLES", "10"), ("TURNPIKE_LOG", "warn")];
-    let took = if separate {
+    let latency = if separate {
         let stack = Stack::start(1, &variables).await;
-        all(&stack.admin(0).await, stack.url(0), commands, at_once, kept).await
+        run(&stack.admin(0).await, stack.url(0), commands, at_once, kept).await
     } else {
-        let one = SingleProcess::start(&variables).await;
-        all(&one.admin().await, one.url(), commands, at_once, kept).await
+        let turnpike = SingleProcess::start(&variables).await;
+        run(&turnpike.admin().await, turnpike.url(), commands, at_once, kept).await
     };
-    let millis = |quantile: f64| took.value_at_quantile(quantile) as f64 / 1000.0;
+    let millis = |quantile: f64| latency.value_at_quantile(quantile) as f64 / 1000.0;
     println!(
         "round trip, {}, {}, {commands} commands, {at_once} at once: p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
         if separate { "separate processes and Redis" } else { "one process" },
         if kept { "a kept socket" } else { "a socket for each command" },
         millis(0.5),
         millis(0.99),
-        took.max() as f64 / 1000.0
+        latency.max() as f64 / 1000.0
     );
 }
 
-/// Commands of each caller that are not measured.
+/// The first commands of each caller, which are not measured.
 const WARM_UP: usize = 20;
 
-/// Microseconds of each.
-async fn all(admin: &Person, base: &str, commands: usize, at_once: usize, kept: bool) -> Histogram<u64> {
+/// Measures each round trip in microseconds.
+async fn run(admin: &Person, base: &str, commands: usize, at_once: usize, kept: bool) -> Histogram<u64> {
     let vehicles = admin.vehicles().await;
     let mut workers = JoinSet::new();
     for worker in 0..at_once {
@@ -66,18 +66,18 @@ async fn all(admin: &Person, base: &str, commands: usize, at_once: usize, kept: 
     took
 }
 
-/// With a socket for this command.
+/// One round trip with a new WebSocket.
 async fn round_trip(admin: &Person, vehicle: &Value) -> Duration {
     let started = Instant::now();
     let id = admin.send_command(vehicle, "ReadDTC", json!({ "ecuAddress": "0x10" })).await;
-    let mut watch = admin.watch(&id).await;
-    watch.frame_of(&["response"]).await;
+    let mut socket = admin.watch(&id).await;
+    socket.frame_of(&["response"]).await;
     let elapsed = started.elapsed();
-    watch.until_closed().await;
+    socket.until_closed().await;
     elapsed
 }
 
-/// One that keeps its connection and its socket.
+/// A client that uses one HTTP connection and one WebSocket for all its commands.
 struct Caller {
     connection: Connection,
     socket: Socket,

@@ -1,27 +1,27 @@
-//! The memory of an idle, authenticated socket with one topic.
+//! Memory of an idle, authenticated WebSocket with one subscription.
 
 use serde_json::json;
 use turnpike_testkit::SingleProcess;
 
-/// Prints the growth of the process by so many sockets, divided by them.
+/// Prints the memory growth of the process divided by the number of sockets.
 pub(crate) async fn measure(sockets: usize) {
-    let one = SingleProcess::start(&[("TURNPIKE_LOG", "warn")]).await;
-    let admin = one.admin().await;
+    let turnpike = SingleProcess::start(&[("TURNPIKE_LOG", "warn")]).await;
+    let admin = turnpike.admin().await;
     let topic = format!("vehicle:{}", admin.vehicles().await[0]["id"].as_str().expect("an id"));
     let mut open = Vec::with_capacity(sockets + 200);
-    // The first ones warm up what is paid once.
+    // The first sockets cause allocations that happen only once.
     let before = {
         for _ in 0..200 {
             open.push(subscribed(&admin, &topic).await);
         }
         settle().await;
-        one.process.memory()
+        turnpike.process.memory()
     };
     for _ in 0..sockets {
         open.push(subscribed(&admin, &topic).await);
     }
     settle().await;
-    let after = one.process.memory();
+    let after = turnpike.process.memory();
     println!(
         "memory: {sockets} idle sockets with one topic: {:.1} KB each ({:.1} MB before, {:.1} MB after)",
         (after - before) as f64 / sockets as f64 / 1000.0,
@@ -37,7 +37,7 @@ async fn subscribed(admin: &turnpike_testkit::Person, topic: &str) -> turnpike_t
     socket
 }
 
-/// Connections that were upgraded give their first buffers back a moment later.
+/// Waits until the server has freed the buffers of the HTTP upgrades.
 async fn settle() {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
 }

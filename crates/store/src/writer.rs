@@ -179,7 +179,7 @@ impl<W: Write> Kind for Writes<W> {
         let mut answers = self.answers.into_iter();
         for (caller, _room) in self.callers {
             let answer = match lost {
-                Some(why) => Err(away(why)),
+                Some(why) => Err(unavailable(why)),
                 None => answers.next().unwrap_or_else(|| Err(wrong_count())),
             };
             let _ = caller.send(answer); // a caller may have gone meanwhile
@@ -209,7 +209,7 @@ fn wrong_count() -> Error {
 }
 
 /// An error that the caller may retry; [`crate::is_unavailable`] is true for it.
-fn away(why: &str) -> Error {
+fn unavailable(why: &str) -> Error {
     Error::Io(std::io::Error::other(format!("the transaction was not committed: {why}")))
 }
 

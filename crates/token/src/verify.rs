@@ -223,13 +223,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_changed_character_is_refused(place in 0..10_000_usize, change: char) {
+        fn a_changed_character_is_refused(index in 0..10_000_usize, change: char) {
             let key = key(1);
             let mut token: Vec<char> = key.sign(&some_claims()).chars().collect();
-            let place = place % token.len();
+            let index = index % token.len();
             // the last character of each part has bits that base64 ignores: a strict decoder refuses them too
-            proptest::prop_assume!(token[place] != change);
-            token[place] = change;
+            proptest::prop_assume!(token[index] != change);
+            token[index] = change;
             let token: String = token.into_iter().collect();
             proptest::prop_assert!(KeySet::new([key.public()]).verify(&token, now()).is_err());
         }

@@ -19,4 +19,5 @@ mod socket;
 mod start;
 mod time;
 mod transcript;
+mod unused;
 mod variables;

@@ -34,8 +34,8 @@ async fn a_stopped_server_is_reported_within_three_seconds_and_used_again() {
             let store = store.clone();
             callers.spawn(async move { read(&store).await });
         }
-        for (told, waited) in callers.join_all().await {
-            assert_eq!(told, Err(Kind::Unavailable));
+        for (outcome, waited) in callers.join_all().await {
+            assert_eq!(outcome, Err(Kind::Unavailable));
             assert!(waited < Duration::from_secs(3), "{waited:?}");
         }
         assert!(!store.answers().await);
@@ -57,8 +57,8 @@ async fn a_silent_server_is_reported_within_three_seconds_and_used_again() {
         let store = store.clone();
         callers.spawn(async move { read(&store).await });
     }
-    for (told, waited) in callers.join_all().await {
-        assert_eq!(told, Err(Kind::Unavailable));
+    for (outcome, waited) in callers.join_all().await {
+        assert_eq!(outcome, Err(Kind::Unavailable));
         assert!(waited < Duration::from_secs(3), "{waited:?}");
     }
     proxy.restore();
