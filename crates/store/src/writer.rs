@@ -221,11 +221,23 @@ impl Store {
         let room = room.map_err(|_| Error::PoolClosed)?;
         match self.queue.push(write, room) {
             Ok(answer) => answer.await.unwrap_or(Err(Error::WorkerCrashed)),
-            Err(write) => {
+            Err(write) => self.write_alone(&[write]).await,
+        }
+    }
+
+    /// Performs one write in a transaction of its own.
+    async fn write_alone<W: Write>(&self, write: &[W; 1]) -> Result<W::Output, Error> {
+        let mut attempt = 1;
+        loop {
+            let written = async {
                 let mut tx = self.begin().await?;
-                let output = W::perform(&[write], &mut tx).await?.pop().ok_or_else(wrong_count)?;
+                let output = W::perform(write, &mut tx).await?.pop().ok_or_else(wrong_count)?;
                 tx.commit().await?;
                 Ok(output)
+            };
+            match written.await {
+                Err(error) if attempt < ATTEMPTS && is_rolled_back(&error) => attempt += 1,
+                written => return written,
             }
         }
     }

@@ -91,6 +91,21 @@ impl Write for Both {
 async fn batches_of_two_instances_that_wait_for_each_other_are_both_written() {
     let database = Database::postgres().await;
     let ((one, one_process), (other, other_process)) = (served(&database).await, served(&database).await);
+    both_are_written(&one, &other).await;
+    for process in [one_process, other_process] {
+        assert!(process.stop(Duration::from_secs(5)).await);
+    }
+}
+
+#[tokio::test]
+async fn writes_without_a_queue_that_wait_for_each_other_are_both_written() {
+    let database = Database::postgres().await;
+    let one = open(database.url()).await.expect("a store");
+    let other = open(database.url()).await.expect("a store");
+    both_are_written(&one, &other).await;
+}
+
+async fn both_are_written(one: &Store, other: &Store) {
     sqlx::query("INSERT INTO counters (name, n) VALUES ('second', 0)").execute(one.pool()).await.expect("inserted");
     let meeting = Arc::new(Barrier::new(2));
     let both = |names| Both { names, first: Arc::default(), meeting: meeting.clone() };
@@ -102,15 +117,13 @@ async fn batches_of_two_instances_that_wait_for_each_other_are_both_written() {
     let sum = "SELECT CAST(SUM(n) AS BIGINT) FROM counters";
     let sum: i64 = sqlx::query_scalar(sum).fetch_one(one.pool()).await.expect("a sum");
     assert_eq!(sum, 4);
-    for process in [one_process, other_process] {
-        assert!(process.stop(Duration::from_secs(5)).await);
-    }
 }
 
 async fn served(database: &Database) -> (Store, Process) {
     let store = open(database.url()).await.expect("a store");
     let process = Process::new(Environment::default(), Clock::system()).expect("a process");
     store.serve(&process);
+    tokio::task::yield_now().await; // on this runtime of one thread, the task that serves the queue runs now
     (store, process)
 }
 
