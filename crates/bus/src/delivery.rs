@@ -1,4 +1,4 @@
-//! What a follower asks for and what it gets.
+//! Where a follower begins to read, and what [`crate::Follower::next`] returns.
 
 use turnpike_topic::Offset;
 

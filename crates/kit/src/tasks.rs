@@ -1,4 +1,4 @@
-//! The tasks of a process. Each has a name, is waited for at the stop, and says what its end means for the process.
+//! The tasks of a process. Each has a name and an [`OnExit`]. When the process stops, it waits for all of them.
 
 use std::{
     collections::BTreeMap,

@@ -24,7 +24,8 @@ pub(crate) fn is_rolled_back(error: &Error) -> bool {
     code.is_some_and(|code| code.len() == 5 && code.starts_with("40"))
 }
 
-/// Postgres says five characters, of which the first two are the class; SQLite a number, whose lowest byte is the class.
+/// A code of Postgres has five characters, of which the first two are the class. A code of SQLite is a number, whose lowest byte is
+/// the class.
 fn passes(code: &str) -> bool {
     if code.len() == 5 {
         // a rolled-back transaction (two have waited for each other), connection, resources, operator, system; a standby

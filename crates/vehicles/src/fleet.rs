@@ -93,7 +93,7 @@ impl Fleet {
         let other = |seen: &Option<String>| {
             seen.as_deref().is_some_and(|seen| seen != known && outlived.is_none_or(|outlived| seen != outlived))
         };
-        // Cannot fail: the sender lives as long as the fleet.
+        // Cannot fail: the fleet keeps the sender.
         let _ = connector.incarnation.subscribe().wait_for(other).await;
     }
 }
