@@ -57,9 +57,7 @@ pub async fn authorize(store: &Store, topic: Topic, caller: Caller) -> Result<Op
             registry::get(store, id).await?.ok_or(TopicError::NoSuchVehicle)?;
             Ok(None)
         }
-        Topic::User(_) | Topic::Sessions | Topic::Conversation(_) | Topic::Room(_) | Topic::Captions(_) => {
-            Err(TopicError::NotOwned)
-        }
+        _ => Err(TopicError::NotOwned),
     }
 }
 
