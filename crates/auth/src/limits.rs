@@ -5,8 +5,8 @@
 //! parallel attempts cannot exceed a limit; it is subtracted again unless its password was checked and wrong. A refused attempt
 //! counts nowhere.
 //!
-//! If an account has signed in from an address before, only the limit of this account at this address applies to it there. So it is
-//! locked out neither by failures of other accounts at the same address nor by guesses from other addresses.
+//! If an account has signed in from an address before, only the limit of this account at this address applies to it there. So it
+//! is locked out neither by failures of other accounts at the same address nor by guesses from other addresses.
 
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ pub struct Admitted {
     counted: Vec<(Limit, String)>,
     /// The account and the fingerprint of the address. After a right password the account is known at this address.
     known_at: Option<(UserId, String)>,
-    /// A limit that is shared with other accounts or addresses is used up, for this time. The password is checked nevertheless, because
-    /// the account is known at the address.
+    /// A limit that is shared with other accounts or addresses is used up, for this time. The password is checked nevertheless,
+    /// because the account is known at the address.
     spent_for: Option<Duration>,
 }
 
@@ -140,8 +140,8 @@ impl Admitted {
         Self { store: None, counted: Vec::new(), known_at: None, spent_for: None }
     }
 
-    /// The password was wrong: the attempt stays counted. Returns the response: `answer`, or, while a shared limit is used up, the same
-    /// refusal as for an account that is not known at the address.
+    /// The password was wrong: the attempt stays counted. Returns the response: `answer`, or, while a shared limit is used up,
+    /// the same refusal as for an account that is not known at the address.
     pub fn wrong(self, answer: Fault) -> Fault {
         self.spent_for.map_or(answer, refused)
     }

@@ -38,8 +38,8 @@ pub fn account_changed(user_id: UserId, active: bool) -> Body {
     Body::Account(AccountEvent::Changed { user_id, active, change: 0 })
 }
 
-/// Pause between two checks of the outbox if the publisher is not woken. The checks repeat failed publishes, and find the rows of an
-/// instance that was killed.
+/// Pause between two checks of the outbox if the publisher is not woken. The checks repeat failed publishes, and find the rows of
+/// an instance that was killed.
 const LOOK: Duration = Duration::from_secs(1);
 /// The same while another instance has the turn.
 const SOON: Duration = Duration::from_millis(50);

@@ -21,7 +21,8 @@ pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const COOKIE: Duration = Duration::from_secs(24 * 3600);
 /// The precision of `last_seen_at`.
 const SEEN: Duration = Duration::from_secs(60);
-/// Maximum number of active sessions of one user. When another one begins, the session that was not used for the longest time ends.
+/// Maximum number of active sessions of one user. When another one begins, the session that was not used for the longest time
+/// ends.
 const MOST: i64 = 100;
 
 /// An active session of an active user.
@@ -86,8 +87,8 @@ pub struct Proof {
     pub renewed: String,
 }
 
-/// Begins a session. Returns it with the value of the cookie, of which only a hash is stored. Fails with `Over` if the account has
-/// changed since the password was checked.
+/// Begins a session. Returns it with the value of the cookie, of which only a hash is stored. Fails with `Over` if the account
+/// has changed since the password was checked.
 pub async fn begin(
     store: &Store,
     user: UserId,
@@ -97,8 +98,8 @@ pub async fn begin(
     now: Timestamp,
 ) -> Result<(Active, String), SessionError> {
     let mut tx = store.begin().await?;
-    // A change of the account locks the same row. If the change is first, the session does not begin; otherwise the change finds the
-    // session and ends it.
+    // A change of the account locks the same row. If the change is first, the session does not begin; otherwise the change finds
+    // the session and ends it.
     let user = users::renew(&mut tx, user, &proof.checked, &proof.renewed).await?.ok_or(SessionError::Over)?;
     let begun = insert(&mut tx, user, ip, user_agent, now).await?;
     tx.commit().await?;

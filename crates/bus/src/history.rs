@@ -41,12 +41,12 @@ pub struct Page {
     pub state: Option<TopicState>,
     /// Records at consecutive offsets.
     pub records: Vec<Record>,
-    /// Why the first record is not the one after the requested offset; `None` if it is. After a gap, the page begins with the first
-    /// record that is kept.
+    /// Why the first record is not the one after the requested offset; `None` if it is. After a gap, the page begins with the
+    /// first record that is kept.
     pub gap: Option<ResetReason>,
-    /// Of the record at the requested offset itself, if it is kept.
+    /// Fingerprint of the record at the requested offset itself, if it is kept.
     pub(crate) before: Option<Fingerprint>,
-    /// Of the last record of this page.
+    /// Fingerprint of the last record of this page.
     pub(crate) last: Option<Fingerprint>,
 }
 

@@ -45,8 +45,8 @@ enum Known {
 }
 
 impl Known {
-    /// Whether a page shows that the topic has lost this event although its epoch has not changed. A client may send any offset, so
-    /// an offset that was only claimed proves nothing.
+    /// Whether a page shows that the topic has lost this event although its epoch has not changed. A client may send any offset,
+    /// so an offset that was only claimed proves nothing.
     fn is_lost(self, at: Offset, page: &Page) -> bool {
         let is_behind = page.state.is_some_and(|state| state.epoch == at.epoch && state.n < at.n);
         match self {
@@ -57,7 +57,7 @@ impl Known {
     }
 }
 
-/// What the follower does next.
+/// The next step of the follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Read history, which has or may have more events.

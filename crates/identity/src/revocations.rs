@@ -20,9 +20,9 @@ use crate::Refusal;
 /// `sessions` keep the list current; auth's own list is read at the start, after an outage of the bus, and every 15 seconds.
 ///
 /// Until auth has answered once, the ended sessions are not known, and every token is refused as [`Refusal::Unavailable`]. Later,
-/// while auth cannot be reached, the known list stays in use. An ended session can be missing from it only if the bus has also lost
-/// the event of its end. Its last access token then works until it expires, for at most 15 minutes: without auth no session gets a new
-/// token.
+/// while auth cannot be reached, the known list stays in use. An ended session can be missing from it only if the bus has also
+/// lost the event of its end. Its last access token then works until it expires, for at most 15 minutes: without auth no session
+/// gets a new token.
 #[derive(Clone)]
 pub struct Revocations(Arc<Inner>);
 

@@ -36,7 +36,7 @@ pub struct Tasks {
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
 }
 
-/// A task's entry among the running ones; removed however the task ends.
+/// A task's entry among the running ones. It is removed also if the task panics or is aborted.
 struct Entry {
     name: &'static str,
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,

@@ -1,5 +1,5 @@
-//! The link between a vehicle and the connector: the answer of a control unit becomes numbered frames with delays, and faults change
-//! them.
+//! The link between a vehicle and the connector: the answer of a control unit becomes numbered frames with delays, and faults
+//! change them.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;

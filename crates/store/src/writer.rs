@@ -9,7 +9,8 @@
 //! - Writes that fail together are rolled back and performed again, one by one. So a write does not fail because of another one.
 //! - A write whose caller drops its future before the batch is performed is left out. If the caller drops it later, the write is
 //!   committed like any other.
-//! - A write that begins after another one has returned is performed after it. Concurrent writes of different kinds have no order.
+//! - A write that begins after another one has returned is performed after it. Concurrent writes of different kinds have no
+//!   order.
 
 use std::{
     any::{Any, TypeId},
@@ -52,7 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const BATCH: Duration = Duration::from_secs(5);
 /// Maximum number of attempts for a batch that the database rolls back because of a conflict with another transaction.
 const ATTEMPTS: u32 = 5;
-/// After the process was asked to stop, the task ends when no write came for this long. Later writes have transactions of their own.
+/// After the process was asked to stop, the task ends when no write came for this long. Later writes have transactions of their
+/// own.
 const IDLE: Duration = Duration::from_millis(50);
 
 /// The waiting writes.
@@ -217,8 +219,8 @@ fn unavailable(why: &str) -> Error {
 }
 
 impl Store {
-    /// Performs a write in one transaction with all other waiting writes, and returns when it is committed. Without a task that serves
-    /// the queue ([`Store::serve`]) the write has a transaction of its own.
+    /// Performs a write in one transaction with all other waiting writes, and returns when it is committed. Without a task that
+    /// serves the queue ([`Store::serve`]) the write has a transaction of its own.
     pub async fn write<W: Write>(&self, write: W) -> Result<W::Output, Error> {
         let room = timeout(PATIENCE, self.queue.room.clone().acquire_owned()).await.map_err(|_| Error::PoolTimedOut)?;
         let room = room.map_err(|_| Error::PoolClosed)?;
@@ -236,7 +238,7 @@ impl Store {
     /// Performs the writes of [`Store::write`] until `stopping` is cancelled and nothing more is written.
     pub(crate) async fn serve_writes(self, stopping: CancellationToken) {
         self.queue.waiting().served = true;
-        // Also if this future is dropped or panics, waiting callers get an error, and later writes have transactions of their own.
+        // If this future is dropped or panics, waiting callers get an error, and later writes have transactions of their own.
         let _closing = Closing(&self.queue);
         loop {
             let batch = mem::take(&mut self.queue.waiting().kinds);

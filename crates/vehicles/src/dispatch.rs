@@ -27,8 +27,8 @@ const ATTEMPTS: u32 = 3;
 pub(crate) enum Outcome {
     Accepted {
         instance_id: String,
-        /// The earlier incarnation of the connector, if the connector's stream still reported it when a newer one had accepted the
-        /// command.
+        /// The earlier incarnation of the connector, if the connector's stream still reported it when a newer one had accepted
+        /// the command.
         outlived: Option<String>,
     },
     /// The command did not run, and the reason is known.
@@ -41,8 +41,8 @@ pub(crate) enum Outcome {
 
 /// A running dispatch. Dropping this value stops it.
 ///
-/// The dispatch has a task of its own, because the supervising task waits for the database while it archives events. In one task, a
-/// dispatch that is not polled could hold the database connection for which the archiving waits.
+/// The dispatch has a task of its own, because the supervising task waits for the database while it archives events. In one task,
+/// a dispatch that is not polled could hold the database connection for which the archiving waits.
 pub(crate) struct Dispatching {
     task: AbortHandle,
     outcome: oneshot::Receiver<Outcome>,
@@ -171,8 +171,8 @@ impl Dispatch {
                 Err(error) if turnpike_store::is_unavailable(&error) => {
                     retry.pause(&self.resources.clock, "the connector's acceptance cannot be stored yet", error).await;
                 }
-                // An instance that takes the command over then does not know the incarnation, so it cannot detect a restart of the
-                // connector: the command may end only at its deadline.
+                // An instance that takes the command over then does not know the incarnation, so it cannot detect a restart of
+                // the connector: the command may end only at its deadline.
                 Err(error) => {
                     error!(%error, "the connector's acceptance cannot be stored");
                     return false;
@@ -187,8 +187,8 @@ impl Dispatch {
         cancel::is_asked(&self.resources.store, self.open.command.id).await.unwrap_or(false)
     }
 
-    /// Up to a quarter of a second, different for each command and attempt, so that commands which failed at the same time are not
-    /// sent again at the same time.
+    /// Up to a quarter of a second, different for each command and attempt, so that commands which failed at the same time are
+    /// not sent again at the same time.
     fn jitter(&self, attempt: u32) -> Duration {
         let id = uuid::Uuid::from(self.open.command.id).as_u128();
         Duration::from_millis(((id >> (attempt * 8)) & 0xff) as u64)

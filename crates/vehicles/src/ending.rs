@@ -80,8 +80,8 @@ impl Supervised {
 }
 
 /// Stores a declared end before the bus has accepted it. The command stays open (`ended = 0`), because its supervisor must still
-/// close the topic. If another final event was published first, that event then replaces the stored end. Returns `false` if another
-/// instance has taken the command over.
+/// close the topic. If another final event was published first, that event then replaces the stored end. Returns `false` if
+/// another instance has taken the command over.
 async fn declare(store: &Store, open: &Open, end: &Declared) -> Result<bool, sqlx::Error> {
     let (code, message) = columns(end.error.as_ref());
     let stored = sqlx::query(

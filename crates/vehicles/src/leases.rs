@@ -1,5 +1,5 @@
-//! Leases. The instance that holds the lease of a command supervises it. A lease ends unless it is renewed. Each takeover raises the
-//! fencing token; writes with an older token are refused, so an instance that has lost a command can no longer change it.
+//! Leases. The instance that holds the lease of a command supervises it. A lease ends unless it is renewed. Each takeover raises
+//! the fencing token; writes with an older token are refused, so an instance that has lost a command can no longer change it.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -153,7 +153,8 @@ pub enum Marked {
     TooLate,
 }
 
-/// Marks a pending command as dispatched. This is done before the command is sent, so that it counts as possibly run after a crash.
+/// Marks a pending command as dispatched. This is done before the command is sent, so that it counts as possibly run after a
+/// crash.
 pub async fn mark_dispatched(store: &Store, id: CommandId, fence: i64) -> Result<Marked, Error> {
     store.write(MarkDispatched { id, fence }).await
 }

@@ -45,8 +45,8 @@ impl Progress {
         }
     }
 
-    /// Waits until every event that is on a command's topic now is archived, for at most [`ARCHIVE_TIMEOUT`]. For an ended command
-    /// it returns at once: all of its events are archived.
+    /// Waits until every event that is on a command's topic now is archived, for at most [`ARCHIVE_TIMEOUT`]. For an ended
+    /// command it returns at once: all of its events are archived.
     pub(crate) async fn wait_until_archived(&self, store: &Store, bus: &Bus, command: &Command) {
         let away = matches!(*bus.status().borrow(), Status::Down { .. });
         if command.state.is_end() || away {

@@ -1,5 +1,5 @@
-//! One open command under supervision: its topic is opened, it is dispatched to its connector, the events of its topic are archived,
-//! and an end is declared if no connector publishes one.
+//! One open command under supervision: its topic is opened, it is dispatched to its connector, the events of its topic are
+//! archived, and an end is declared if no connector publishes one.
 
 use std::time::Duration;
 

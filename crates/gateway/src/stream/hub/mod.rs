@@ -2,8 +2,8 @@
 //! readers share the frame.
 //!
 //! A reader has a position and no queue. When it can write, it takes the frames after its position: from the topic's ring of
-//! recent frames, or, if the position is before the ring, from the topic's history on the bus. A slow reader therefore has a higher
-//! latency, but uses no more memory. A position moves only past frames that were taken, so a reader misses no event.
+//! recent frames, or, if the position is before the ring, from the topic's history on the bus. A slow reader therefore has a
+//! higher latency, but uses no more memory. A position moves only past frames that were taken, so a reader misses no event.
 
 mod channel;
 pub(crate) mod frame;

@@ -24,8 +24,8 @@ pub(super) struct Ring {
     pub(super) closed: bool,
     /// How often the topic was reset.
     pub(super) resets: u64,
-    /// The epoch that lost events in the latest reset. It can equal the present epoch: if Redis lost only the newest events, the
-    /// remaining ones keep their epoch until the next publish begins a new one.
+    /// The epoch that lost events in the latest reset. It can equal the present epoch, for example if Redis lost only the
+    /// newest events: the remaining ones keep their epoch until the next publish begins a new one.
     pub(super) lost: Option<u64>,
 }
 

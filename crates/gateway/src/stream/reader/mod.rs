@@ -1,4 +1,5 @@
-//! An authorised reader of one topic. It takes the events that the topic still has from the topic, and the others from the archive.
+//! An authorised reader of one topic. It takes the events that the topic still has from the topic, and the others from the
+//! archive.
 
 mod archive;
 mod order;
@@ -44,8 +45,8 @@ enum Stage {
     Topic,
 }
 
-/// Pause between two reads of the archive while the topic does not exist on the bus. If Redis loses a topic after its final event was
-/// archived, only the archive shows that the topic has ended.
+/// Pause between two reads of the archive while the topic does not exist on the bus. If Redis loses a topic after its final event
+/// was archived, only the archive shows that the topic has ended.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens a topic for a caller. A topic that the caller may not see is reported as not found.
@@ -87,8 +88,8 @@ pub(crate) async fn open(
     Ok(Reader { topic_reader, archive, stage, position: since, order, recheck_at })
 }
 
-/// Whether a topic that has not ended still has every event after `after`. `false` for a topic that does not exist (it was lost, has
-/// expired or has not begun). Without `after`, the topic must also begin with the first archived event.
+/// Whether a topic that has not ended still has every event after `after`. `false` for a topic that does not exist (it was lost,
+/// has expired or has not begun). Without `after`, the topic must also begin with the first archived event.
 async fn topic_is_whole(topics: &Topics, topic: Topic, after: Option<Offset>, first: Option<Offset>) -> bool {
     // If the bus cannot be read now, the topic is assumed to be whole: the topic reader waits for the bus and detects a loss.
     let Ok(page) = topics.bus.read(&topic, after, 1).await else { return true };
@@ -214,7 +215,8 @@ impl Reader {
         }
     }
 
-    /// Continues with the archive if it has events after the reader's position, or if the topic has ended. Returns whether it does.
+    /// Continues with the archive if it has events after the reader's position, or if the topic has ended. Returns whether it
+    /// does.
     async fn continue_archived(&mut self) -> bool {
         let Some(archive) = &mut self.archive else { return false };
         archive.seek(match self.position {
