@@ -21,7 +21,7 @@ struct Table {
     order: VecDeque<CommandId>,
 }
 
-/// What to do with a command.
+/// The decision about a command.
 pub(crate) enum Entry {
     /// The command is new.
     Begin(Place, CancellationToken),
