@@ -5,8 +5,8 @@
 //! parallel attempts cannot exceed a limit; it is subtracted again unless its password was checked and wrong. A refused attempt
 //! counts nowhere.
 //!
-//! An account that has signed in from an address before has only its own limit there: it is locked out neither by failures of other
-//! accounts behind the same address nor by guesses from other addresses.
+//! If an account has signed in from an address before, only the limit of this account at this address applies to it there. So it
+//! is locked out neither by failures of other accounts at the same address nor by guesses from other addresses.
 
 use std::time::Duration;
 
@@ -44,9 +44,10 @@ struct Limits {
 pub struct Admitted {
     store: Option<Store>,
     counted: Vec<(Limit, String)>,
-    /// The account, and the fingerprint of the address at which it is known after a right password.
+    /// The account and the fingerprint of the address. After a right password the account is known at this address.
     known_at: Option<(UserId, String)>,
-    /// A limit that is shared with other accounts or addresses is used up; the attempt is checked only because the account is known at the address.
+    /// A limit that is shared with other accounts or addresses is used up, for this time. The password is checked nevertheless,
+    /// because the account is known at the address.
     spent_for: Option<Duration>,
 }
 
@@ -84,7 +85,7 @@ impl Logins {
 }
 
 impl Limits {
-    /// The rows are locked in the same order everywhere, so two attempts never wait for each other.
+    /// All attempts lock the rows in the same order, so that two attempts cannot deadlock.
     async fn admit(
         &self,
         network: &str,
@@ -92,7 +93,7 @@ impl Limits {
         user: Option<UserId>,
         now: Timestamp,
     ) -> Result<Result<Admitted, Fault>, sqlx::Error> {
-        // An account has two names, and one limit.
+        // A user can sign in with the username or the email address. Both count against one limit.
         let (kind, name) = match user {
             Some(user) => ("user", user.to_string()),
             None => ("name", users::key(identifier)),
@@ -107,7 +108,7 @@ impl Limits {
         let spent_for = [account, address].into_iter().filter_map(wait).max();
         let refused_for = match (spent_for, wait(pair)) {
             (Some(shared), _) if !known => Some(shared),
-            // The same bytes as for an account that is not known here.
+            // The response must not differ from that for an account that is not known at the address.
             (Some(shared), Some(_)) => Some(shared),
             (_, own) => own,
         };
@@ -139,8 +140,8 @@ impl Admitted {
         Self { store: None, counted: Vec::new(), known_at: None, spent_for: None }
     }
 
-    /// The password was wrong: the attempt stays counted. Returns the response. While a shared limit is used up, it is the response
-    /// for accounts that are not known at the address.
+    /// The password was wrong: the attempt stays counted. Returns the response: `answer`, or, while a shared limit is used up,
+    /// the same refusal as for an account that is not known at the address.
     pub fn wrong(self, answer: Fault) -> Fault {
         self.spent_for.map_or(answer, refused)
     }
@@ -155,7 +156,7 @@ impl Admitted {
         self.settle(Some(now)).await;
     }
 
-    /// If this fails, the account has one attempt less for at most a minute.
+    /// Subtracts the attempt. If the database fails, the account has one attempt less for at most a minute.
     async fn settle(self, right_at: Option<Timestamp>) {
         let Some(store) = self.store else { return };
         let settled = async {

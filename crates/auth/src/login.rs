@@ -30,8 +30,8 @@ pub fn refused() -> Fault {
     Fault::new(Kind::Unauthenticated, "Invalid credentials").code_is("INVALID_CREDENTIALS")
 }
 
-/// Begins a session, or refuses the attempt. Unknown and inactive accounts and wrong passwords take one look-up and one hash each, and
-/// get the same response. Returns the session and the value of its cookie.
+/// Begins a session, or refuses the attempt. Unknown and inactive accounts and wrong passwords take one look-up and one hash
+/// each, and get the same response. Returns the session and the value of its cookie.
 pub async fn login(
     store: &Store,
     hasher: &Hasher,

@@ -55,8 +55,8 @@ pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>,
     Ok(Some(OneTimeCode { code, username: user.username, expires_at }))
 }
 
-/// Exchanges a code for a session: if several requests present it at once, one gets the session. Every failure (unknown, used, expired, account
-/// inactive) returns the same response as a wrong password. Attempts count against the same limits as passwords.
+/// Exchanges a code for a session: if several requests present it at once, one gets the session. Every failure (unknown, used,
+/// expired, account inactive) returns the same response as a wrong password. Attempts count against the same limits as passwords.
 pub async fn redeem(
     store: &Store,
     limits: &Logins,

@@ -4,7 +4,7 @@
 //! One instance at a time publishes, in the order of the rows. That is the order of the changes of an account, because every
 //! change locks the account before its row gets a number. A row is removed after the bus has accepted its event. An event can
 //! therefore arrive twice, or late from an instance that lost its turn while its request was on the way; so the events of an
-//! account carry the row's number, and their readers pass over an event whose number is not higher than the last one.
+//! account carry the row's number, and their readers skip an event whose number is not higher than the last one.
 
 use std::time::Duration;
 
@@ -38,13 +38,15 @@ pub fn account_changed(user_id: UserId, active: bool) -> Body {
     Body::Account(AccountEvent::Changed { user_id, active, change: 0 })
 }
 
-/// How often the publisher looks without being woken: after a failure, and for what an instance that died has left.
+/// Pause between two checks of the outbox if the publisher is not woken. The checks repeat failed publishes, and find the rows of
+/// an instance that was killed.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often it looks while another instance has the turn.
+/// The same while another instance has the turn.
 const SOON: Duration = Duration::from_millis(50);
-/// A connection that dies without a word is given up after this time. What was published until then stays published.
+/// Timeout of one round of publishing, for a connection that breaks without an error. Events that were published before stay
+/// published.
 const STUCK: Duration = Duration::from_secs(10);
-/// An instance whose turn was neither renewed nor ended for this long has died, and another one takes the turn.
+/// If a turn is neither renewed nor ended for this long, its instance counts as killed, and another instance takes the turn.
 const SILENT: Duration = Duration::from_secs(10);
 /// A turn is renewed before it is older than this. One publish takes at most [`turnpike_bus::TIMEOUT`].
 const RENEW: Duration = Duration::from_secs(3);
@@ -68,16 +70,16 @@ struct Publisher {
     store: Store,
     bus: Bus,
     clock: Clock,
-    /// This run of this instance.
+    /// A random name of this run of this instance.
     name: String,
-    /// The turn of another instance: its number, and since when this instance has seen that number. So no two clocks are
-    /// compared.
+    /// The turn of another instance: its number, and the time at which this instance first saw that number. Only this instance's
+    /// clock is used, because the clocks of two instances can differ.
     other: Option<(i64, Timestamp)>,
     /// When this instance took or renewed its turn.
     turn_at: Timestamp,
 }
 
-/// What a round of publishing has come to.
+/// The result of one round of publishing.
 enum Drained {
     /// There is nothing left.
     All,
@@ -110,7 +112,7 @@ impl Publisher {
         if !self.take_turn().await? {
             return Ok(Drained::NotOurTurn);
         }
-        // Read after the turn was taken: what the instance before has published is gone.
+        // The rows are read after the turn was taken. By then the previous instance has removed the rows that it published.
         let rows =
             sqlx::query("SELECT id, event FROM outbox ORDER BY id LIMIT 100").fetch_all(self.store.reader()).await?;
         for row in &rows {
@@ -138,7 +140,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Takes or renews the turn: if no instance has it, if this instance has it, or if the instance that has it has died.
+    /// Takes or renews the turn if no instance has it, if this instance has it, or if the instance that has it counts as killed.
     async fn take_turn(&mut self) -> Result<bool, sqlx::Error> {
         let now = self.clock.now();
         let dead = self.other.filter(|(_, since)| now.duration_since(*since).unsigned_abs() >= SILENT).map(|(n, _)| n);
@@ -172,7 +174,7 @@ impl Publisher {
             .map(|_| ())
     }
 
-    /// After a failure another instance may reach the bus.
+    /// Ends the turn after a failure, because another instance may be able to reach the bus.
     async fn give_up(&self) {
         match timeout(STUCK, self.end_turn()).await {
             Ok(Ok(())) => {}

@@ -76,8 +76,8 @@ impl Hasher {
         })
     }
 
-    /// Verifies a password; without a hash it takes the same work. A password that is too long is wrong without a comparison, so that
-    /// the queue does not hold its bytes.
+    /// Verifies a password; without a hash it takes the same work. A password that is too long is wrong without a comparison, so
+    /// that the queue does not hold its bytes.
     pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<Verdict, Fault> {
         let (password, hash) = match password.expose_secret().len() {
             0..=MAX_BYTES => (password, hash),
@@ -91,8 +91,8 @@ impl Hasher {
         .await
     }
 
-    /// The permit belongs to the blocking work itself, which continues if its caller disconnects: released by the caller, it would be
-    /// used twice.
+    /// The permit belongs to the blocking work itself, which continues if its caller disconnects: released by the caller, it
+    /// would be used twice.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
@@ -119,8 +119,8 @@ impl Hasher {
     }
 }
 
-/// Memory blocks for hashing, which are used again: otherwise the allocator would keep freed memory for each of hundreds of threads.
-/// There are as many blocks as were needed at once, at most as many as permits.
+/// Memory blocks for hashing, which are used again: otherwise the allocator would keep freed memory for each of hundreds of
+/// threads. There are as many blocks as were needed at once, at most as many as permits.
 #[derive(Default)]
 struct Memory(Mutex<Vec<Vec<Block>>>);
 

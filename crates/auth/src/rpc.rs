@@ -72,8 +72,8 @@ impl Rpc {
         Key::new(session.user.id, key, hash)
     }
 
-    /// The caller's present session. Auth does not rely on the access token alone: a session that has ended is refused at once, and
-    /// so is an admin whose role has changed.
+    /// The caller's present session. Auth does not rely on the access token alone: a session that has ended is refused at once,
+    /// and so is an admin whose role has changed.
     async fn session<T>(&self, request: &Request<T>, least: Role) -> Result<(Caller, Active), Fault> {
         let caller = caller(request)?.clone();
         let session = sessions::of_id(&self.store, caller.claims.session_id, self.clock.now()).await?;

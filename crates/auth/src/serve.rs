@@ -5,7 +5,7 @@ use turnpike_kit::{Process, listen, variables};
 
 use crate::{Config, Deps, Service, bootstrap::FirstAdmin};
 
-/// Starts the service as the environment says; it runs until the process stops.
+/// Starts the service with the configuration in the environment. It runs until the process stops.
 pub async fn serve(process: &Process) -> anyhow::Result<()> {
     let config = Config::new(&process.env)?;
     let listener = listen::bind_service(process, &variables::AUTH_GRPC, config.grpc).await?;

@@ -1,4 +1,4 @@
-//! Sessions: a login begins one, a cookie and a refresh token continue it, and it ends once.
+//! Sessions. A sign-in begins a session, its cookie and its refresh token continue it, and it ends once.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const COOKIE: Duration = Duration::from_secs(24 * 3600);
 /// The precision of `last_seen_at`.
 const SEEN: Duration = Duration::from_secs(60);
-/// Sessions of one user; beyond this number the oldest one ends.
+/// Maximum number of active sessions of one user. When another one begins, the session that was not used for the longest time
+/// ends.
 const MOST: i64 = 100;
 
 /// An active session of an active user.
@@ -86,8 +87,8 @@ pub struct Proof {
     pub renewed: String,
 }
 
-/// Begins a session. Returns it with the value of the cookie, of which only a hash is stored; `Over` if the account has changed since
-/// the password was checked.
+/// Begins a session. Returns it with the value of the cookie, of which only a hash is stored. Fails with `Over` if the account
+/// has changed since the password was checked.
 pub async fn begin(
     store: &Store,
     user: UserId,
@@ -97,7 +98,8 @@ pub async fn begin(
     now: Timestamp,
 ) -> Result<(Active, String), SessionError> {
     let mut tx = store.begin().await?;
-    // A change of the account locks its row, too: either it finds this session and ends it, or the session does not begin.
+    // A change of the account locks the same row. If the change is first, the session does not begin; otherwise the change finds
+    // the session and ends it.
     let user = users::renew(&mut tx, user, &proof.checked, &proof.renewed).await?.ok_or(SessionError::Over)?;
     let begun = insert(&mut tx, user, ip, user_agent, now).await?;
     tx.commit().await?;
@@ -148,7 +150,7 @@ pub async fn of_cookie(store: &Store, cookie: &str, now: Timestamp) -> Result<Ac
     active(store, "s.cookie_hash = $1 AND s.cookie_expires_at > $2", &random::hash(cookie), now).await
 }
 
-/// The session of an access token's `sid`, which may have ended since the token was issued.
+/// The session of an access token's `sid`. The session may have ended since the token was issued.
 pub async fn of_id(store: &Store, id: SessionId, now: Timestamp) -> Result<Active, SessionError> {
     active(store, "s.id = $1 AND $2 > 0", &id.to_string(), now).await
 }
@@ -230,7 +232,8 @@ pub async fn end(
     Ok(())
 }
 
-/// Ends the sessions of a user, except `except`, within a transaction. Also deletes one-time codes that could begin another session.
+/// Ends the sessions of a user, except `except`, within a transaction. Also deletes one-time codes, which could begin another
+/// session.
 pub async fn end_all(
     tx: &mut Transaction<'_, Any>,
     user: UserId,
@@ -249,7 +252,7 @@ pub async fn end_all(
     one_time_codes::withdraw(tx, user).await
 }
 
-/// Stores the end and its event in the same transaction.
+/// Ends a session. Its event is stored in the same transaction. A session that has ended before stays as it is.
 pub async fn end_one(
     tx: &mut Transaction<'_, Any>,
     id: &str,

@@ -249,8 +249,8 @@ pub async fn renew(
     row.as_ref().map(user).transpose()
 }
 
-/// Locks an account until the end of the transaction. Every change of an account, and every start and end of its sessions, takes this
-/// lock.
+/// Locks an account until the end of the transaction. Every change of an account, and every start and end of its sessions, takes
+/// this lock.
 pub async fn locked(tx: &mut Transaction<'_, Any>, id: &str) -> Result<User, UserError> {
     // An update that changes nothing is a lock on both databases.
     let sql = format!("UPDATE users SET active = active WHERE id = $1 AND deleted_at IS NULL RETURNING {COLUMNS}");

@@ -61,7 +61,8 @@ impl Bus {
         Self(Arc::new(Inner { backend, reads: Semaphore::new(CONCURRENT_READS) }))
     }
 
-    /// Appends an event. When this returns `Ok`, the event is stored and has been sent to the followers. Takes at most [`TIMEOUT`].
+    /// Appends an event. When this returns `Ok`, the event is stored and has been sent to the followers. Takes at most
+    /// [`TIMEOUT`].
     ///
     /// If the connection breaks, the publish is repeated within the timeout, and the event is appended once, not twice. A caller
     /// that calls again after `Unavailable` may append the event twice; a caller that has more time uses
@@ -146,7 +147,8 @@ impl Bus {
         }
     }
 
-    /// The backend lost events that a follower has read: the next publish must start a new epoch, so that no offset is used twice.
+    /// The backend lost events that a follower has read: the next publish must start a new epoch, so that no offset is used
+    /// twice.
     pub(crate) async fn mark_lost(&self, topic: &Topic, epoch: u64) -> Result<(), Unavailable> {
         match &self.0.backend {
             Backend::Memory(_) => Ok(()), // loses no events

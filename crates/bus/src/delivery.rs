@@ -1,4 +1,4 @@
-//! What a follower asks for and what it gets.
+//! Where a follower begins to read, and what [`crate::Follower::next`] returns.
 
 use turnpike_topic::Offset;
 
@@ -15,7 +15,7 @@ pub enum From {
     Live,
 }
 
-/// What a follower gets.
+/// The result of [`crate::Follower::next`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delivery {
     /// The next event. After another record of the same epoch it has the next number, unless a reset came in between.
@@ -28,7 +28,7 @@ pub enum Delivery {
     },
     /// The next record does not continue the records before: it is the first event that is kept.
     Reset {
-        /// What happened to the topic.
+        /// The reason: the epoch ended, or events were trimmed.
         reason: ResetReason,
         /// The latest event; `None` if the topic is gone. Then the follower waits for its next epoch.
         head: Option<Offset>,

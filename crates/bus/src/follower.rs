@@ -1,4 +1,5 @@
-//! Following a topic: first signals, then history, then live records; a record that is missed is read from history.
+//! Following a topic: a follower first makes sure that signals arrive, then reads history, then takes live records. A live record
+//! that it misses is read from history.
 
 use std::{collections::VecDeque, future::pending, pin::Pin};
 
@@ -27,7 +28,8 @@ pub struct Follower {
 }
 
 enum Step {
-    /// History is not read before signals arrive: an event between the two would be lost.
+    /// Waiting until signals are sure to arrive. History is read only after that: otherwise an event that is published in between
+    /// would be missed.
     Confirming,
     /// The read is kept here and not in the future of [`Follower::next`], which a `select!` may drop at any time.
     Reading(Pin<Box<dyn Future<Output = Page> + Send>>),
@@ -38,7 +40,7 @@ enum Step {
 /// Records per page; a follower holds at most one page.
 const PAGE: usize = 128;
 
-/// Between failed attempts to read history. Each attempt waits for the backend until its own timeout.
+/// Pause after a failed attempt to read history. Each attempt waits for the backend until its own timeout.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 impl Bus {
@@ -124,9 +126,11 @@ impl Follower {
     }
 }
 
-/// `lost` is an epoch that lost events.
+/// Reads a page, and tries again until that succeeds. `lost` is an epoch that lost events: the topic is first marked as having
+/// lost it.
 async fn read(bus: Bus, topic: Topic, after: Option<Offset>, limit: usize, lost: Option<u64>) -> Page {
-    // After an outage all followers read at once: their pages must not fill the memory, nor delay the publishers' connection.
+    // After an outage all followers read at once. The permit limits how many do, so that their pages neither fill the memory nor
+    // delay publishes on the same connection.
     let _permit = bus.read_permit().await;
     if let Some(epoch) = lost {
         while bus.mark_lost(&topic, epoch).await.is_err() {

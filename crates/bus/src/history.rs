@@ -41,13 +41,16 @@ pub struct Page {
     pub state: Option<TopicState>,
     /// Records at consecutive offsets.
     pub records: Vec<Record>,
-    /// Why the first record is not the one after the offset asked for. The page then begins with the first one that is kept.
+    /// Why the first record is not the one after the requested offset; `None` if it is. After a gap, the page begins with the
+    /// first record that is kept.
     pub gap: Option<ResetReason>,
+    /// Fingerprint of the record at the requested offset itself, if it is kept.
     pub(crate) before: Option<Fingerprint>,
+    /// Fingerprint of the last record of this page.
     pub(crate) last: Option<Fingerprint>,
 }
 
-/// What a backend read after an offset, in one atomic step.
+/// The result of a backend's read after an offset, which is one atomic step.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) state: Option<TopicState>,
@@ -58,13 +61,13 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// `limit` is how many records were asked for.
+    /// `after` and `limit` are those of the request.
     pub(crate) fn page(self, after: Option<Offset>, limit: usize) -> Page {
         let (mut gap, mut next) = continue_after(after, self.state.as_ref());
         let TopicState { epoch, n: newest, .. } =
             self.state.unwrap_or(TopicState { epoch: 0, n: 0, first: 1, closed: false });
         if self.entries.is_empty() && limit > 0 && next <= newest {
-            gap = gap.or(Some(ResetReason::Trimmed)); // the head counts events that are missing
+            gap = gap.or(Some(ResetReason::Trimmed)); // the head counts events that history does not have
         }
         let mut records = Vec::with_capacity(self.entries.len());
         let mut last = None;
@@ -98,7 +101,7 @@ pub(crate) fn continue_after(after: Option<Offset>, state: Option<&TopicState>) 
     }
 }
 
-/// An entry that is not a record keeps its place: its bytes are delivered as an event, which readers do not understand and skip.
+/// An entry that is not a record keeps its offset: its bytes are delivered as an event, which readers cannot decode and skip.
 fn record_at(offset: Offset, bytes: Bytes) -> Record {
     match record::decode(bytes.clone()) {
         Ok(record) if record.offset == offset => record,

@@ -45,5 +45,5 @@ pub(crate) const MAX_EVENT_BYTES: usize = 1 << 20;
 /// A page has at most this many bytes, or one record if that is larger.
 pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
 
-/// A page has at most this many records, whatever limit the caller gives.
+/// A page has at most this many records, also if the caller asks for more.
 pub(crate) const MAX_PAGE_RECORDS: usize = 1_000;

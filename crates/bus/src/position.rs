@@ -17,7 +17,7 @@ pub(crate) struct Position {
     point: Point,
     /// The epoch that lost events, until [`Position::take_lost`].
     lost: Option<u64>,
-    /// The next time that all events have been delivered, `CaughtUp` is delivered.
+    /// `CaughtUp` must be delivered as soon as all events have been delivered.
     owes_caught_up: bool,
 }
 
@@ -29,24 +29,24 @@ enum Point {
     Head,
     /// After an event.
     After(Offset, Known),
-    /// The topic no longer continues the events that were delivered: before its first event, and a reset is to be delivered.
+    /// The topic has lost events that were delivered. A reset must be delivered, then the topic from its first event.
     Diverged,
 }
 
-/// What a follower knows about the event at its offset.
+/// A follower's knowledge of the event at its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     /// Nothing: a client sent the offset.
     Claimed,
-    /// The topic had an event there.
+    /// The topic had an event at this offset; its bytes are not known.
     Existed,
-    /// The event itself.
+    /// The event was read, and had this fingerprint.
     Read(Fingerprint),
 }
 
 impl Known {
-    /// Whether a page shows that the topic no longer has this event, in an epoch that goes on. A client may name any offset, so
-    /// an offset that was only claimed proves nothing.
+    /// Whether a page shows that the topic has lost this event although its epoch has not changed. A client may send any offset,
+    /// so an offset that was only claimed proves nothing.
     fn is_lost(self, at: Offset, page: &Page) -> bool {
         let is_behind = page.state.is_some_and(|state| state.epoch == at.epoch && state.n < at.n);
         match self {
@@ -57,10 +57,10 @@ impl Known {
     }
 }
 
-/// What the follower does next.
+/// The next step of the follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Read history: it has more events, or may have.
+    /// Read history, which has or may have more events.
     Read,
     /// Wait for a signal.
     Wait,
@@ -85,7 +85,7 @@ impl Position {
         Self { point, lost: None, owes_caught_up: true }
     }
 
-    /// The newest event that was delivered.
+    /// The newest event that was delivered, if the follower knows its bytes.
     pub(crate) const fn newest_read(&self) -> Option<(Offset, Fingerprint)> {
         match self.point {
             Point::After(at, Known::Read(fingerprint)) => Some((at, fingerprint)),
@@ -132,7 +132,7 @@ impl Position {
         if let Some(reason) = gap {
             out.push_back(Delivery::Reset { reason, head });
             self.owes_caught_up = true;
-            // Records on this page move the position; without records it is at the head.
+            // If the page has records, they move the position below; otherwise the position is at the head.
             self.point = head.map_or(Point::Start, |head| Point::After(head, Known::Existed));
         }
         if let (Some(last), Some(fingerprint)) = (page.records.last(), page.last) {
@@ -156,7 +156,7 @@ impl Position {
 
     /// Takes a record that was published just now.
     pub(crate) fn take_live(&mut self, bytes: Bytes, out: &mut VecDeque<Delivery>) -> Next {
-        // Before the topic's first event history is read as well: it shows whether this record is the first.
+        // Without an event before it, this record may not be the topic's first: history shows which one is the first.
         let Point::After(seen, _) = self.point else { return Next::Read };
         let Ok(record) = record::decode(bytes.clone()) else { return Next::Read };
         if record.offset.epoch != seen.epoch || record.offset.n > seen.n + 1 {
@@ -175,7 +175,7 @@ impl Position {
         Next::Wait
     }
 
-    /// Compares the position with the head of the topic, or with its head a moment ago.
+    /// Compares the position with the head of the topic, which may be slightly out of date.
     pub(crate) fn compare_head(&self, head: Option<Offset>) -> Next {
         match (self.point, head) {
             (Point::Start, None) => Next::Wait,

@@ -68,8 +68,8 @@ impl From<Fault> for Status {
 }
 
 impl From<&Status> for Fault {
-    /// A status of this program is restored completely. A status of another program (a proxy, tonic itself) keeps its kind and gets
-    /// a general sentence: its own could reveal internals.
+    /// A status of this program is restored completely. A status of another program (a proxy, tonic itself) keeps its kind and
+    /// gets a general sentence: its own could reveal internals.
     fn from(status: &Status) -> Self {
         let details = status.get_error_details();
         let mut kind = Kind::of_grpc(status.code());

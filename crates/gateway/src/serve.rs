@@ -6,7 +6,7 @@ use turnpike_rpc::Transport;
 
 use crate::{Config, Deps, Service};
 
-/// Starts the gateway as the environment says; it runs until the process stops.
+/// Starts the gateway with the configuration in the environment. It runs until the process stops.
 pub async fn serve(process: &Process) -> anyhow::Result<()> {
     let config = Config::new(&process.env)?;
     let listener = listen::bind_service(process, &variables::HTTP, config.http).await?;

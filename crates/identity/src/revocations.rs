@@ -19,9 +19,10 @@ use crate::Refusal;
 /// The sessions that ended, and the accounts that became inactive, within the lifetime of an access token. Events on the topic
 /// `sessions` keep the list current; auth's own list is read at the start, after an outage of the bus, and every 15 seconds.
 ///
-/// Until auth has answered once, the ended sessions are not known, and every token is refused as [`Refusal::Unavailable`]. Later, while auth cannot be reached, the known list stays in use. It can lack a session only if the
-/// event of its end was lost with the bus as well, and then for at most the lifetime of the session's last access token (15 minutes):
-/// without auth no session gets a new one.
+/// Until auth has answered once, the ended sessions are not known, and every token is refused as [`Refusal::Unavailable`]. Later,
+/// while auth cannot be reached, the known list stays in use. An ended session can be missing from it only if the bus has also
+/// lost the event of its end. Its last access token then works until it expires, for at most 15 minutes: without auth no session
+/// gets a new token.
 #[derive(Clone)]
 pub struct Revocations(Arc<Inner>);
 
@@ -36,11 +37,11 @@ struct Ended {
     known: bool,
     sessions: HashMap<SessionId, Timestamp>,
     inactive: HashMap<UserId, Timestamp>,
-    /// The number of the last change of an account, and when it happened: an event with a lower number is late.
+    /// The number and the time of the last known change of an account. An event with a number that is not higher is late.
     changes: HashMap<UserId, (u64, Timestamp)>,
 }
 
-/// An access that has just ended; its open sockets are to be closed.
+/// Access that has just ended. Its open sockets must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
     /// One session.
@@ -49,10 +50,10 @@ pub enum Revoked {
     User(UserId),
 }
 
-/// Pause between two requests to auth: an event that was lost with the bus is late by no more than this.
+/// Pause between two requests to auth. The end of a session whose event was lost takes effect after this time at the latest.
 const RECHECK: Duration = Duration::from_secs(15);
 
-/// The same while auth does not answer.
+/// Pause between two requests while auth does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The reasons that readiness names until auth's first answer: before the first request, and after a request failed.
@@ -108,7 +109,7 @@ impl Revocations {
         }
     }
 
-    /// The accesses that end from now on. A receiver that lags must check all its sockets.
+    /// Receives every revocation from now on. A receiver that lags must check all its sockets.
     pub fn subscribe(&self) -> broadcast::Receiver<Revoked> {
         self.0.news.subscribe()
     }
@@ -139,7 +140,7 @@ impl Revocations {
         let _ = self.0.news.send(news);
     }
 
-    /// Takes over auth's list; returns whether auth answered.
+    /// Reads auth's list. Returns whether auth answered.
     async fn ask(&self, auth: &Transport, now: Timestamp) -> bool {
         self.0.ended.write().forget(now);
         let mut client = pb::auth_service_client::AuthServiceClient::new(auth.clone().deadline(Duration::from_secs(2)));
@@ -180,7 +181,7 @@ impl Ended {
     /// Whether a later change of the account is known. Stores the number of the change if it is not late.
     fn is_late(&mut self, user: UserId, change: u64, at: Timestamp) -> bool {
         if change == 0 {
-            return false; // from a producer that does not number them
+            return false; // the producer does not number changes
         }
         let late = self.changes.get(&user).is_some_and(|(last, _)| change <= *last);
         if !late {
@@ -189,7 +190,7 @@ impl Ended {
         late
     }
 
-    /// Removes entries that are so old that no token of theirs is valid any more.
+    /// Removes entries that are so old that every access token from before has expired.
     fn forget(&mut self, now: Timestamp) {
         let matters = |at: &Timestamp| now.duration_since(*at).unsigned_abs() <= LIFETIME + RECHECK;
         self.sessions.retain(|_, at| matters(at));

@@ -40,7 +40,7 @@ impl Verified {
         Some(claims)
     }
 
-    /// Remembers a token, unless the keys were replaced while it was being verified: `is_current` says so under the lock.
+    /// Stores a verified token, unless the keys were replaced during its verification: `is_current` checks this under the lock.
     pub(crate) fn insert(&self, token: Fingerprint, claims: Claims, is_current: impl FnOnce() -> bool) {
         let mut known = self.lock();
         if is_current() {

@@ -1,4 +1,4 @@
-//! Verification of access tokens: the signature by auth's published keys, then that the session goes on.
+//! Verification of access tokens: first the signature, with auth's published keys, then that the session has not ended.
 
 use std::{
     sync::Arc,

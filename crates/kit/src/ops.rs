@@ -52,7 +52,8 @@ pub(crate) fn serve(process: &Process, listener: TcpListener) {
     });
 }
 
-/// Sorts the samples of histograms into their buckets. Without it they would use more and more memory while no scraper asks for them.
+/// Sorts the samples of histograms into their buckets. Without it they would use more and more memory while no scraper asks for
+/// them.
 async fn run_upkeep(metrics: PrometheusHandle) {
     loop {
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{OnExit, Process};
 
-/// Calls `ask` every second and reports the outcome as the component `name`, which is down for the reason `why` when `ask` returns
-/// false or takes longer than two seconds.
+/// Calls `ask` every second and reports the outcome as the component `name`, which is down for the reason `why` when `ask`
+/// returns false or takes longer than two seconds.
 pub fn probe<F>(process: &Process, name: &'static str, why: &'static str, ask: impl Fn() -> F + Send + 'static)
 where
     F: Future<Output = bool> + Send + 'static,

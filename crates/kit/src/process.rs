@@ -57,7 +57,8 @@ impl Process {
 }
 
 /// Runs a process: reads the environment, logs, calls `start`, which binds and spawns and returns, then waits for SIGTERM or
-/// SIGINT and stops. Exit code 0 after a clean stop; 1 if `start` failed or a task with [`OnExit::StopProcess`](crate::OnExit) ended.
+/// SIGINT and stops. Exit code 0 after a clean stop; 1 if `start` failed or a task with [`OnExit::StopProcess`](crate::OnExit)
+/// ended.
 pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Result<()>) -> ExitCode {
     let failed = |error: anyhow::Error| {
         print_error(name, &error);

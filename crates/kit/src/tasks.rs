@@ -1,4 +1,4 @@
-//! The tasks of a process. Each has a name, is waited for at the stop, and says what its end means for the process.
+//! The tasks of a process. Each has a name and an [`OnExit`]. When the process stops, it waits for all of them.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,7 @@ pub struct Tasks {
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
 }
 
-/// A task's entry among the running ones; removed however the task ends.
+/// A task's entry among the running ones. It is removed also if the task panics or is aborted.
 struct Entry {
     name: &'static str,
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,

@@ -8,7 +8,7 @@ use Binary::{Auth, Gateway, MockVehicleConnector, Turnpike, Vehicles};
 pub struct Variable {
     /// The whole name.
     pub name: &'static str,
-    /// What is in force when the variable is not set.
+    /// The value in force when the variable is not set.
     pub default: Default,
     /// One cell of the README's table.
     pub meaning: &'static str,
@@ -20,7 +20,7 @@ pub struct Variable {
     pub destination: bool,
 }
 
-/// What is in force when a variable is not set.
+/// The value in force when a variable is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Default {
     /// This value; empty where nothing is configured.

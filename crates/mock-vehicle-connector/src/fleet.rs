@@ -209,8 +209,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no panic while it is held")
 }
 
-/// The vehicles of a seed by their VINs. Serial numbers are random and few, so two vehicles of a large fleet can get one VIN. Then
-/// another vehicle replaces it; it does not depend on the size of the fleet.
+/// The vehicles of a seed by their VINs. Serial numbers are random and few, so two vehicles of a large fleet can get one VIN.
+/// Then another vehicle replaces it; it does not depend on the size of the fleet.
 fn distinct(seed: u64, vehicles: u32) -> BTreeMap<String, Vehicle> {
     let mut fleet = BTreeMap::new();
     let mut spare = (0..u32::MAX).rev();

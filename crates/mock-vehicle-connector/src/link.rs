@@ -1,5 +1,5 @@
-//! The link between a vehicle and the connector: the answer of a control unit becomes numbered frames with delays, and faults change
-//! them.
+//! The link between a vehicle and the connector: the answer of a control unit becomes numbered frames with delays, and faults
+//! change them.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ use crate::uds;
 /// One frame as it arrives.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frame {
-    /// 1, 2, 3… within the answer; 0: outside of it ("response pending").
+    /// 1, 2, 3… for the messages of the answer; 0 for "response pending", which is not part of the answer.
     pub(crate) index: u32,
     /// The answer's last frame.
     pub(crate) last: bool,
@@ -31,7 +31,9 @@ pub(crate) struct Faults {
     pub(crate) latency: Option<(u32, u32)>,
     /// A negative answer with this code, with this probability.
     pub(crate) nrc: Option<(u8, f64)>,
+    /// Number of "response pending" frames before the answer.
     pub(crate) pending: u32,
+    /// No frame arrives.
     pub(crate) silent: bool,
     /// The connection is lost instead of this frame (1…).
     pub(crate) disconnect_at: Option<u32>,
@@ -41,7 +43,7 @@ pub(crate) struct Faults {
     pub(crate) lose_final: bool,
 }
 
-/// Frames with the milliseconds before each. Lost frames are not in it.
+/// Returns what arrives, in order, each with the delay before it in milliseconds. Lost frames are left out.
 pub(crate) fn transmit(
     service: u8,
     messages: Vec<Vec<u8>>,
@@ -100,17 +102,19 @@ pub(crate) fn transmit(
 /// Reassembles an answer: removes duplicates, restores the order, and finds the end.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
-    /// Number of the last returned message.
+    /// Index of the last returned message.
     reached: u32,
+    /// Frames that arrived before an earlier one, by index.
     early: std::collections::BTreeMap<u32, Frame>,
 }
 
-/// Frames that may be early; a vehicle that is further ahead is faulty.
+/// How far the index of a frame may be ahead of the last returned message. A frame further ahead is refused as invalid, so that a
+/// faulty vehicle cannot fill the memory.
 const WINDOW: u32 = 64;
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Assembled {
-    /// The next messages, in order; the flag: the answer is complete.
+    /// The next messages, in order. The flag is true for the last message of the answer.
     Messages(Vec<(Vec<u8>, bool)>),
     /// The frame is not valid.
     Nonsense,

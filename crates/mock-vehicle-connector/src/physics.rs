@@ -1,5 +1,5 @@
-//! The physics of a vehicle: speed determines revolutions and current; current heats the coolant and discharges the battery. Simple,
-//! coupled and deterministic.
+//! The physics of a vehicle: speed determines revolutions and current; current heats the coolant and discharges the battery.
+//! Simple, coupled and deterministic.
 
 /// The measured values.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,7 +21,7 @@ struct Table {
     order: VecDeque<CommandId>,
 }
 
-/// What to do with a command.
+/// The decision about a command.
 pub(crate) enum Entry {
     /// The command is new.
     Begin(Place, CancellationToken),
@@ -51,7 +51,7 @@ const MOST: usize = 10_000;
 const SEEN: usize = 100_000;
 
 impl Running {
-    /// Whether a command was accepted before. It is then accepted again, whatever the state of its vehicle is.
+    /// Whether a command was accepted before. It is then accepted again in any state of its vehicle.
     pub(crate) fn knows(&self, id: CommandId) -> bool {
         self.0.lock().expect("no panic while it is held").seen.contains(&id)
     }

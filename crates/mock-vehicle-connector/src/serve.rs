@@ -4,7 +4,7 @@ use turnpike_kit::{Process, listen, variables};
 
 use crate::{Config, Deps, Service};
 
-/// Starts the connector as the environment says; it runs until the process stops.
+/// Starts the connector with the configuration in the environment. It runs until the process stops.
 pub async fn serve(process: &Process) -> anyhow::Result<()> {
     let config = Config::new(&process.env)?;
     let listener = listen::bind_service(process, &variables::MOCK_VEHICLE_CONNECTOR_GRPC, config.grpc).await?;

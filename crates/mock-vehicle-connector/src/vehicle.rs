@@ -31,11 +31,10 @@ const MODELS: [(&str, &str, &str, &str); 5] = [
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) messages: Vec<Vec<u8>>,
-    /// After a reset it does not answer for this time, in milliseconds.
+    /// After a reset the control unit does not answer for this time, in milliseconds.
     pub(crate) silent_for: Option<u64>,
 }
 
-/// A simulated vehicle.
 pub(crate) struct Vehicle {
     pub(crate) vin: String,
     pub(crate) make: &'static str,
@@ -94,7 +93,7 @@ impl Vehicle {
         self.memory.retain_mut(|entry| entry.retest(now));
     }
 
-    /// A control unit answers a request.
+    /// The answer of the control unit at the address `ecu`. Every request is answered, an invalid one with a negative response.
     pub(crate) fn answer(&mut self, ecu: u8, request: &[u8]) -> Answer {
         let service = request.first().copied().unwrap_or_default();
         let answered = match (service, request) {
@@ -110,7 +109,7 @@ impl Vehicle {
         Answer { messages, silent_for: None }
     }
 
-    /// reportDTCByStatusMask, one code a message, then reportNumberOfDTCByStatusMask.
+    /// A reportDTCByStatusMask message for each code, then one reportNumberOfDTCByStatusMask message.
     fn read_dtc(&self, ecu: u8, mask: u8) -> Vec<Vec<u8>> {
         let here = self.memory.iter().filter(|entry| entry.code.ecu == ecu && entry.status & mask != 0);
         let mut messages: Vec<Vec<u8>> = here
@@ -124,7 +123,7 @@ impl Vehicle {
         messages
     }
 
-    /// FFFFFF is every code.
+    /// Clears one code, or every code of the control unit if `number` is FFFFFF.
     fn clear(&mut self, ecu: u8, number: u32) -> Result<Vec<Vec<u8>>, u8> {
         let now = self.now;
         let mut found = number == 0xff_ffff;

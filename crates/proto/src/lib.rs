@@ -22,7 +22,7 @@ pub mod topic {
     }
 }
 
-/// `turnpike.auth.v1`: who somebody is.
+/// `turnpike.auth.v1`: users, sessions and tokens.
 pub mod auth {
     /// Version 1.
     #[expect(missing_docs, reason = "tonic documents methods, not the modules around them")]

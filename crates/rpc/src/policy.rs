@@ -4,7 +4,7 @@ use prost::Message;
 use turnpike_fault::{Fault, Kind};
 use turnpike_token::Role;
 
-/// What a method requires of its caller.
+/// The requirement of a method for its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Nothing: the request itself holds the credential, or the port is private.

@@ -1,4 +1,4 @@
-//! What a database's failure means to a caller.
+//! The failures of a database, as callers see them.
 
 use std::time::Duration;
 
@@ -17,14 +17,15 @@ pub fn is_unavailable(error: &Error) -> bool {
     }
 }
 
-/// Whether Postgres rolled the transaction back in favour of another one (class 40: a deadlock, or a conflict). Performed again, it
-/// can succeed.
+/// Whether Postgres rolled the transaction back in favour of another one (class 40: a deadlock, or a conflict). Performed again,
+/// it can succeed.
 pub(crate) fn is_rolled_back(error: &Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| code.len() == 5 && code.starts_with("40"))
 }
 
-/// Postgres says five characters, of which the first two are the class; SQLite a number, whose lowest byte is the class.
+/// A code of Postgres has five characters, of which the first two are the class. A code of SQLite is a number, whose lowest byte
+/// is the class.
 fn passes(code: &str) -> bool {
     if code.len() == 5 {
         // a rolled-back transaction (two have waited for each other), connection, resources, operator, system; a standby
@@ -34,7 +35,7 @@ fn passes(code: &str) -> bool {
     code.parse::<u32>().is_ok_and(|code| [5, 6, 10, 13].contains(&(code & 0xff)))
 }
 
-/// The failure as a caller may see it. The database's own error goes no further, so it is logged here.
+/// The failure as a caller may see it. The error of the database itself is not returned to the caller; it is logged here.
 pub fn fault(error: Error) -> Fault {
     if is_unavailable(&error) {
         warn!(%error, "the database is unavailable");

@@ -74,7 +74,8 @@ impl Store {
                 }
                 // One connection that writes: several would not wait in turn for SQLite's one lock but poll for it, with sleeps
                 // of up to 100 ms. Callers wait in the pool's queue instead, which is fair. The connection is kept for good,
-                // because a database in memory lives in it, and is not tested before each use, because nothing can cut it off.
+                // because a database in memory exists only in it. It is not tested before each use: it is no network connection
+                // that can break.
                 let kept = || AnyPoolOptions::new().idle_timeout(None).max_lifetime(None).test_before_acquire(false);
                 // Not as a URL: the driver would decode a % sequence in the path.
                 let url = format!("sqlite:{}", path.replace('%', "%25"));
@@ -123,8 +124,8 @@ async fn connect(options: AnyPoolOptions, setup: &'static str, url: &str) -> Res
     })
 }
 
-/// Creates an empty file, which is an empty database to SQLite. Only its owner may read and write it; SQLite creates the log files
-/// beside it with the same mode.
+/// Creates an empty file, which is an empty database to SQLite. Only its owner may read and write it; SQLite creates the log
+/// files beside it with the same mode.
 fn create(path: &str) -> Result<(), OpenError> {
     let failed = |source| OpenError::File { path: path.to_owned(), source };
     if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {

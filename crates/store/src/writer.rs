@@ -1,13 +1,16 @@
 //! Group commit: all waiting writes share one transaction, and writes of one kind share their statements.
 //!
-//! One task takes all waiting writes, performs them in one transaction, commits once, and then answers every caller. Meanwhile the
-//! next writes wait, so that batches grow with the load and a single write is not delayed.
+//! One task takes all waiting writes, performs them in one transaction, commits once, and then answers every caller. Writes that
+//! arrive meanwhile wait for the next batch. So batches grow with the load, and a write that arrives alone is performed at once.
 //!
-//! - A write is committed before its caller gets an output. A caller that gets an error learns that nothing was written, unless
-//!   the commit itself failed: then it is unknown, and every caller of the batch gets the error that the database is unavailable.
-//! - Writes that fail together are rolled back and performed again, one by one: a write fails only by itself.
-//! - A write whose caller drops its future before the transaction begins is not performed. Later, it is committed like any other.
-//! - Writes by callers that wait for one another keep their order. Nothing else orders writes of different kinds.
+//! - A write is committed before its caller gets an output. An error means that nothing was written, with one exception: if the
+//!   commit itself failed, it is not known whether the batch was written, and every caller gets the error that the database is
+//!   unavailable.
+//! - Writes that fail together are rolled back and performed again, one by one. So a write does not fail because of another one.
+//! - A write whose caller drops its future before the batch is performed is left out. If the caller drops it later, the write is
+//!   committed like any other.
+//! - A write that begins after another one has returned is performed after it. Concurrent writes of different kinds have no
+//!   order.
 
 use std::{
     any::{Any, TypeId},
@@ -40,17 +43,18 @@ pub trait Write: Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<Vec<Self::Output>, Error>> + Send;
 }
 
-/// Writes that wait or are being performed. A further caller waits for room.
+/// Maximum number of writes that wait or are being performed. A further caller waits for room.
 const ROOM: usize = 1024;
-/// Writes that share their statements.
+/// Maximum number of writes that share their statements.
 const TOGETHER: usize = 128;
-/// How long a caller waits for room, and the task for a connection.
+/// How long a caller waits for room in the queue.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one batch may take. A statement is bounded by the database; this bounds a database that does not answer.
 const BATCH: Duration = Duration::from_secs(5);
-/// How often a batch is performed that the database rolls back in favour of another transaction.
+/// Maximum number of attempts for a batch that the database rolls back because of a conflict with another transaction.
 const ATTEMPTS: u32 = 5;
-/// After the process was asked to stop, the task ends when no write came for this long. Later writes have transactions of their own.
+/// After the process was asked to stop, the task ends when no write came for this long. Later writes have transactions of their
+/// own.
 const IDLE: Duration = Duration::from_millis(50);
 
 /// The waiting writes.
@@ -84,7 +88,7 @@ impl Queue {
         self.waiting.lock().expect("no panic while it is held")
     }
 
-    /// Gives the write back if no task serves the queue.
+    /// Returns the write as the error if no task serves the queue.
     fn push<W: Write>(&self, write: W, room: OwnedSemaphorePermit) -> Result<oneshot::Receiver<Answer<W>>, W> {
         let mut waiting = self.waiting();
         if !waiting.served {
@@ -187,7 +191,8 @@ impl<W: Write> Kind for Writes<W> {
     }
 }
 
-/// Performs writes so that all or none of them stay. The outer error is of the transaction.
+/// Performs all of the writes or none. The inner error is of the writes, which were then rolled back; the outer one is of the
+/// transaction.
 async fn within_savepoint<W: Write>(
     writes: &[W],
     on: &mut AnyConnection,
@@ -214,8 +219,8 @@ fn unavailable(why: &str) -> Error {
 }
 
 impl Store {
-    /// Performs a write in one transaction with all other waiting writes, and returns when it is committed. Without a task that serves
-    /// the queue ([`Store::serve`]) the write has a transaction of its own.
+    /// Performs a write in one transaction with all other waiting writes, and returns when it is committed. Without a task that
+    /// serves the queue ([`Store::serve`]) the write has a transaction of its own.
     pub async fn write<W: Write>(&self, write: W) -> Result<W::Output, Error> {
         let room = timeout(PATIENCE, self.queue.room.clone().acquire_owned()).await.map_err(|_| Error::PoolTimedOut)?;
         let room = room.map_err(|_| Error::PoolClosed)?;
@@ -245,7 +250,7 @@ impl Store {
     /// Performs the writes of [`Store::write`] until `stopping` is cancelled and nothing more is written.
     pub(crate) async fn serve_writes(self, stopping: CancellationToken) {
         self.queue.waiting().served = true;
-        // However this ends, waiting callers are answered, and later writes have transactions of their own.
+        // If this future is dropped or panics, waiting callers get an error, and later writes have transactions of their own.
         let _closing = Closing(&self.queue);
         loop {
             let batch = mem::take(&mut self.queue.waiting().kinds);
@@ -297,7 +302,8 @@ impl Store {
         }
     }
 
-    /// Whether the batch is committed. If not, a write failed, nothing is written, and another attempt may succeed.
+    /// Returns whether the batch was committed. `false`: a write failed and nothing was written; an attempt with savepoints can
+    /// succeed.
     async fn attempt(&self, batch: &mut Vec<(TypeId, Box<dyn Kind>)>, how: How) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         // Callers may have gone while the task waited for the connection.

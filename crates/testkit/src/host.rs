@@ -1,9 +1,9 @@
 //! Loopback addresses for tests that must know a process's address before the process listens.
 //!
-//! A port on 127.0.0.1 cannot be reserved: before another process binds the chosen port, the kernel may assign it to a socket that
-//! binds port 0 or to an outgoing connection. The kernel assigns a port of another loopback address only to a socket that names
-//! this address. A test therefore claims a whole address of 127.0.0.0/8. All ports of the address belong to the test, also while
-//! the process that listens there is stopped.
+//! A port on 127.0.0.1 cannot be reserved: before another process binds the chosen port, the kernel may assign it to a socket
+//! that binds port 0 or to an outgoing connection. The kernel assigns a port of another loopback address only to a socket that
+//! names this address. A test therefore claims a whole address of 127.0.0.0/8. All ports of the address belong to the test, also
+//! while the process that listens there is stopped.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 

@@ -9,7 +9,8 @@ use std::{
 
 use crate::eventually;
 
-/// The path of a binary of this workspace, in the profile of the running program. `./scripts/test` and `./scripts/bench` build it.
+/// The path of a binary of this workspace, in the profile of the running program. `./scripts/test` and `./scripts/bench` build
+/// it.
 pub fn binary(name: &str) -> PathBuf {
     // A test is at target/<profile>/deps/<test>, a binary at target/<profile>/<binary>.
     let running = std::env::current_exe().expect("the path of the running program is known");

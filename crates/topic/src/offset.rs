@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// The place of an event in its topic: `<epoch>-<n>`.
+/// The number of an event within its topic: `<epoch>-<n>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset {
     /// The time at which the epoch began, in milliseconds since 1970.

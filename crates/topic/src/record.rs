@@ -5,7 +5,7 @@ use crate::Offset;
 /// An event with its offset. The bus carries an event as its bytes; a reader decodes it with [`Record::map`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<E> {
-    /// The place of the event in its topic.
+    /// The number of the event within its topic.
     pub offset: Offset,
     /// This is the final event: no event follows it in the topic.
     pub is_final: bool,

@@ -27,11 +27,12 @@ pub struct ArchivedEvent {
 /// An event of a command's topic, and the state to which it moves the command.
 pub type Moving<'a> = (&'a Record, Option<State>);
 
-/// Archives events of a command's topic, at most [`TOGETHER`], and updates the state of the command. `false` if another instance has taken over.
+/// Archives events of a command's topic, at most [`TOGETHER`], and updates the state of the command. Returns `false` if another
+/// instance has taken the command over.
 ///
-/// The same event at the same offset is a repetition, and is archived once. A different event at an offset that is taken is archived
-/// in an epoch of its own, so that no event is dropped and readers receive a reset before it. That happens only if Redis lost events
-/// and the bus could not notice it, because Redis does not show its run id.
+/// The same event at the same offset is a repetition, and is archived once. A different event at an offset that is taken is
+/// archived in an epoch of its own, so that no event is dropped and readers receive a reset before it. That happens only if Redis
+/// lost events and the bus could not detect the loss, because the run id of Redis cannot be read.
 pub async fn append(store: &Store, open: &Open, records: &[Moving<'_>]) -> Result<bool, sqlx::Error> {
     let Some((last, _)) = records.last() else { return Ok(true) };
     let (mut error, mut moved) = (None, None);

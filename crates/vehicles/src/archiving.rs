@@ -96,8 +96,8 @@ impl Supervised {
         state.is_end()
     }
 
-    /// The database refuses an event permanently: another attempt would fail in the same way. The command ends, and its error says
-    /// that its archive is incomplete.
+    /// The database refuses an event permanently: another attempt would fail in the same way. The command ends, and its error
+    /// says that its archive is incomplete.
     async fn not_archived(&mut self, record: &Record, moved: Option<State>, why: &sqlx::Error) -> Result<bool, Stop> {
         error!(error = %why, offset = %record.offset, "an event of the command cannot be archived; the command ends");
         let explanation = (NOT_RECORDED.to_owned(), "An event of the command could not be recorded".to_owned());

@@ -69,8 +69,9 @@ impl From<CancelError> for Fault {
     }
 }
 
-/// Cancels a command and waits for its end, for at most [`END_TIMEOUT`]. Requests with the same key, one after the other or at the same
-/// time, are one request: each waits for the same end and gets the same answer. Returns whether the request was a repetition.
+/// Cancels a command and waits for its end, for at most [`END_TIMEOUT`]. Requests with the same key, one after the other or at
+/// the same time, are one request: each waits for the same end and gets the same answer. Returns whether the request was a
+/// repetition.
 pub async fn once(
     resources: &Resources,
     command: Command,

@@ -29,8 +29,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// The command as every answer to its submission shows it: pending, also if it is a read, which is stored as dispatched, or if
-    /// the request is repeated after a later change.
+    /// The command as every answer to its submission shows it: pending, also if it is a read, which is stored as dispatched, or
+    /// if the request is repeated after a later change.
     pub fn into_submitted(self) -> Self {
         Self { state: State::Pending, completed_at: None, error: None, ..self }
     }

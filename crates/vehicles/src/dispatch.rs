@@ -1,4 +1,5 @@
-//! Dispatching a command to its connector: how often it is sent, what a refusal means, and whether the command may have run.
+//! Dispatches a command to its connector. Decides after a failed call whether the command is sent again, and whether it may have
+//! run.
 
 use std::time::Duration;
 
@@ -19,26 +20,29 @@ use crate::{
     text::clean,
 };
 
-/// How often a command is sent at most.
+/// Maximum number of calls that send one command.
 const ATTEMPTS: u32 = 3;
 
 /// The result of dispatching a command.
 pub(crate) enum Outcome {
     Accepted {
         instance_id: String,
-        /// Incarnation that the connector's stream still showed then, if it was another one.
+        /// The earlier incarnation of the connector, if the connector's stream still reported it when a newer one had accepted
+        /// the command.
         outlived: Option<String>,
     },
     /// The command did not run, and the reason is known.
     Refused { state: State, code: String, message: String },
-    /// A cancellation came before a connector had accepted the command. It did not run, or may run any number of times.
+    /// A cancellation was requested before a connector had accepted the command. The command did not run, or it is a read.
     Cancelled,
-    /// The connector may have it: an event or the deadline decides.
+    /// It is not known whether the connector has the command. A final event, a cancellation or the deadline ends it.
     Unknown,
 }
 
-/// A dispatch under way, in a task of its own: the supervising task waits for the database while it archives events, and a task
-/// that waited for both at once could hold the connection that it waits for. Dropping it stops the dispatch.
+/// A running dispatch. Dropping this value stops it.
+///
+/// The dispatch has a task of its own, because the supervising task waits for the database while it archives events. In one task,
+/// a dispatch that is not polled could hold the database connection for which the archiving waits.
 pub(crate) struct Dispatching {
     task: AbortHandle,
     outcome: oneshot::Receiver<Outcome>,
@@ -49,7 +53,7 @@ impl Dispatching {
         let dispatch = Dispatch { resources: resources.clone(), open: open.clone(), fresh };
         let (sender, outcome) = oneshot::channel();
         let work = async move {
-            // There is no receiver once an end was declared.
+            // Fails if an end was declared meanwhile: the receiver was then dropped.
             let _ = sender.send(dispatch.run().await);
         };
         Self { task: resources.tasks.spawn("dispatch", OnExit::Continue, Context::current().scope(work)), outcome }
@@ -57,7 +61,7 @@ impl Dispatching {
 
     pub(crate) async fn outcome(dispatching: &mut Option<Self>) -> Outcome {
         match dispatching {
-            // If the task panicked, it is not known how far it came.
+            // If the task panicked, the command may have been sent.
             Some(dispatching) => (&mut dispatching.outcome).await.unwrap_or(Outcome::Unknown),
             None => std::future::pending().await,
         }
@@ -73,14 +77,15 @@ impl Drop for Dispatching {
 struct Dispatch {
     resources: Resources,
     open: Open,
+    /// No other instance can have dispatched the command.
     fresh: bool,
 }
 
 impl Dispatch {
     async fn run(self) -> Outcome {
         let command = &self.open.command;
-        // After a takeover, a command is sent again only if it may run twice; a connector that has seen it answers as it did the
-        // first time.
+        // After a takeover, only a read is sent again, because it may run twice. A connector that already has the command returns
+        // the same answer as the first time.
         let unanswered = command.state == State::Dispatched && self.open.instance_id.is_none();
         if !(self.fresh || unanswered && command.effect == Effect::Read) {
             return self.taken_over().await;
@@ -122,7 +127,7 @@ impl Dispatch {
             if ran {
                 return Outcome::Unknown; // the supervising task checks for a cancellation
             }
-            // The connector's text is for the caller: it is about the caller's command and vehicle.
+            // The caller gets the connector's text, because it is about the caller's own command and vehicle.
             return match status.code() {
                 Code::Unavailable if std::error::Error::source(&status).is_some() => {
                     refused(State::Rejected, "CONNECTOR_UNAVAILABLE", "The vehicle's connector cannot be reached")
@@ -136,7 +141,7 @@ impl Dispatch {
 
     async fn taken_over(self) -> Outcome {
         let Some(instance_id) = self.open.instance_id.clone() else { return Outcome::Unknown };
-        // The instance before may have stopped before it could pass a cancellation on.
+        // The previous instance may have stopped before it sent a stored cancellation to the connector.
         if self.is_cancelled().await {
             cancel::deliver(&self.resources.fleet, &self.open).await;
         }
@@ -145,12 +150,12 @@ impl Dispatch {
 
     async fn accepted(&self, instance_id: String) -> Outcome {
         let instance_id = fleet::instance_id(&instance_id);
-        // A cancellation that was stored before this found no running command at the connector, and is passed on here. A later
-        // cancellation finds the command at the connector.
+        // A cancellation that was stored before this may have found no running command at the connector, so it is sent again. A
+        // later cancellation finds the command at the connector.
         if self.mark_accepted(&instance_id).await {
             cancel::deliver(&self.resources.fleet, &self.open).await;
         }
-        // A new incarnation may accept a command before the stream of the old one is seen to break.
+        // A restarted connector can accept a command before the stream of its earlier incarnation is seen to end.
         let seen = self.resources.fleet.incarnation(&self.open.connector);
         let outlived = seen.filter(|seen| *seen != instance_id);
         Outcome::Accepted { instance_id, outlived }
@@ -166,7 +171,8 @@ impl Dispatch {
                 Err(error) if turnpike_store::is_unavailable(&error) => {
                     retry.pause(&self.resources.clock, "the connector's acceptance cannot be stored yet", error).await;
                 }
-                // After a takeover, a restart of the connector is then noticed only at the deadline.
+                // An instance that takes the command over then does not know the incarnation, so it cannot detect a restart of
+                // the connector: the command may end only at its deadline.
                 Err(error) => {
                     error!(%error, "the connector's acceptance cannot be stored");
                     return false;
@@ -176,13 +182,13 @@ impl Dispatch {
         false
     }
 
-    /// While the database is away, a cancellation cannot be seen; it stays stored.
+    /// `false` also if the database cannot be read. The cancellation stays stored.
     async fn is_cancelled(&self) -> bool {
         cancel::is_asked(&self.resources.store, self.open.command.id).await.unwrap_or(false)
     }
 
-    /// Up to a quarter of a second, different for each command and attempt: commands that failed together do not come back
-    /// together.
+    /// Up to a quarter of a second, different for each command and attempt, so that commands which failed at the same time are
+    /// not sent again at the same time.
     fn jitter(&self, attempt: u32) -> Duration {
         let id = uuid::Uuid::from(self.open.command.id).as_u128();
         Duration::from_millis(((id >> (attempt * 8)) & 0xff) as u64)
@@ -201,14 +207,14 @@ fn reason(status: &tonic::Status) -> String {
     }
 }
 
-/// Whether a failed Execute may have started something.
+/// Whether the command may have run although `Execute` failed.
 fn might_have_run(status: &tonic::Status) -> bool {
     let mut source = std::error::Error::source(status);
     if source.is_none() {
-        // The connector itself answered; these codes mean that it may not know what it did.
+        // The connector itself answered. With one of these codes, it may have started the command.
         return matches!(status.code(), Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Cancelled);
     }
-    // The transport failed: only a connection that was never made proves that nothing arrived.
+    // The transport failed. Only a connection that was never established proves that the request did not arrive.
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {
             return false;

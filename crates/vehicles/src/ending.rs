@@ -1,5 +1,5 @@
-//! Ends that this service declares, and ends that are stored without the final event of the topic: while the bus is away, or if
-//! an event cannot be archived.
+//! Ends that this service declares, and ends that are stored without the final event of the topic. The latter happens while the
+//! bus is unavailable, or if an event cannot be archived.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Supervised {
         Declared { state, error: None, at: self.resources.clock.now() }
     }
 
-    /// Declares an end. The dispatch stops before: otherwise the command could run after its end.
+    /// Stops the dispatch, then declares an end. A dispatch that continued could start the command after its end.
     pub(crate) async fn declare(&mut self, end: Declared) -> Result<(), Stop> {
         info!(state = end.state.as_str(), error = ?end.error.as_ref().map(|(code, _)| code), "the command's end is declared");
         self.dispatching = None;
@@ -34,7 +34,8 @@ impl Supervised {
         self.publish_end(end).await
     }
 
-    /// Closes the topic with a declared end; if the bus does not accept it soon, the end is stored in the database meanwhile.
+    /// Closes the topic with a declared end. If the bus does not accept it within [`PUBLISH_TIMEOUT`], the end is stored in the
+    /// database first, and publishing continues.
     pub(crate) async fn publish_end(&mut self, end: Declared) -> Result<(), Stop> {
         let mut publishing = Box::pin(self.publisher().end(end.clone()));
         if !self.end_stored {
@@ -54,9 +55,9 @@ impl Supervised {
         Ok(())
     }
 
-    /// Stores a declared end in the database, before the topic has it.
+    /// Stores a declared end in the database before the bus has accepted it.
     pub(crate) async fn store_end(&mut self, end: &Declared) -> Result<(), Stop> {
-        // From now on only the final event of the topic changes the state of the command.
+        // In this state only the final event of the topic moves the command, so no earlier event overwrites the stored end.
         self.open.command.state = State::InProgress;
         let mut retry = Retry::default();
         loop {
@@ -78,8 +79,9 @@ impl Supervised {
     }
 }
 
-/// Stores a declared end before the bus has it. The command stays open: its supervisor closes the topic, and the topic's
-/// final event, which can be another one that was published first, decides. `false` if another instance has taken over.
+/// Stores a declared end before the bus has accepted it. The command stays open (`ended = 0`), because its supervisor must still
+/// close the topic. If another final event was published first, that event then replaces the stored end. Returns `false` if
+/// another instance has taken the command over.
 async fn declare(store: &Store, open: &Open, end: &Declared) -> Result<bool, sqlx::Error> {
     let (code, message) = columns(end.error.as_ref());
     let stored = sqlx::query(
@@ -98,7 +100,7 @@ async fn declare(store: &Store, open: &Open, end: &Declared) -> Result<bool, sql
     Ok(stored.rows_affected() == 1)
 }
 
-/// Ends a command whose final event cannot be stored. `false` if another instance has taken over.
+/// Ends a command whose final event cannot be stored. Returns `false` if another instance has taken the command over.
 pub async fn end(
     store: &Store,
     open: &Open,

@@ -84,8 +84,8 @@ impl Fleet {
         self.0.get(name)?.incarnation.borrow().clone()
     }
 
-    /// Waits until a connector has another incarnation than `known` and than `outlived`, which is known to have ended. A connector
-    /// that cannot be reached may come back in the same incarnation.
+    /// Waits until a connector has another incarnation than `known` and than `outlived`, which is known to have ended. A
+    /// connector that cannot be reached may come back in the same incarnation.
     pub async fn lost(&self, name: &str, known: &str, outlived: Option<&str>) {
         let Some(connector) = self.0.get(name) else {
             return std::future::pending().await;
@@ -93,7 +93,7 @@ impl Fleet {
         let other = |seen: &Option<String>| {
             seen.as_deref().is_some_and(|seen| seen != known && outlived.is_none_or(|outlived| seen != outlived))
         };
-        // Cannot fail: the sender lives as long as the fleet.
+        // Cannot fail: the fleet keeps the sender.
         let _ = connector.incarnation.subscribe().wait_for(other).await;
     }
 }
@@ -178,7 +178,7 @@ impl Watcher {
         self.stored(|| registry::lose_others(&self.store, &self.name, still, self.clock.now())).await;
     }
 
-    /// Stores a report, however long the database is away: the connector sends it once.
+    /// Stores a report. While the database is unavailable, this tries again: the connector sends a report only once.
     async fn stored<F: Future<Output = Result<bool, sqlx::Error>>>(&self, mut store: impl FnMut() -> F) {
         let mut delayed = false;
         loop {

@@ -1,5 +1,5 @@
-//! Which instance supervises a command: the one that holds its lease. A lease ends unless it is renewed. Each takeover raises the
-//! fencing token; writes with an older token are refused, so an instance that has lost a command can no longer change it.
+//! Leases. The instance that holds the lease of a command supervises it. A lease ends unless it is renewed. Each takeover raises
+//! the fencing token; writes with an older token are refused, so an instance that has lost a command can no longer change it.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -24,7 +24,7 @@ const HELD: [&str; 2] = ["TEXT", "BIGINT"];
 
 /// Takes over open commands whose lease has ended; at most `limit`.
 pub async fn claim(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<Open>, Error> {
-    // Mostly there is none; then a read-only query is enough.
+    // Usually no lease has ended. Then a query on a read-only connection is enough.
     let any = sqlx::query("SELECT id FROM commands WHERE ended = 0 AND lease_until < $1 LIMIT 1")
         .bind(micros(now))
         .fetch_optional(store.reader())
@@ -46,7 +46,7 @@ impl Write for Claim {
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Vec<Open>>, Error> {
         let mut all = Vec::with_capacity(writes.len());
         for Self { now, limit } in writes {
-            // If several instances try, one raises the lease; the others find nothing to update.
+            // If several instances try at once, the first one extends the lease, and the others find no row to update.
             let ids = sqlx::query(
                 "UPDATE commands SET lease_until = $1, fence = fence + 1
                  WHERE id IN (SELECT id FROM commands WHERE ended = 0 AND lease_until < $2 ORDER BY lease_until LIMIT $3)
@@ -71,13 +71,13 @@ impl Write for Claim {
     }
 }
 
-/// Renews leases, at most [`RENEWED_AT_ONCE`]. Returns those that this instance no longer holds: the command has ended, or
+/// Renews at most [`RENEWED_AT_ONCE`] leases. Returns the leases that this instance no longer holds: the command has ended, or
 /// another instance has taken it over.
 pub async fn renew(store: &Store, held: Vec<(CommandId, i64)>, now: Timestamp) -> Result<Vec<(CommandId, i64)>, Error> {
     store.write(Renew { held, now }).await
 }
 
-/// A limit, so that a renewal does not delay other writes for long.
+/// Maximum number of leases in one renewal, so that it does not delay other writes for long.
 pub const RENEWED_AT_ONCE: usize = 256;
 
 struct Renew {
@@ -147,13 +147,14 @@ pub enum Marked {
     Dispatched,
     /// A cancellation was requested; the command was left pending.
     Cancelled,
-    /// Another instance has the command, or it is no longer pending.
+    /// Another instance has taken the command over, or the command is no longer pending.
     NotOurs,
     /// The deadline has passed; the command was left pending.
     TooLate,
 }
 
-/// Marks a pending command as dispatched, before it is sent: after a crash it counts as possibly run.
+/// Marks a pending command as dispatched. This is done before the command is sent, so that it counts as possibly run after a
+/// crash.
 pub async fn mark_dispatched(store: &Store, id: CommandId, fence: i64) -> Result<Marked, Error> {
     store.write(MarkDispatched { id, fence }).await
 }

@@ -24,7 +24,7 @@ pub enum State {
     Unknown,
 }
 
-/// What happens if a command is run twice.
+/// The effect of running a command twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// No effect: it may be tried again.

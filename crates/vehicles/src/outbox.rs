@@ -141,8 +141,8 @@ impl Publisher {
         Ok(changes)
     }
 
-    /// Clears the marks of published changes, and releases the others. A status that has changed since is marked again: it must be
-    /// the last event, also if another instance has published it meanwhile.
+    /// Clears the marks of published changes, and releases the others. A status that has changed since is marked again: it must
+    /// be the last event, also if another instance has published it meanwhile.
     async fn settle(&self, done: &[Change], left: &[Change]) -> Result<(), sqlx::Error> {
         if done.is_empty() && left.is_empty() {
             return Ok(());

@@ -1,4 +1,5 @@
-//! How far commands are archived, for callers that have seen newer events on a command's topic than the database has.
+//! The newest archived event of each supervised command. A caller can have seen a newer event on the topic than the database has;
+//! its read waits until that event is archived.
 
 use std::{
     collections::HashMap,
@@ -14,9 +15,9 @@ use turnpike_topic::{CommandId, Offset, Topic};
 
 use crate::commands::Command;
 
-/// How long a read waits for the archive at most; then it answers with the archived events.
+/// The longest time for which a read waits. After it, the read returns the events that are archived so far.
 const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// First and longest pause between two reads of a command that another instance supervises.
+/// First pause between two reads of a command that another instance supervises. The pause doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -26,7 +27,7 @@ type Reached = watch::Sender<Option<Offset>>;
 #[derive(Clone, Default)]
 pub(crate) struct Progress(Arc<Mutex<HashMap<CommandId, Reached>>>);
 
-/// A command's entry, removed when it is dropped.
+/// Removes a command from [`Progress`] when it is dropped.
 pub(crate) struct Entry {
     progress: Progress,
     id: CommandId,
@@ -44,15 +45,15 @@ impl Progress {
         }
     }
 
-    /// Waits until every event that is on a command's topic now is archived, for at most [`ARCHIVE_TIMEOUT`]. For an ended command
-    /// it returns at once: all of its events are archived.
+    /// Waits until every event that is on a command's topic now is archived, for at most [`ARCHIVE_TIMEOUT`]. For an ended
+    /// command it returns at once: all of its events are archived.
     pub(crate) async fn wait_until_archived(&self, store: &Store, bus: &Bus, command: &Command) {
         let away = matches!(*bus.status().borrow(), Status::Down { .. });
         if command.state.is_end() || away {
             return;
         }
         let waiting = async {
-            // Without a topic, or while it cannot be read, the archive has every known event.
+            // Without a topic, or while it cannot be read, there is no newest event to wait for.
             let Ok(page) = bus.read(&Topic::Response(command.id), None, 0).await else { return };
             let Some(head) = page.state.map(|state| state.head()) else { return };
             if let Some(mut reached) = self.watch(command.id) {
@@ -81,7 +82,7 @@ impl Drop for Entry {
     }
 }
 
-/// Every event of a later epoch comes after those of an earlier one.
+/// Whether the archive has reached the head. Every event of a later epoch comes after every event of an earlier one.
 fn covers(reached: Option<Offset>, head: Offset) -> bool {
     reached.is_some_and(|reached| (reached.epoch, reached.n) >= (head.epoch, head.n))
 }

@@ -1,4 +1,4 @@
-//! What this service itself publishes on the topic of a command: the first event, and an end that it declares.
+//! Publishes this service's own events on the topic of a command: the first event, and an end that it declares.
 
 use jiff::Timestamp;
 use turnpike_bus::{Bus, PublishError, UNTIL_DROPPED};

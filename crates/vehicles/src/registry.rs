@@ -41,8 +41,8 @@ const COLUMNS: &str = "id, vin, make, model, year, connector, connection_status,
 /// Vehicles that one write stores at most, so that it does not delay other writes for long.
 const NOTED_AT_ONCE: usize = 256;
 
-/// Stores the report of a connector, which names each vehicle once. Returns whether a status changed; such a vehicle is marked as not
-/// yet published. If several instances see the same change, one of them stores it.
+/// Stores the report of a connector, which names each vehicle once. Returns whether a status changed; such a vehicle is marked as
+/// not yet published. If several instances see the same change, one of them stores it.
 pub async fn note(store: &Store, connector: &str, seen: Vec<Sighting>, now: Timestamp) -> Result<bool, sqlx::Error> {
     let mut changed = false;
     for part in parts(&seen, NOTED_AT_ONCE) {

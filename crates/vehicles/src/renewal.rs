@@ -17,7 +17,8 @@ use crate::leases;
 /// A lease is renewed well before it ends.
 pub const RENEW: Duration = Duration::from_millis(1500);
 
-/// The leases that this instance holds: for each command the fencing token, and a sender that tells its supervisor of the loss.
+/// The leases that this instance holds: for each command the fencing token, and a sender that reports the loss to its
+/// supervisor.
 #[derive(Clone, Default)]
 pub struct Leases(Arc<Mutex<Held>>);
 

@@ -1,4 +1,4 @@
-//! What the tasks of this service share.
+//! The resources that the tasks of this service share.
 
 use turnpike_bus::Bus;
 use turnpike_kit::{Clock, Tasks};

@@ -6,7 +6,7 @@ use turnpike_rpc::{Transport, TransportError};
 
 use crate::{Config, Deps, Service};
 
-/// Starts the service as the environment says; it runs until the process stops.
+/// Starts the service with the configuration in the environment. It runs until the process stops.
 pub async fn serve(process: &Process) -> anyhow::Result<()> {
     let config = Config::new(&process.env)?;
     let listener = listen::bind_service(process, &variables::VEHICLES_GRPC, config.grpc).await?;

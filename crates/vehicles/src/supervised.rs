@@ -1,5 +1,5 @@
-//! One open command under supervision: its topic is opened, it is dispatched to its connector, the events of its topic are archived,
-//! and an end is declared if no connector publishes one.
+//! One open command under supervision: its topic is opened, it is dispatched to its connector, the events of its topic are
+//! archived, and an end is declared if no connector publishes one.
 
 use std::time::Duration;
 
@@ -37,15 +37,15 @@ pub(crate) enum Stop {
 pub(crate) struct Supervised {
     pub(crate) resources: Resources,
     pub(crate) open: Open,
-    /// No other instance can have dispatched it.
+    /// No other instance can have dispatched the command.
     fresh: bool,
-    /// The dispatch under way.
     pub(crate) dispatching: Option<Dispatching>,
     /// It is not known whether a connector has the command.
     unanswered: bool,
-    /// Incarnation of the connector that the registry still showed when a newer one had accepted the command.
+    /// The earlier incarnation of the connector, if the connector's stream still reported it when a newer one had accepted the
+    /// command.
     outlived: Option<String>,
-    /// The end that this service has declared. The topic says whether it or another one came first.
+    /// The end that this service has declared. The topic's final event shows whether it or another end was published first.
     pub(crate) declared: Option<Declared>,
     /// The declared end is stored in the database.
     pub(crate) end_stored: bool,
@@ -54,7 +54,7 @@ pub(crate) struct Supervised {
 impl Supervised {
     pub(crate) fn new(resources: Resources, mut open: Open) -> Self {
         let Command { state, completed_at, ref error, .. } = open.command;
-        // Another supervisor has declared this end, and the bus did not accept it.
+        // An earlier supervisor declared and stored this end, and the topic is not known to be closed with it.
         let declared =
             state.is_end().then(|| Declared { state, error: error.clone(), at: completed_at.unwrap_or(open.run_by) });
         let end_stored = declared.is_some();
@@ -151,7 +151,8 @@ impl Supervised {
                     (self.open.command.effect.when_lost(), Some(("CONNECTOR_LOST".to_owned(), message)))
                 }
                 () = cancelled(&self.resources, &self.open), if undecided && self.unanswered => (State::Cancelled, None),
-                // No error event is published before it: a late answer could come between the two and make the error untrue.
+                // No error event is published before the final event: a late answer could be published between the two, and the
+                // error would then be wrong.
                 () = due, if undecided => (self.at_the_deadline().state, None),
             };
             self.declare(Declared { state, error, at: self.resources.clock.now() }).await?;
@@ -231,7 +232,7 @@ async fn next(ahead: &mut Option<Delivery>, follower: &mut Follower) -> Delivery
     }
 }
 
-/// Waits until the connector turns out to be another incarnation than the one that accepted the command.
+/// Waits until the connector is another incarnation than the one that accepted the command: it was restarted.
 async fn lost(resources: &Resources, open: &Open, outlived: Option<&str>) {
     match &open.instance_id {
         Some(known) => resources.fleet.lost(&open.connector, known, outlived).await,
@@ -239,8 +240,8 @@ async fn lost(resources: &Resources, open: &Open, outlived: Option<&str>) {
     }
 }
 
-/// Waits for a cancellation of a command that no connector is known to have accepted. A command that must not run twice may be
-/// running: then the connector is asked to stop it, and the deadline holds.
+/// Waits for a cancellation of a command that no connector is known to have accepted. An unsafe command may be running: this asks
+/// the connector to stop it and does not return, so the command ends by its final event or at its deadline.
 async fn cancelled(resources: &Resources, open: &Open) {
     loop {
         resources.clock.sleep(CHECK_EVERY).await;

@@ -21,11 +21,11 @@ use crate::{
     supervised::{Stop, Supervised},
 };
 
-/// Open commands of one instance at most.
+/// Maximum number of open commands that one instance supervises.
 const MAX_OPEN: usize = 10_000;
 /// Pause between two searches for commands whose lease has ended.
 const TAKE_OVER_EVERY: Duration = Duration::from_secs(1);
-/// Commands that one search takes over at most.
+/// Maximum number of commands that one search takes over.
 const TAKEN_OVER_AT_ONCE: u32 = 500;
 
 #[derive(Clone)]
@@ -49,7 +49,7 @@ impl Supervisor {
         Self { resources, open: Arc::default() }
     }
 
-    /// Whether another command can be accepted.
+    /// Returns an error if no further command can be accepted: the bus is down, or [`MAX_OPEN`] commands are open.
     pub(crate) fn can_begin(&self) -> Result<(), Fault> {
         if matches!(*self.resources.bus.status().borrow(), Status::Down { .. }) {
             let fault = Fault::new(Kind::Unavailable, "Commands cannot be followed just now; try again shortly");
@@ -74,7 +74,8 @@ impl Supervisor {
         self.resources.tasks.spawn("command", OnExit::Continue, Context::current().scope(work));
     }
 
-    /// Starts the task that takes over commands which another instance, or an earlier run of this one, no longer supervises.
+    /// Starts the task that takes over commands whose lease has ended. Their supervisor was in another instance, or in an earlier
+    /// run of this one.
     pub(crate) fn take_over(self, process: &Process) {
         let stopping = process.tasks.stopping().clone();
         process.tasks.spawn("take over", OnExit::StopProcess, async move {
@@ -105,7 +106,7 @@ async fn supervise(resources: Resources, open: Box<Open>) {
     let store = resources.store.clone();
     let stop = Supervised::new(resources, *open).run().instrument(span).await;
     if stop == Err(Stop::Stopping) {
-        // The next instance need not wait for the lease to end.
+        // Another instance can then take the command over at once and need not wait until the lease ends.
         if let Err(error) = leases::release(&store, id, fence).await {
             warn!(%error, command_id = %id, "a lease could not be released");
         }

@@ -12,10 +12,10 @@ pub fn is_clean(text: &str, most: usize) -> bool {
 }
 
 /// The form in which texts are compared when case does not matter: the same on both databases, whose own functions know only
-/// ASCII. Composed first, so that `š` is found however it was typed.
+/// ASCII. Letters are composed first, so that `š` is found in both of its Unicode forms.
 pub fn folded(text: &str) -> String {
     use unicode_normalization::UnicodeNormalization;
-    // By characters: the lower case of a whole text would depend on where in a word a sigma stands.
+    // Character by character: the lower case of a sigma in a whole text would depend on its position in the word.
     text.nfc().flat_map(char::to_lowercase).nfc().collect()
 }
 

@@ -43,7 +43,7 @@ pub struct Page {
     pub complete: bool,
 }
 
-/// Says whether the caller may follow a topic. Gives what the archive has of it; `None`: the topic has no archive.
+/// Checks whether the caller may follow a topic. Returns a summary of its archive; `None`: the topic has no archive.
 pub async fn authorize(store: &Store, topic: Topic, caller: Caller) -> Result<Option<Summary>, TopicError> {
     match topic {
         Topic::Response(id) => {

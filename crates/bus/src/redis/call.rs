@@ -26,8 +26,8 @@ enum Remedy {
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 impl Link {
-    /// Calls a script, if necessary on several connections one after the other, until the timeout. The arguments may depend on the
-    /// attempt and on the run id of the Redis process that gets them.
+    /// Calls a script, if necessary on several connections one after the other, until the timeout. The arguments may depend on
+    /// the attempt and on the run id of the Redis process that gets them.
     pub(super) async fn call<T: FromRedisValue>(
         &self,
         timeout: Duration,

@@ -62,7 +62,7 @@ impl Connector {
         Self { client, name: "turnpike-bus-messages", followed: Some(followed), opened: None }
     }
 
-    /// Opens a connection that answers, however long that takes.
+    /// Tries to connect until a connection answers, without a time limit.
     pub(super) async fn open(&mut self) -> Connection {
         // A connection that broke at once counts as a failed attempt.
         let mut delay = FIRST_DELAY;

@@ -45,8 +45,8 @@ struct Checked {
     is_complete: bool,
 }
 
-/// Events of one topic that this process may have published without an acknowledgement. With more of them a topic is not recognised
-/// as complete.
+/// Events of one topic that this process may have published without an acknowledgement. With more of them a topic is not
+/// recognised as complete.
 const UNACKNOWLEDGED: usize = 1_024;
 
 impl Publisher {
@@ -77,7 +77,7 @@ impl Publisher {
         let channel = topic.to_string();
         let keys = Keys::of(&channel);
         let (event, id) = (event_field(event), self.next_id());
-        // An earlier attempt may have arrived, whatever was answered to a later one.
+        // Once true, it stays true: an earlier attempt may have arrived even if a later one was answered.
         let sent_before = AtomicBool::new(false);
         let mut checked = Checked { head: Offset { epoch: 0, n: 0 }, is_complete: false };
         loop {
@@ -133,8 +133,8 @@ impl Publisher {
         self.published.remove(topic);
     }
 
-    /// Whether no event was lost after a head that another Redis process wrote: it is the newest event that this process has published
-    /// or read, or after that event there are only events of this process, whose acknowledgements were lost.
+    /// Whether no event was lost after a head that another Redis process wrote: it is the newest event that this process has
+    /// published or read, or after that event there are only events of this process, whose acknowledgements were lost.
     async fn is_complete(
         &self,
         timeout: Duration,

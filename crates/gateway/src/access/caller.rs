@@ -1,5 +1,5 @@
-//! From a credential to a verified caller. The session cookie is exchanged at auth for a short access token, which is cached here,
-//! so that services receive one kind of credential.
+//! From a credential to a verified caller. The session cookie is exchanged at auth for a short access token, which is cached
+//! here, so that services receive one kind of credential.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -64,8 +64,8 @@ fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 const FORWARDED: [&str; 7] =
     ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
 
-/// Whether the connection comes directly from a client on this machine. A forwarding header, whatever its value, means that a
-/// proxy is in between or that the client pretends one. A trusted address belongs to a proxy, also without such a header.
+/// Whether the connection comes directly from a client on this machine. A forwarding header with any value means that a
+/// proxy is in between, or that the client imitates one. A trusted address belongs to a proxy, also without such a header.
 fn is_local(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
     let forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
     peer.to_canonical().is_loopback() && !is_trusted(peer, trusted) && !forwarded

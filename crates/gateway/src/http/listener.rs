@@ -20,7 +20,8 @@ use crate::access::{
 
 /// How long a client may take to send the first byte of a request, and then to send the rest of its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest head of a request, and the part of a body that is read before its handler reads it. A connection uses as much memory.
+/// The longest head of a request, and the part of a body that is read before its handler reads it. A connection uses as much
+/// memory.
 const HEAD_BYTES: usize = 16 << 10;
 /// How long a client may leave written data unread: two and a half of the default heartbeats.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -41,7 +42,8 @@ pub(crate) async fn accept(listener: TcpListener, router: Router, slots: Arc<Con
             // The client left before its connection was accepted. The next connection may be waiting.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => {
-                // Mostly the limit of open files, so the next attempt would fail at once, too. Logged once for consecutive failures.
+                // Mostly the limit of open files, so the next attempt would fail at once, too. Logged once for consecutive
+                // failures.
                 if !std::mem::replace(&mut failing, true) {
                     warn!(%error, "connections cannot be accepted; clients cannot connect until this ends");
                 }

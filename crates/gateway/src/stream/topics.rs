@@ -1,4 +1,4 @@
-//! What opening a topic for a client needs.
+//! The resources that are needed to open a topic for a client.
 
 use turnpike_bus::Bus;
 

@@ -145,7 +145,7 @@ pub(crate) fn logged_in(
     Ok((headers, Json(LoggedIn { message: "Login successful", tokens: tokens.into(), user: user.into() })))
 }
 
-/// How long a browser keeps the cookie: the life of a session.
+/// How long a browser keeps the cookie: as long as auth accepts it.
 const COOKIE_SECONDS: u32 = 24 * 3600;
 
 /// `session_token`: scripts cannot read it, and pages of other sites cannot send it.

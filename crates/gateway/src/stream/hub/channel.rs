@@ -88,8 +88,8 @@ impl Channel {
                 ring.ready = true;
             }
             Delivery::Reset { reason, head } => {
-                // With a head, the records of the new epoch follow. A reader that was not woken in between must still learn of the
-                // lost epoch.
+                // With a head, the records of the new epoch follow. A reader that was not woken in between must still learn of
+                // the lost epoch.
                 let lost = match reason {
                     ResetReason::Epoch => ring.epoch.or(ring.lost),
                     ResetReason::Trimmed => ring.lost,

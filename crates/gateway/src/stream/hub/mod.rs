@@ -2,8 +2,8 @@
 //! readers share the frame.
 //!
 //! A reader has a position and no queue. When it can write, it takes the frames after its position: from the topic's ring of
-//! recent frames, or, if the position is before the ring, from the topic's history on the bus. So a slow reader has a higher
-//! latency and uses no more memory. A position moves only over frames that were taken, so a reader misses no event.
+//! recent frames, or, if the position is before the ring, from the topic's history on the bus. A slow reader therefore has a
+//! higher latency, but uses no more memory. A position moves only past frames that were taken, so a reader misses no event.
 
 mod channel;
 pub(crate) mod frame;
@@ -41,7 +41,7 @@ impl Hub {
         Self(Arc::new(Inner { bus, tasks, channels: Mutex::default() }))
     }
 
-    /// The channel of a topic, which is followed until every reader has called [`Hub::leave`].
+    /// Adds a reader of a topic. The topic is followed until every reader has called [`Hub::leave`].
     fn join(&self, topic: Topic) -> Arc<Channel> {
         let mut channels = self.0.channels.lock();
         let entry = channels.entry(topic).or_insert_with(|| {

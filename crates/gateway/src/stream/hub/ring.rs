@@ -1,4 +1,4 @@
-//! The recent frames of a topic, so that a reader that is a little late needs no history.
+//! The recent frames of a topic. A reader that is only slightly behind takes frames from here and does not read history.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -9,10 +9,10 @@ use super::frame::Frame;
 const RING_FRAMES: usize = 256;
 const RING_BYTES: usize = 256 << 10;
 
-/// Every frame after `base`, without a hole.
+/// Every frame after `base`, without a gap.
 #[derive(Default)]
 pub(super) struct Ring {
-    /// The follower knows where the topic is. Until then, nothing is known.
+    /// The follower has reported the head of the topic, or that the topic does not exist. Until then, readers wait.
     pub(super) ready: bool,
     /// The topic's epoch; `None` while the topic does not exist.
     pub(super) epoch: Option<u64>,
@@ -20,17 +20,17 @@ pub(super) struct Ring {
     pub(super) base: u64,
     pub(super) frames: VecDeque<Arc<Frame>>,
     bytes: usize,
-    /// The last frame was final.
+    /// The topic is closed: no frame follows.
     pub(super) closed: bool,
     /// How often the topic was reset.
     pub(super) resets: u64,
-    /// The epoch that the latest reset ended. It can equal the present epoch: a Redis server that lost its last second of writes
-    /// gives the same offsets to other events.
+    /// The epoch that lost events in the latest reset. It can equal the present epoch, for example if Redis lost only the
+    /// newest events: the remaining ones keep their epoch until the next publish begins a new one.
     pub(super) lost: Option<u64>,
 }
 
 impl Ring {
-    /// An empty ring for a topic whose epoch `lost` has ended.
+    /// An empty ring after a reset of the topic. `lost` is the epoch that lost events.
     pub(super) fn after_reset(&self, ready: bool, lost: Option<u64>) -> Self {
         Self { ready, lost, resets: self.resets + 1, ..Self::default() }
     }

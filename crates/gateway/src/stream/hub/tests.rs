@@ -1,5 +1,5 @@
-//! Readers of a hub compared with a model of the published events. Readers join and leave, read slowly, and the topic is closed or
-//! lost meanwhile. Each reader gets the event after its last one, or a reset.
+//! Readers of a hub compared with a model of the published events. Readers join and leave, read slowly, and the topic is closed
+//! or lost meanwhile. Each reader gets the event after its last one, or a reset.
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Where a reader stands in a topic, and how it takes the frames after that.
+//! A reader's position in a topic, and how the reader takes the frames after it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,17 +9,17 @@ use turnpike_topic::{Offset, Topic};
 use super::{Hub, channel::Channel, frame::Frame};
 use crate::stream::since::Since;
 
-/// What a reader takes.
+/// The result of [`TopicReader::take`].
 pub(crate) enum Batch {
     /// The next frames. More may follow.
     Frames(Vec<Arc<Frame>>),
-    /// The reader has every event up to the head. Taken once, and again after a reset.
+    /// The reader has every event up to the head. Returned once, and once more after each reset.
     CaughtUp { head: Option<Offset> },
     /// The next events are lost. The reader continues with the events that exist.
     Reset { reason: ResetReason, head: Option<Offset> },
     /// The final event was taken.
     Closed,
-    /// Nothing now. The reader will be woken.
+    /// There is nothing to take now. The reader is woken when that changes.
     Nothing,
     /// History cannot be read at present. The reader must try again later.
     Unavailable,
@@ -57,7 +57,7 @@ impl Position {
 
 /// How many events are read from history at once.
 const PAGE: usize = 128;
-/// The longest wait for history: the socket of the reader is not served meanwhile.
+/// The longest wait for history. It is short because the reader's socket is not served meanwhile.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl TopicReader {
@@ -81,22 +81,22 @@ impl TopicReader {
         ring.ready.then(|| ring.head())
     }
 
-    /// Moves the reader.
     pub(crate) fn seek(&mut self, since: Since) {
         self.position = Position::new(since);
     }
 
-    /// The reader has everything up to the final event, at `head`, from the archive.
+    /// Moves the reader to the end of a topic whose events it has taken from the archive, up to the final event at `head`.
     pub(crate) fn finish(&mut self, head: Option<Offset>) {
         self.position = Position::Finished(head);
     }
 
-    /// A reset of the archive was reported: [`Batch::CaughtUp`] follows once more.
+    /// Makes [`TopicReader::take`] return [`Batch::CaughtUp`] once more, after a reset that this reader did not report itself.
     pub(crate) fn report_caught_up_again(&mut self) {
         self.caught_up_reported = false;
     }
 
-    /// Takes the next frames, about `bytes` of them, and moves behind them. Cancel-safe: a dropped read of history moves nothing.
+    /// Takes the next frames, of about `bytes` bytes together, and moves the position past them. Cancel-safe: if the future is
+    /// dropped while it reads history, the position stays.
     pub(crate) async fn take(&mut self, bytes: usize) -> Batch {
         match self.take_from_ring(bytes) {
             Some(batch) => batch,
@@ -119,7 +119,7 @@ impl TopicReader {
         let head = ring.head();
         if self.resets != ring.resets {
             self.resets = ring.resets;
-            // If the topic was trimmed, history says whether the reader's next event is lost.
+            // If the topic was trimmed instead, the read of history below shows whether the reader's next event is lost.
             if matches!(self.position, Position::After(offset) if ring.lost == Some(offset.epoch)) {
                 self.position = Position::Start;
                 self.caught_up_reported = false;
@@ -135,13 +135,14 @@ impl TopicReader {
             Position::After(offset) if head.is_some_and(|head| offset.epoch == head.epoch && offset.n <= head.n) => {
                 offset.n
             }
-            // Another epoch, or ahead of the head: the follower is late, or no such event exists. History says which.
+            // The offset has another epoch or is ahead of the head. Either the follower is late, or no such event exists; history
+            // shows which of the two is true.
             Position::After(_) => return None,
         };
         if ring.epoch.is_some() && after < ring.base {
             return None;
         }
-        // The ring has no hole, so the difference is the index.
+        // The ring has no gap, so the difference is the index.
         let skip = usize::try_from(after.saturating_sub(ring.base)).unwrap_or(usize::MAX);
         let mut taken = Vec::new();
         let mut size = 0;

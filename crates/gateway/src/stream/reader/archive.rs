@@ -18,17 +18,17 @@ pub(super) struct Archive {
     owner: TopicOwnerClient<Transport>,
     token: AccessToken,
     topic: Topic,
-    /// Where the next page begins; `None`: at the first event.
+    /// The next page begins after this offset; `None`: at the first event.
     pub(super) after: Option<Offset>,
     /// A page that was read and not taken yet.
     page: Option<Vec<Arc<Frame>>>,
     /// The newest archived event, as of the latest page.
     pub(super) head: Option<Offset>,
-    /// The topic has ended: all of its events are archived.
+    /// The topic has ended, and all of its events are archived.
     pub(super) complete: bool,
 }
 
-/// What the owner archives of a topic.
+/// The archive of a topic that the caller may follow.
 pub(super) struct Archived {
     pub(super) archive: Archive,
     /// Offset of the first archived event.
@@ -56,7 +56,7 @@ pub(super) async fn authorize(
 }
 
 impl Archive {
-    /// Reads the page after `after`. Returns whether it has events. `NotFound`: no event was archived at this offset.
+    /// Reads the page after `after`. Returns whether it has events. Fails with `NotFound` if no event is archived at this offset.
     pub(super) async fn fetch(&mut self) -> Result<bool, Fault> {
         let request = self.token.request(pb::ReadArchiveRequest {
             topic: self.topic.to_string(),
@@ -78,7 +78,7 @@ impl Archive {
         self.page.is_some()
     }
 
-    /// Every event of an ended topic was taken.
+    /// Whether the topic has ended and every archived event was taken.
     pub(super) fn is_finished(&self) -> bool {
         self.complete && self.page.as_ref().is_some_and(Vec::is_empty)
     }
@@ -95,7 +95,7 @@ impl Archive {
         (self.page, self.after) = (Some(Vec::new()), self.head);
     }
 
-    /// The next page is the one after `after`.
+    /// Moves to the position after `after` and discards a page that was read and not taken.
     pub(super) fn seek(&mut self, after: Option<Offset>) {
         (self.page, self.after) = (None, after);
     }

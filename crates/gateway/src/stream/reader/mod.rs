@@ -1,5 +1,5 @@
-//! What a client reads when it follows a topic: the events on the topic, and the archived events where the topic does not have
-//! them.
+//! An authorised reader of one topic. It takes the events that the topic still has from the topic, and the others from the
+//! archive.
 
 mod archive;
 mod order;
@@ -26,13 +26,12 @@ use super::{
     topics::Topics,
 };
 
-/// An authorised reader of one topic.
 pub(crate) struct Reader {
     topic_reader: TopicReader,
     /// `None`: the topic is not archived.
     archive: Option<Archive>,
     stage: Stage,
-    /// The event after which the reader stands.
+    /// The position: after the last event that was taken.
     position: Since,
     order: Order<Arc<Frame>>,
     /// When to read the archive next, while the topic does not exist.
@@ -46,8 +45,8 @@ enum Stage {
     Topic,
 }
 
-/// If Redis loses a topic after its final event was archived, only the archive says that the topic has ended. So while there is
-/// no topic on the bus, the archive is read this often.
+/// Pause between two reads of the archive while the topic does not exist on the bus. If Redis loses a topic after its final event
+/// was archived, only the archive shows that the topic has ended.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens a topic for a caller. A topic that the caller may not see is reported as not found.
@@ -71,7 +70,7 @@ pub(crate) async fn open(
             match events.fetch().await {
                 Ok(_) if since == Since::Live => events.skip_to_the_end(),
                 Ok(_) => {}
-                // The archive has no such event: the reader starts from the beginning, and `order` detects the gap.
+                // The archive has no event at this offset: the reader starts from the beginning, and `order` detects the gap.
                 Err(fault) if fault.kind() == Kind::NotFound => {
                     events.seek(None);
                     events.fetch().await?;
@@ -89,10 +88,10 @@ pub(crate) async fn open(
     Ok(Reader { topic_reader, archive, stage, position: since, order, recheck_at })
 }
 
-/// Whether a topic that has not ended has every event after the offset. A topic that does not exist (lost, expired, or not
-/// begun yet) has not, nor has a topic that does not begin with the first archived event.
+/// Whether a topic that has not ended still has every event after `after`. `false` for a topic that does not exist (it was lost,
+/// has expired or has not begun). Without `after`, the topic must also begin with the first archived event.
 async fn topic_is_whole(topics: &Topics, topic: Topic, after: Option<Offset>, first: Option<Offset>) -> bool {
-    // If the bus cannot be read now, the topic reader waits for it; a topic that was not lost needs no archived events.
+    // If the bus cannot be read now, the topic is assumed to be whole: the topic reader waits for the bus and detects a loss.
     let Ok(page) = topics.bus.read(&topic, after, 1).await else { return true };
     match (&page.state, after) {
         (None, _) => false,
@@ -109,7 +108,7 @@ impl Reader {
         self.topic_reader.topic()
     }
 
-    /// The topic's newest event, once it is known.
+    /// Offset of the topic's newest event. `None` until it is known; `Some(None)` if the topic has no event.
     pub(crate) fn head(&self) -> Option<Option<Offset>> {
         match &self.archive {
             Some(archive) if archive.complete => Some(archive.head),
@@ -117,7 +116,7 @@ impl Reader {
         }
     }
 
-    /// The topic is closed, and the reader has its final event.
+    /// Whether the topic is closed and the reader has its final event.
     pub(crate) fn is_finished(&self) -> bool {
         self.stage == Stage::Archive && self.archive.as_ref().is_some_and(Archive::is_finished)
     }
@@ -147,20 +146,20 @@ impl Reader {
         }
     }
 
-    /// The next event does not continue the latest one.
+    /// Begins again after a gap. Called if the next event does not continue the latest one.
     fn reset(&mut self) -> Batch {
         self.order.reset();
         self.topic_reader.report_caught_up_again();
         Batch::Reset { reason: ResetReason::Epoch, head: self.head().flatten() }
     }
 
-    /// `None`: the stage has changed; take again.
+    /// Takes a page of archived events. `None`: the stage has changed, and the caller must take again.
     async fn take_archived(&mut self) -> Option<Batch> {
         let Some(archive) = &mut self.archive else {
             self.stage = Stage::Topic;
             return None;
         };
-        // The head says whether the topic continues the archived events.
+        // The topic's head is needed below: its epoch shows whether the topic continues the archived events.
         let topic = self.topic_reader.head();
         if !archive.complete && topic.is_none() {
             return Some(Batch::Nothing);
@@ -169,7 +168,7 @@ impl Reader {
             match archive.fetch().await {
                 Ok(_) => {}
                 Err(fault) if fault.kind() == Kind::NotFound && archive.after.is_some() => {
-                    // The archive has no such event: the reader starts from the beginning.
+                    // The archive has no event at this offset: the reader starts from the beginning.
                     archive.seek(None);
                     self.position = Since::Start;
                     return Some(self.reset());
@@ -216,7 +215,8 @@ impl Reader {
         }
     }
 
-    /// Returns whether the archive has events after the reader's position, or the end of the topic.
+    /// Continues with the archive if it has events after the reader's position, or if the topic has ended. Returns whether it
+    /// does.
     async fn continue_archived(&mut self) -> bool {
         let Some(archive) = &mut self.archive else { return false };
         archive.seek(match self.position {
@@ -225,7 +225,7 @@ impl Reader {
         });
         let found = match archive.fetch().await {
             Ok(has_events) => has_events && self.position != Since::Live,
-            // The reader's latest event is not archived, or not yet.
+            // The reader's latest event is not archived (yet), or the archive cannot be read now.
             Err(_) => false,
         };
         if archive.complete && self.position == Since::Live {

@@ -1,4 +1,4 @@
-//! The order that every reader can rely on, for events of the archive and of the topic: within an epoch `n` grows by one, and between
+//! The order of events that every reader gets, from the archive and from the topic: within an epoch `n` grows by one, and between
 //! two events that do not continue each other there is a reset.
 
 use turnpike_topic::Offset;
@@ -7,27 +7,26 @@ pub(super) struct Order<T> {
     offset: fn(&T) -> Offset,
     /// The latest event, unless a reset followed it.
     last: Option<Offset>,
-    /// Events that follow the next reset.
+    /// Events that are delivered after the next reset.
     held: Vec<T>,
 }
 
 impl<T> Order<T> {
-    /// The reader has everything up to `last`, if that is given.
+    /// `last`: the event up to which the reader has every event. `None`: any event may come first.
     pub(super) const fn new(last: Option<Offset>, offset: fn(&T) -> Offset) -> Self {
         Self { offset, last, held: Vec::new() }
     }
 
-    /// The held events, if there are any.
     pub(super) fn take_held(&mut self) -> Option<Vec<T>> {
         (!self.held.is_empty()).then(|| std::mem::take(&mut self.held))
     }
 
-    /// A reset was reported: any event may follow.
+    /// Called when a reset is reported. Any event may follow it.
     pub(super) const fn reset(&mut self) {
         self.last = None;
     }
 
-    /// The events that may be delivered now. The rest is held. If none may be delivered, a reset must be reported first.
+    /// Returns the events that may be delivered now, and holds the rest. If it returns none, a reset must be reported first.
     pub(super) fn pass(&mut self, mut events: Vec<T>) -> Vec<T> {
         let continues = |event: &&T| {
             let at = (self.offset)(event);

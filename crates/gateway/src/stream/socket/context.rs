@@ -1,4 +1,4 @@
-//! What every socket uses.
+//! The resources that every socket uses.
 
 use std::{sync::Arc, time::Duration};
 

@@ -67,7 +67,7 @@ pub(super) fn prepare(context: &SocketContext, upgrade: Upgrade) -> Result<WebSo
         .write_buffer_size(1 << 10)
         .max_write_buffer_size(MAX_FRAME.max(context.limits.frame_bytes) * 2)
         // A frame a little over the limit is read to its end: a connection that is closed with unread bytes is reset, and the
-        // reset overtakes the close frame that gives the reason.
+        // client may see the reset before it reads the close frame with the reason.
         .max_message_size(MAX_FRAME * 4)
         .max_frame_size(MAX_FRAME * 4)
         .protocols([PROTOCOL]))

@@ -1,4 +1,4 @@
-//! What distinguishes the protocol of one WebSocket route from another's. The session loop serves every protocol alike.
+//! The differences between the protocols of the WebSocket routes. The session loop serves every protocol alike.
 
 use axum::extract::ws::Utf8Bytes;
 use turnpike_token::Claims;

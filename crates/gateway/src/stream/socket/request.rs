@@ -1,4 +1,4 @@
-//! What a client can request on a socket, and how a text frame is read.
+//! The requests of a client on a socket, and how a text frame is parsed.
 
 use serde::Deserialize;
 use serde_json::Value;

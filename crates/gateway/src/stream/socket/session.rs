@@ -44,7 +44,7 @@ struct Session {
 }
 
 enum Input {
-    /// A topic has news, or the registry ends the socket.
+    /// A topic may have new frames, or the registry of connections ends the socket.
     Woken,
     /// A frame of the client; `None`: the connection ended.
     Received(Option<Result<Message, axum::Error>>),
