@@ -36,7 +36,7 @@ pub struct Key {
     request_hash: String,
 }
 
-/// What is stored under a key.
+/// The result of looking up a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
     /// Nothing.
@@ -61,7 +61,7 @@ impl Key {
         Ok((!key.is_empty()).then(|| Self { user: user.to_string(), key: key.to_owned(), request_hash }))
     }
 
-    /// What is stored under this key.
+    /// Gives the result that is stored under the key, without taking the key.
     pub async fn look_up(&self, store: &Store, now: Timestamp) -> Result<Known, sqlx::Error> {
         self.find(store.reader(), now).await
     }
