@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::{AccountEvent, CommandEvent, VehicleEvent};
+use crate::{AccountEvent, ChatEvent, CommandEvent, VehicleEvent};
 
 /// One event, as its producer made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub enum Body {
     Command(CommandEvent),
     /// Of a vehicle.
     Vehicle(VehicleEvent),
+    /// Of a conversation with a language model.
+    Chat(ChatEvent),
     /// Of an account and its sessions.
     Account(AccountEvent),
     /// An event that this version does not know, from a newer producer. The bytes are the whole event, unchanged.
@@ -33,6 +35,7 @@ impl Body {
         match self {
             Self::Command(event) => event.name(),
             Self::Vehicle(event) => event.name(),
+            Self::Chat(event) => event.name(),
             Self::Account(event) => event.name(),
             Self::Unknown(_) => "unknown",
         }

@@ -1,32 +1,45 @@
 //! An event as the text that a client gets.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use turnpike_topic::Topic;
+use turnpike_topic::{Offset, Topic};
 
-use crate::{Body, Record};
+use crate::{Body, Event, Record};
 
 /// The JSON text of one frame: `{"event":…,"topic":…,"offset":…,"at":…, …fields of the event}`. The same for WebSocket and SSE.
 pub fn frame(topic: &Topic, record: &Record) -> String {
+    text(&Frame { topic, offset: Some(record.offset), event: &record.event })
+}
+
+/// The frame of an event that is not on the topic, because the bus is not available. It has no `offset`.
+pub fn frame_without_offset(topic: &Topic, event: &Event) -> String {
+    text(&Frame { topic, offset: None, event })
+}
+
+fn text(frame: &Frame<'_>) -> String {
     // Serialising into a String fails only where a Serialize implementation does, and ours do not.
-    serde_json::to_string(&Frame { topic, record }).unwrap_or_default()
+    serde_json::to_string(frame).unwrap_or_default()
 }
 
 struct Frame<'a> {
     topic: &'a Topic,
-    record: &'a Record,
+    offset: Option<Offset>,
+    event: &'a Event,
 }
 
 impl Serialize for Frame<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Record { offset, event, .. } = self.record;
+        let Self { topic, offset, event } = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("event", event.body.name())?;
-        map.serialize_entry("topic", &Shown(self.topic))?;
-        map.serialize_entry("offset", &Shown(offset))?;
+        map.serialize_entry("topic", &Shown(topic))?;
+        if let Some(offset) = offset {
+            map.serialize_entry("offset", &Shown(offset))?;
+        }
         map.serialize_entry("at", &Shown(&event.at))?;
         match &event.body {
             Body::Command(event) => event.fields(&mut map)?,
             Body::Vehicle(event) => event.fields(&mut map)?,
+            Body::Chat(event) => event.fields(&mut map)?,
             Body::Account(event) => event.fields(&mut map)?,
             Body::Unknown(_) => {}
         }
@@ -46,10 +59,10 @@ impl<T: std::fmt::Display> Serialize for Shown<'_, T> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use turnpike_topic::{CommandId, Offset};
+    use turnpike_topic::CommandId;
 
     use super::*;
-    use crate::{CommandEvent, Event, Json};
+    use crate::{CommandEvent, Json};
 
     #[test]
     fn a_response_has_the_shape_of_the_contract() {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod account;
+mod chat;
 mod command;
 mod event;
 mod frame;
@@ -12,9 +13,10 @@ mod vehicle;
 mod wire;
 
 pub use account::{AccountEvent, EndReason};
+pub use chat::{AnswerTiming, AnswerUsage, ChatEvent, STOPPED, UserMessage};
 pub use command::{CommandEvent, CommandState};
 pub use event::{Body, Event};
-pub use frame::frame;
+pub use frame::{frame, frame_without_offset};
 pub use json::{Json, NotAnObject};
 pub use vehicle::{ConnectionStatus, VehicleEvent};
 

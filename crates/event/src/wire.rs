@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prost::Message;
 use turnpike_proto::{event::v1 as pb, timestamp};
 
-use crate::{AccountEvent, Body, CommandEvent, Event, VehicleEvent};
+use crate::{AccountEvent, Body, ChatEvent, CommandEvent, Event, VehicleEvent};
 
 impl Event {
     /// The bytes of a `turnpike.event.v1.Event`.
@@ -13,6 +13,7 @@ impl Event {
         let body = match &self.body {
             Body::Command(event) => event.to_pb(),
             Body::Vehicle(event) => event.to_pb(),
+            Body::Chat(event) => event.to_pb(),
             Body::Account(event) => event.to_pb(),
             Body::Unknown(bytes) => return bytes.clone(),
         };
@@ -34,6 +35,7 @@ impl Event {
 fn from_pb_body(body: &pb::event::Body) -> Option<Body> {
     None.or_else(|| CommandEvent::from_pb(body).map(Body::Command))
         .or_else(|| VehicleEvent::from_pb(body).map(Body::Vehicle))
+        .or_else(|| ChatEvent::from_pb(body).map(Body::Chat))
         .or_else(|| AccountEvent::from_pb(body).map(Body::Account))
 }
 
@@ -43,7 +45,7 @@ mod tests {
     use turnpike_topic::CommandId;
 
     use super::*;
-    use crate::{CommandState, account, command, vehicle};
+    use crate::{CommandState, account, chat, command, vehicle};
 
     fn any_event() -> impl Strategy<Value = Event> {
         let at = (-377_705_023_201_i64..253_402_207_200, 0..1_000_000_000_i32)
@@ -51,6 +53,7 @@ mod tests {
         let body = prop_oneof![
             command::tests::any_event().prop_map(Body::Command),
             vehicle::tests::any_event().prop_map(Body::Vehicle),
+            chat::tests::any_event().prop_map(Body::Chat),
             account::tests::any_event().prop_map(Body::Account),
         ];
         (at, body).prop_map(|(at, body)| Event { at, body })

@@ -44,6 +44,7 @@ parts! {
     sockets: SocketContext,
     auth: Auth,
     vehicles: Vehicles,
+    chat: Chat,
     services: Services,
 }
 
@@ -79,6 +80,10 @@ impl Vehicles {
         VehicleServiceClient::new(self.0.clone().deadline(CANCEL_TIMEOUT))
     }
 }
+
+/// The chat service.
+#[derive(Clone)]
+pub(crate) struct Chat(pub(crate) Transport);
 
 /// Every service besides the gateway, for health checks.
 #[derive(Clone)]

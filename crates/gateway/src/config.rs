@@ -16,6 +16,8 @@ pub struct Config {
     pub auth_url: String,
     /// `TURNPIKE_VEHICLES_URL`.
     pub vehicles_url: String,
+    /// `TURNPIKE_CHAT_URL`.
+    pub chat_url: String,
     pub bus: BusConfig,
     pub limits: Limits,
     /// `TURNPIKE_HEARTBEAT_SECONDS`.
@@ -48,6 +50,7 @@ impl Config {
             http: listen::address(env, &variables::HTTP)?,
             auth_url: env.value(&variables::AUTH_URL).to_owned(),
             vehicles_url: env.value(&variables::VEHICLES_URL).to_owned(),
+            chat_url: env.value(&variables::CHAT_URL).to_owned(),
             bus: BusConfig::new(env)?,
             limits: Limits {
                 sockets_per_user: env.parse(&variables::LIMIT_SOCKETS_PER_USER, whole, |_| true)?,

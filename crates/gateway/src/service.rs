@@ -19,7 +19,7 @@ use crate::{
         origin::AllowedOrigins,
         slots::{ConnectionSlots, slots_for},
     },
-    app::{self, App, Auth, Services, Vehicles},
+    app::{self, App, Auth, Chat, Services, Vehicles},
     config::Config,
     http::listener::accept,
     router::router,
@@ -40,6 +40,8 @@ pub struct Deps {
     pub auth: Transport,
     /// The vehicles service.
     pub vehicles: Transport,
+    /// The chat service.
+    pub chat: Transport,
     /// Sessions and accounts that have ended.
     pub revocations: Revocations,
 }
@@ -62,7 +64,7 @@ impl Service {
         let revocations = deps.revocations.clone();
         let connections = Connections::new(config.limits.sockets_per_user, move |claims| revocations.check(claims));
         connections.watch(process, &deps.revocations, &deps.bus);
-        let owners = Owners { auth: deps.auth.clone(), vehicles: deps.vehicles.clone() };
+        let owners = Owners { auth: deps.auth.clone(), vehicles: deps.vehicles.clone(), chat: deps.chat.clone() };
         let hub = Hub::new(deps.bus.clone(), process.tasks.clone());
         let topics = Topics { bus: deps.bus, hub: hub.clone(), owners };
         let sockets = SocketContext::new(context::Parts {
@@ -86,7 +88,8 @@ impl Service {
             sockets,
             auth: Auth(deps.auth.clone()),
             vehicles: Vehicles(deps.vehicles.clone()),
-            services: Services([("auth", deps.auth), ("vehicles", deps.vehicles)].into()),
+            chat: Chat(deps.chat.clone()),
+            services: Services([("auth", deps.auth), ("vehicles", deps.vehicles), ("chat", deps.chat)].into()),
         });
         Ok(Self { router: router(app, process.health.clone()), slots })
     }

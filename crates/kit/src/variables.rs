@@ -1,7 +1,7 @@
 //! Every environment variable: its name, default, meaning and readers are declared here and nowhere else. Tests compare the
 //! README's table, `deploy/example.env` and `docker-compose.yml` with this declaration.
 
-use Binary::{Auth, Gateway, MockVehicleConnector, Turnpike, Vehicles};
+use Binary::{Auth, Chat, Gateway, MockVehicleConnector, Turnpike, Vehicles};
 
 /// One environment variable.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub enum Binary {
     Gateway,
     /// `turnpike-auth`.
     Auth,
+    /// `turnpike-chat`.
+    Chat,
     /// `turnpike-vehicles`.
     Vehicles,
     /// `turnpike-mock-vehicle-connector`.
@@ -94,7 +96,7 @@ macro_rules! declare {
     };
 }
 
-const EVERY: &[Binary] = &[Gateway, Auth, Vehicles, MockVehicleConnector, Turnpike];
+const EVERY: &[Binary] = &[Gateway, Auth, Chat, Vehicles, MockVehicleConnector, Turnpike];
 /// Of a service that is not part of this version.
 const ABSENT: &[Binary] = &[];
 
@@ -102,13 +104,13 @@ const DATABASE: &str = "`sqlite:…` or `postgres:…`";
 const GRPC: &str = "where the service listens; its private port is a thousand further up. In the one process a service \
                     listens only if its variable is set";
 const URL: &str = "where the service's clients find it";
-const LLM: &str = "accepted for the chat service, which is not part of this version";
+const CHAT: &[Binary] = &[Chat, Turnpike];
 
 declare! {
     HTTP = value("127.0.0.1:8080", &[Gateway, Turnpike],
         "public address of the gateway; port 0 is any. Its private port (health, metrics) is a thousand further up, or \
          any");
-    DATA_DIR = value("./turnpike-data", &[Auth, Vehicles, Turnpike],
+    DATA_DIR = value("./turnpike-data", &[Auth, Chat, Vehicles, Turnpike],
         "SQLite files, the generated secret and, in the one process, the one-time sign-in");
     ADMIN_EMAIL = value("admin@turnpike.local", &[Auth, Turnpike],
         "the first admin, created while there is none; username `admin`. The command-line client signs in as this account \
@@ -121,24 +123,42 @@ declare! {
     REDIS_URL = value("", EVERY,
         "`redis://…`. Unset, events stay in the process, which only the one process accepts").secret().destination();
     AUTH_DATABASE_URL = described("SQLite in the data directory", &[Auth, Turnpike], DATABASE).secret().destination();
-    CHAT_DATABASE_URL = described("SQLite in the data directory", ABSENT, DATABASE).secret().destination();
+    CHAT_DATABASE_URL = described("SQLite in the data directory", CHAT, DATABASE).secret().destination();
     VEHICLES_DATABASE_URL = described("SQLite in the data directory", &[Vehicles, Turnpike], DATABASE).secret().destination();
     AUTH_GRPC = value("127.0.0.1:50051", &[Auth, Turnpike], GRPC);
-    CHAT_GRPC = value("127.0.0.1:50052", ABSENT, GRPC);
+    CHAT_GRPC = value("127.0.0.1:50052", CHAT, GRPC);
     VEHICLES_GRPC = value("127.0.0.1:50053", &[Vehicles, Turnpike], GRPC);
     MOCK_VEHICLE_CONNECTOR_GRPC = value("127.0.0.1:50054", &[MockVehicleConnector, Turnpike], GRPC);
     CAPTIONS_GRPC = value("127.0.0.1:50055", ABSENT, GRPC);
-    AUTH_URL = value("http://127.0.0.1:50051", &[Gateway, Vehicles], URL).destination();
-    CHAT_URL = value("http://127.0.0.1:50052", ABSENT, URL).destination();
+    AUTH_URL = value("http://127.0.0.1:50051", &[Gateway, Chat, Vehicles], URL).destination();
+    CHAT_URL = value("http://127.0.0.1:50052", &[Gateway], URL).destination();
     VEHICLES_URL = value("http://127.0.0.1:50053", &[Gateway], URL).destination();
     CAPTIONS_URL = value("http://127.0.0.1:50055", ABSENT, URL).destination();
     CONNECTORS = value("mock=http://127.0.0.1:50054", &[Vehicles, Turnpike],
         "connectors of vehicles, comma-separated. The one process adds the mock inside it unless a connector is named \
          `mock`").destination();
-    LLM_URL = value("", ABSENT, LLM).destination();
-    LLM_API_KEY = value("", ABSENT, LLM).secret();
-    LLM_MODEL = value("", ABSENT, LLM);
+    LLM_URL = value("", CHAT,
+        "base URL, with its `/v1`, of an OpenAI-compatible server (TabbyAPI, llama.cpp, vLLM, Ollama, LiteLLM); several, \
+         comma-separated, are tried in this order. Unset, the built-in scripted model answers").destination();
+    LLM_API_KEY = value("", CHAT,
+        "sent to the servers of `TURNPIKE_LLM_URL`: one for all, or one for each, comma-separated").secret();
+    LLM_MODEL = value("", CHAT,
+        "the model of requests that name none; unset, the first one that a server lists");
+    LLM_CONTEXT_TOKENS = value("8192", CHAT,
+        "how much of a conversation a prompt may hold, in tokens, with the answer; older messages are left out");
+    LLM_TITLES = value("rule", CHAT,
+        "`rule`: a conversation's title is the beginning of its first message; `model`: the model then suggests a better one");
+    LLM_CONNECT_SECONDS = value("5", CHAT, "bound for connecting to a server");
+    LLM_FIRST_TOKEN_SECONDS = value("120", CHAT, "bound from a request to the first piece of its answer");
+    LLM_NEXT_TOKEN_SECONDS = value("60", CHAT, "bound between two pieces of a streamed answer");
+    LLM_TOTAL_SECONDS = value("900", CHAT, "bound for a whole answer");
+    LLM_SCRIPTED_DELAY_MS = value("20", CHAT, "pause of the built-in scripted model between two pieces");
     OFFLINE = value("0", EVERY, "`1`: no outbound connection but loopback and the addresses configured here");
+    LIMIT_ANSWERS_PER_USER = value("4", CHAT,
+        "answers of one user that models generate at the same time, over all instances of chat; 0 means no limit");
+    LIMIT_TOKENS_PER_DAY = value("0", CHAT,
+        "tokens of one user in a day (UTC), prompts and answers; 0 means no limit");
+    LIMIT_TOKENS_PER_MONTH = value("0", CHAT, "tokens of one user in a month (UTC); 0 means no limit");
     TRUSTED_PROXIES = value("", &[Gateway, Turnpike],
         "addresses or networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed");
     ALLOWED_ORIGINS = value("", &[Gateway, Turnpike],

@@ -42,5 +42,15 @@ pub mod vehicle {
     }
 }
 
+/// `turnpike.chat.v1`: conversations, answers, and language models.
+pub mod chat {
+    /// Version 1.
+    #[expect(missing_docs, reason = "tonic documents methods, not the modules around them")]
+    #[allow(clippy::all, reason = "generated")]
+    pub mod v1 {
+        include!("gen/turnpike.chat.v1.rs");
+    }
+}
+
 /// The compiled `.proto` files, comments left out: what gRPC reflection serves.
 pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -68,6 +68,10 @@ ids! {
     CommandId,
     /// A conversation with a language model.
     ConversationId,
+    /// A message of a conversation. The id of an answer is also the id of its generation.
+    MessageId,
+    /// Instructions for a language model that have a name.
+    PersonaId,
     /// A room of people.
     RoomId,
     /// One live caption session.

@@ -5,7 +5,9 @@ mod offset;
 mod record;
 mod topic;
 
-pub use id::{CaptionsSessionId, CommandId, ConversationId, InvalidId, RoomId, SessionId, UserId, VehicleId};
+pub use id::{
+    CaptionsSessionId, CommandId, ConversationId, InvalidId, MessageId, PersonaId, RoomId, SessionId, UserId, VehicleId,
+};
 pub use offset::{InvalidOffset, Offset};
 pub use record::Record;
 pub use topic::{InvalidTopic, Topic};

@@ -21,6 +21,8 @@ pub enum Topic {
     User(UserId),
     /// Ended sessions, activated and deactivated accounts. Internal: no client may follow it.
     Sessions,
+    /// Requests to stop the answers of language models. Internal: no client may follow it.
+    Answers,
 }
 
 /// Text that is not the name of a topic.
@@ -29,6 +31,7 @@ pub enum Topic {
 pub struct InvalidTopic;
 
 const SESSIONS: &str = "sessions";
+const ANSWERS: &str = "answers";
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +43,7 @@ impl fmt::Display for Topic {
             Self::Vehicle(id) => write!(f, "vehicle:{id}"),
             Self::User(id) => write!(f, "user:{id}"),
             Self::Sessions => f.write_str(SESSIONS),
+            Self::Answers => f.write_str(ANSWERS),
         }
     }
 }
@@ -48,8 +52,10 @@ impl FromStr for Topic {
     type Err = InvalidTopic;
 
     fn from_str(text: &str) -> Result<Self, InvalidTopic> {
-        if text == SESSIONS {
-            return Ok(Self::Sessions);
+        match text {
+            SESSIONS => return Ok(Self::Sessions),
+            ANSWERS => return Ok(Self::Answers),
+            _ => {}
         }
         let (kind, id) = text.split_once(':').ok_or(InvalidTopic)?;
         let topic = match kind {
@@ -80,6 +86,7 @@ mod tests {
             Topic::Vehicle(VehicleId::new(now)),
             Topic::User(UserId::new(now)),
             Topic::Sessions,
+            Topic::Answers,
         ];
         for topic in topics {
             assert_eq!(topic.to_string().parse(), Ok(topic));

@@ -44,7 +44,12 @@ fn lines(env: &Environment) -> Result<Vec<String>, ConfigError> {
 /// A remark if the single process does not simply use the value or the default of the variable.
 fn remark(env: &Environment, variable: &Variable, set: bool) -> Option<&'static str> {
     let is = |other: &Variable| variable.name == other.name;
-    let listens = [&variables::AUTH_GRPC, &variables::VEHICLES_GRPC, &variables::MOCK_VEHICLE_CONNECTOR_GRPC];
+    let listens = [
+        &variables::AUTH_GRPC,
+        &variables::CHAT_GRPC,
+        &variables::VEHICLES_GRPC,
+        &variables::MOCK_VEHICLE_CONNECTOR_GRPC,
+    ];
     if is(&variables::CONNECTORS) {
         match set {
             false => Some("default: the mock inside this process"),
@@ -71,6 +76,7 @@ fn names_the_mock(env: &Environment) -> bool {
 fn check(env: &Environment) -> Result<(), ConfigError> {
     turnpike_auth::Config::new(env)?;
     turnpike_vehicles::Config::new(env)?;
+    turnpike_chat::Config::new(env)?;
     turnpike_mock_vehicle_connector::Config::new(env)?;
     turnpike_gateway::Config::new(env)?;
     Outbound::new(env)?;

@@ -33,6 +33,7 @@ pub async fn start(process: &Process, on_first_admin: impl FnOnce(&FirstAdmin)) 
     let auth_config = turnpike_auth::Config::new(env)?;
     let mock_config = turnpike_mock_vehicle_connector::Config::new(env)?;
     let vehicles_config = turnpike_vehicles::Config::new(env)?;
+    let chat_config = turnpike_chat::Config::new(env)?;
     let gateway_config = turnpike_gateway::Config::new(env)?;
 
     let public = listen::bind_service(process, &variables::HTTP, gateway_config.http).await?;
@@ -45,6 +46,7 @@ pub async fn start(process: &Process, on_first_admin: impl FnOnce(&FirstAdmin)) 
         (&variables::AUTH_GRPC, auth_config.grpc),
         (&variables::VEHICLES_GRPC, vehicles_config.grpc),
         (&variables::MOCK_VEHICLE_CONNECTOR_GRPC, mock_config.grpc),
+        (&variables::CHAT_GRPC, chat_config.grpc),
     ] {
         listeners.push(match env.get(variable) {
             Some(_) => Some(listen::bind(variable, address).await?),
@@ -67,12 +69,18 @@ pub async fn start(process: &Process, on_first_admin: impl FnOnce(&FirstAdmin)) 
     let vehicles = turnpike_vehicles::Service::bind(vehicles_config, process, deps).await?;
     let to_vehicles = Transport::direct(vehicles.routes());
 
-    for (listener, routes) in listeners.into_iter().zip([auth.routes(), vehicles.routes(), mock.routes()]) {
+    let verifier = Verifier::remote(to_auth.clone(), revocations.clone());
+    let deps = turnpike_chat::Deps { bus: bus.clone(), verifier };
+    let chat = turnpike_chat::Service::bind(chat_config, process, deps).await?;
+    let to_chat = Transport::direct(chat.routes());
+
+    let routes = [auth.routes(), vehicles.routes(), mock.routes(), chat.routes()];
+    for (listener, routes) in listeners.into_iter().zip(routes) {
         if let Some(listener) = listener {
             turnpike_rpc::serve(process, listener, routes);
         }
     }
-    let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, revocations };
+    let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, chat: to_chat, revocations };
     turnpike_gateway::Service::bind(gateway_config, process, deps).await?.serve(process, public)?;
     process.health.ready().await;
     let one_time = match write_one_time(&auth, &data_dir, address).await {

@@ -13,7 +13,7 @@ use serde_json::Value;
 const LAYERS: [&[&str]; 4] = [
     &["topic", "proto", "event"],
     &["fault", "token", "kit", "store", "bus", "rpc", "identity"],
-    &["auth", "vehicles", "mock-vehicle-connector", "gateway"],
+    &["auth", "chat", "vehicles", "mock-vehicle-connector", "gateway"],
     &["turnpike", "testkit", "e2e", "bench"],
 ];
 /// Allowed dependencies within a layer: which crate, on which crate.
@@ -37,7 +37,7 @@ const WITHIN_A_LAYER: [(&str, &str); 16] = [
 ];
 /// External crates that only some of our crates may use at run time.
 const RESERVED: [(&str, &[&str]); 5] = [
-    ("sqlx", &["store", "auth", "vehicles", "testkit", "bench"]),
+    ("sqlx", &["store", "auth", "chat", "vehicles", "testkit", "bench"]),
     ("redis", &["bus"]),
     ("axum", &["gateway", "kit", "rpc"]),
     ("jsonwebtoken", &["token"]),

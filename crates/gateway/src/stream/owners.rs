@@ -8,6 +8,7 @@ use turnpike_topic::Topic;
 pub(crate) struct Owners {
     pub(crate) auth: Transport,
     pub(crate) vehicles: Transport,
+    pub(crate) chat: Transport,
 }
 
 impl Owners {
@@ -16,7 +17,8 @@ impl Owners {
         let owner = match topic {
             Topic::Response(_) | Topic::Vehicle(_) => &self.vehicles,
             Topic::User(_) => &self.auth,
-            Topic::Sessions | Topic::Conversation(_) | Topic::Room(_) | Topic::Captions(_) => return None,
+            Topic::Conversation(_) => &self.chat,
+            Topic::Sessions | Topic::Answers | Topic::Room(_) | Topic::Captions(_) => return None,
         };
         Some(TopicOwnerClient::new(owner.clone()))
     }

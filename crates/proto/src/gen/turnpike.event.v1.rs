@@ -6,7 +6,10 @@ pub struct Event {
     #[prost(message, optional, tag = "1")]
     pub at: ::core::option::Option<::prost_types::Timestamp>,
     /// Numbers 10–99 are for events that clients see, 100–199 for events between services.
-    #[prost(oneof = "event::Body", tags = "10, 11, 12, 20, 100, 101")]
+    #[prost(
+        oneof = "event::Body",
+        tags = "10, 11, 12, 20, 30, 31, 32, 33, 34, 35, 100, 101, 102"
+    )]
     pub body: ::core::option::Option<event::Body>,
 }
 /// Nested message and enum types in `Event`.
@@ -22,10 +25,24 @@ pub mod event {
         CommandError(super::CommandError),
         #[prost(message, tag = "20")]
         VehicleChanged(super::VehicleChanged),
+        #[prost(message, tag = "30")]
+        AnswerStarted(super::AnswerStarted),
+        #[prost(message, tag = "31")]
+        AnswerDelta(super::AnswerDelta),
+        #[prost(message, tag = "32")]
+        AnswerMessage(super::AnswerMessage),
+        #[prost(message, tag = "33")]
+        AnswerError(super::AnswerError),
+        #[prost(message, tag = "34")]
+        ConversationChanged(super::ConversationChanged),
+        #[prost(message, tag = "35")]
+        ConversationDeleted(super::ConversationDeleted),
         #[prost(message, tag = "100")]
         SessionEnded(super::SessionEnded),
         #[prost(message, tag = "101")]
         AccountChanged(super::AccountChanged),
+        #[prost(message, tag = "102")]
+        AnswerStopRequested(super::AnswerStopRequested),
     }
 }
 /// An event with its offset, as the bus stores it: the field `r` of a stream entry and the Pub/Sub message are these bytes. The
@@ -170,4 +187,113 @@ pub struct AccountChanged {
     /// higher number. 0 if the producer does not number them.
     #[prost(uint64, tag = "3")]
     pub change: u64,
+}
+/// The user's message is stored, and the model is asked. Topic `conversation:{conversation_id}`, as the next three. The events of
+/// one answer have the same `message_id`: AnswerStarted, AnswerDelta…, and one AnswerMessage or AnswerError. No other answer begins
+/// between them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnswerStarted {
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    /// The answer.
+    #[prost(string, tag = "2")]
+    pub message_id: ::prost::alloc::string::String,
+    /// The message that is answered, and its text; the text is empty if the answer is generated again.
+    #[prost(string, tag = "3")]
+    pub parent_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub parent_content: ::prost::alloc::string::String,
+    /// The message before the one that is answered; empty: it is the first.
+    #[prost(string, tag = "5")]
+    pub parent_parent_id: ::prost::alloc::string::String,
+}
+/// A piece of the answer, to be appended to the pieces before.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnswerDelta {
+    #[prost(string, tag = "1")]
+    pub message_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub content: ::prost::alloc::string::String,
+    /// A piece of what a reasoning model writes before its answer.
+    #[prost(string, tag = "3")]
+    pub reasoning_content: ::prost::alloc::string::String,
+}
+/// The answer is complete, or was stopped by a user. The whole text is stored.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnswerMessage {
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub message_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub content: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reasoning_content: ::prost::alloc::string::String,
+    /// As the model's server says: stop, length, tool_calls…; `stopped` if a user stopped the answer.
+    #[prost(string, tag = "5")]
+    pub finish_reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub model: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub usage: ::core::option::Option<AnswerUsage>,
+    #[prost(message, optional, tag = "8")]
+    pub timing: ::core::option::Option<AnswerTiming>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnswerUsage {
+    #[prost(uint64, tag = "1")]
+    pub prompt_tokens: u64,
+    #[prost(uint64, tag = "2")]
+    pub completion_tokens: u64,
+    /// The model's server did not count; the numbers are estimates.
+    #[prost(bool, tag = "3")]
+    pub estimated: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnswerTiming {
+    /// From the request to the first piece of the answer, in milliseconds.
+    #[prost(uint64, tag = "1")]
+    pub first_token_ms: u64,
+    /// From the request to the end, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub total_ms: u64,
+}
+/// The answer failed. The text so far is stored with the message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnswerError {
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub message_id: ::prost::alloc::string::String,
+    /// A stable upper-snake code: UPSTREAM_UNAVAILABLE, INTERRUPTED…
+    #[prost(string, tag = "3")]
+    pub error_code: ::prost::alloc::string::String,
+    /// A sentence for people.
+    #[prost(string, tag = "4")]
+    pub error_message: ::prost::alloc::string::String,
+}
+/// The conversation has these values now. Topic `conversation:{conversation_id}`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConversationChanged {
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub pinned: bool,
+    /// The newest message of the shown path.
+    #[prost(string, tag = "4")]
+    pub leaf_message_id: ::prost::alloc::string::String,
+}
+/// The final event of a conversation's topic.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConversationDeleted {
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+}
+/// A user asked to stop an answer; the instance that generates it ends it. Topic `answers`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnswerStopRequested {
+    #[prost(string, tag = "1")]
+    pub message_id: ::prost::alloc::string::String,
 }

@@ -1,0 +1,59 @@
+//! The service: its parts and its tasks.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::migrate::Migrator;
+use tonic::service::{Routes, RoutesBuilder};
+use turnpike_bus::Bus;
+use turnpike_identity::Verifier;
+use turnpike_kit::Process;
+use turnpike_proto::topic::v1::topic_owner_server::TopicOwnerServer;
+use turnpike_store::{Migrations, Store, idempotency};
+
+use crate::{Config, policy::POLICY, topic_rpc::TopicRpc};
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Pause between two sweeps.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+pub struct Deps {
+    pub bus: Bus,
+    pub verifier: Verifier,
+}
+
+/// Conversations, answers and models.
+pub struct Service {
+    routes: Routes,
+}
+
+impl Service {
+    /// Opens the database and takes over the answers that an earlier run left open.
+    pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
+        process.outbound.permit(&config.database_url)?;
+        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES })
+            .await
+            .context("TURNPIKE_CHAT_DATABASE_URL")?;
+        let asked = store.clone();
+        turnpike_kit::probe(process, "chat database", "the database does not answer", move || {
+            let store = asked.clone();
+            async move { store.answers().await }
+        });
+        store.serve(process);
+        let swept = store.clone();
+        turnpike_store::sweep(process, "idempotency keys of chat", SWEEP_EVERY, move |now| {
+            let store = swept.clone();
+            async move { idempotency::forget(&store, now).await }
+        });
+        let mut services = RoutesBuilder::default();
+        services.add_service(TopicOwnerServer::new(TopicRpc { store }));
+        Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })
+    }
+
+    /// What clients call.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+}
