@@ -157,8 +157,8 @@ impl Bodies {
     async fn collect(&self, body: &mut axum::body::Body, max: usize) -> Result<(Vec<u8>, Share), Refused> {
         let announced = http_body::Body::size_hint(body).lower();
         let memory = match max {
-            ..=SMALL => &self.small,
-            ..=LARGE => &self.large,
+            max if max <= SMALL => &self.small,
+            max if max <= LARGE => &self.large,
             _ => &self.prompts,
         };
         let (mut bytes, mut share) = (Vec::new(), Share(None));

@@ -266,6 +266,7 @@ async fn an_answer_whose_process_is_lost_continues_on_the_topic() {
     text.push_str(&rest(response).await);
     let names: Vec<_> = frames(&text).iter().map(|frame| frame["event"].clone()).collect();
     assert_eq!(names, ["started", "delta", "delta", "error"], "{text}");
+    gateway.chat_proxy.restore();
     let whole = within("the topic", 20, followed(&caller, 5)).await;
     let own: String = whole.split_inclusive("\n\n").filter(|event| !event.contains(r#""content":"x""#)).collect();
     assert_eq!(text, own, "no event is lost or doubled");

@@ -116,7 +116,7 @@ impl Lines {
         match self.format {
             // A line break in JSON is always between two values, never within a text.
             Format::Json => {
-                bytes.extend(part.data.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }))
+                bytes.extend(part.data.iter().map(|byte| if *byte < 0x20 { b' ' } else { *byte }));
             }
             Format::Markdown => part.data.iter().for_each(|byte| escape(*byte, &mut bytes)),
         }
