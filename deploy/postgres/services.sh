@@ -17,6 +17,7 @@ SQL
 }
 
 service auth "$AUTH_POSTGRES_PASSWORD"
+service chat "$CHAT_POSTGRES_PASSWORD"
 service vehicles "$VEHICLES_POSTGRES_PASSWORD"
 
 # The superuser may connect only from inside this container; the services from their network; all other connections are refused.
@@ -24,6 +25,7 @@ service vehicles "$VEHICLES_POSTGRES_PASSWORD"
     echo "local all ${POSTGRES_USER:-postgres} trust"
     echo "host all ${POSTGRES_USER:-postgres} 127.0.0.1/32 trust"
     rule auth "$AUTH_POSTGRES_PASSWORD"
+    rule chat "$CHAT_POSTGRES_PASSWORD"
     rule vehicles "$VEHICLES_POSTGRES_PASSWORD"
 } >"$PGDATA/pg_hba.conf"
 admin -c 'SELECT pg_reload_conf()' >/dev/null

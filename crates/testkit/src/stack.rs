@@ -12,6 +12,7 @@ use crate::{ADMIN_PASSWORD, Host, Person, RedisServer, ServiceProcess, eventuall
 pub struct Stack {
     pub redis: RedisServer,
     pub auth: ServiceProcess,
+    pub chat: ServiceProcess,
     pub vehicles: ServiceProcess,
     pub mock: ServiceProcess,
     pub gateways: Vec<ServiceProcess>,
@@ -41,12 +42,14 @@ impl Stack {
             private_urls.push(format!("http://{}:{}", address.ip(), address.port() + 1000));
             address.to_string()
         };
-        let (auth, vehicles, mock) = (address(), address(), address());
+        let (auth, chat, vehicles, mock) = (address(), address(), address(), address());
         set("TURNPIKE_REDIS_URL", redis.url());
         set("TURNPIKE_AUTH_GRPC", auth.clone());
+        set("TURNPIKE_CHAT_GRPC", chat.clone());
         set("TURNPIKE_VEHICLES_GRPC", vehicles.clone());
         set("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", mock.clone());
         set("TURNPIKE_AUTH_URL", format!("http://{auth}"));
+        set("TURNPIKE_CHAT_URL", format!("http://{chat}"));
         set("TURNPIKE_VEHICLES_URL", format!("http://{vehicles}"));
         set("TURNPIKE_CONNECTORS", format!("mock=http://{mock}"));
         for (name, value) in defaults() {
@@ -65,6 +68,7 @@ impl Stack {
             running
         };
         let auth = start("auth", "turnpike-auth", &[]);
+        let chat = start("chat", "turnpike-chat", &[]);
         let vehicles = start("vehicles", "turnpike-vehicles", &[]);
         let mock = start("mock", "turnpike-mock-vehicle-connector", &[]);
         let mut urls = Vec::new();
@@ -80,6 +84,7 @@ impl Stack {
         let stack = Self {
             redis,
             auth,
+            chat,
             vehicles,
             mock,
             gateways: running,
@@ -175,11 +180,13 @@ impl SingleProcess {
     }
 }
 
-/// A known password, vehicles without delay, and no limits. Tests of a limit set it.
-fn defaults() -> [(&'static str, &'static str); 7] {
+/// A known password, vehicles and a scripted model without delay, and no limits. Tests of a limit set it.
+fn defaults() -> [(&'static str, &'static str); 9] {
     [
         ("TURNPIKE_ADMIN_PASSWORD", ADMIN_PASSWORD),
         ("TURNPIKE_MOCK_DELAY_MS", "0"),
+        ("TURNPIKE_LLM_SCRIPTED_DELAY_MS", "0"),
+        ("TURNPIKE_LIMIT_ANSWERS_PER_USER", "0"),
         ("TURNPIKE_LIMIT_LOGINS_PER_MINUTE", "0"),
         ("TURNPIKE_LIMIT_COMMANDS_PER_MINUTE", "0"),
         ("TURNPIKE_LIMIT_MESSAGES_PER_MINUTE", "0"),

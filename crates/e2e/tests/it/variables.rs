@@ -19,9 +19,10 @@ fn names(text: &str) -> BTreeSet<&str> {
     words.filter(|word| word.starts_with("TURNPIKE_") && !word.ends_with('_')).collect()
 }
 
-const BINARIES: [(Binary, &str); 5] = [
+const BINARIES: [(Binary, &str); 6] = [
     (Binary::Gateway, "gateway"),
     (Binary::Auth, "auth"),
+    (Binary::Chat, "chat"),
     (Binary::Vehicles, "vehicles"),
     (Binary::MockVehicleConnector, "mock-vehicle-connector"),
     (Binary::Turnpike, "turnpike"),
@@ -35,7 +36,7 @@ fn row(variable: &Variable) -> String {
     };
     let readers = match variable.readers.len() {
         0 => "none in this version".to_owned(),
-        5 => "every binary".to_owned(),
+        6 => "every binary".to_owned(),
         _ => {
             let reads = |(binary, name): &(Binary, &'static str)| variable.readers.contains(binary).then_some(*name);
             BINARIES.iter().filter_map(reads).collect::<Vec<_>>().join(", ")

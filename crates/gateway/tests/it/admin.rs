@@ -82,4 +82,5 @@ async fn the_health_of_services_shows_an_unreachable_one() {
     assert_eq!(answer.json[0], json!({ "name": "gateway", "status": "serving", "topics": 0 }));
     assert_eq!(answer.json[1]["name"], "auth");
     assert_eq!(answer.json[2], json!({ "name": "vehicles", "status": "unreachable" }));
+    assert_eq!(answer.json[3]["name"], "chat");
 }

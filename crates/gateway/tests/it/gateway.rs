@@ -32,6 +32,9 @@ pub struct Gateway {
     /// The vehicles service, and the connection to it.
     pub vehicles: Script,
     pub vehicles_proxy: Proxy,
+    /// The chat service, and the connection to it.
+    pub chat: Script,
+    pub chat_proxy: Proxy,
     key: SigningKey,
 }
 
@@ -43,27 +46,28 @@ impl Gateway {
     /// Starts a gateway with these variables, and waits until it is ready.
     pub async fn with(variables: &[(&'static str, &str)]) -> Self {
         let key = SigningKey::from_secret(&SecretBox::new(Box::new([7; 32])));
-        let (auth, vehicles) = (Script::default(), Script::default());
+        let (auth, vehicles, chat) = (Script::default(), Script::default(), Script::default());
         let jwks_json = KeySet::new([key.public()]).to_jwks();
         auth.respond::<pb::GetJwksRequest, _>(pb::GetJwksResponse { jwks_json });
         auth.respond::<pb::ListRevocationsRequest, _>(pb::ListRevocationsResponse { revocations: Vec::new() });
         let auth_proxy = Proxy::to(&services::serve(&auth).await).await;
         let vehicles_proxy = Proxy::to(&services::serve(&vehicles).await).await;
+        let chat_proxy = Proxy::to(&services::serve(&chat).await).await;
 
         let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let process =
             Process::new(Environment::new(variables).expect("variables"), Clock::system()).expect("a process");
         let bus = Bus::memory(Limits::default());
         let connect = |proxy: &Proxy| Transport::connect(proxy.url(), &process.outbound).expect("an address");
-        let (to_auth, to_vehicles) = (connect(&auth_proxy), connect(&vehicles_proxy));
+        let (to_auth, to_vehicles, to_chat) = (connect(&auth_proxy), connect(&vehicles_proxy), connect(&chat_proxy));
         let revocations = Revocations::watch(&process, &bus, to_auth.clone());
         let config = Config::new(&process.env).expect("a configuration");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
-        let deps = Deps { bus: bus.clone(), auth: to_auth, vehicles: to_vehicles, revocations };
+        let deps = Deps { bus: bus.clone(), auth: to_auth, vehicles: to_vehicles, chat: to_chat, revocations };
         let service = Service::bind(config, &process, deps).await.expect("a gateway");
         service.serve(&process, listener).expect("a gateway");
-        let gateway = Self { base, bus, process, auth, auth_proxy, vehicles, vehicles_proxy, key };
+        let gateway = Self { base, bus, process, auth, auth_proxy, vehicles, vehicles_proxy, chat, chat_proxy, key };
         eventually("the gateway to be ready", 10, async || gateway.process.health.missing().is_empty().then_some(()))
             .await;
         gateway

@@ -184,7 +184,8 @@ async fn a_topic_that_the_owner_does_not_grant_is_not_found() {
     let gateway = Gateway::start().await;
     let fault = Fault::new(Kind::NotFound, "Not found");
     gateway.vehicles.fail::<pb::AuthorizeRequest, pb::AuthorizeResponse>(fault.clone());
-    gateway.auth.fail::<pb::AuthorizeRequest, pb::AuthorizeResponse>(fault);
+    gateway.auth.fail::<pb::AuthorizeRequest, pb::AuthorizeResponse>(fault.clone());
+    gateway.chat.fail::<pb::AuthorizeRequest, pb::AuthorizeResponse>(fault);
     let caller = gateway.caller(Role::User);
     let id = Uuid::now_v7();
     let mut socket = caller.socket().await;
@@ -200,7 +201,8 @@ async fn a_topic_that_the_owner_does_not_grant_is_not_found() {
     let closed = caller.watch(&id.to_string()).await.next().await;
     assert_eq!(closed, Err(Closed { code: 1008, reason: "Not found".to_owned() }));
     let asked = |script: &crate::script::Script| script.received::<pb::AuthorizeRequest>().len();
-    assert_eq!((asked(&gateway.vehicles), asked(&gateway.auth)), (5, 2), "kinds without an owner are not asked about");
+    let asked = [asked(&gateway.vehicles), asked(&gateway.auth), asked(&gateway.chat)];
+    assert_eq!(asked, [5, 2, 2], "kinds without an owner are not asked about");
 }
 
 #[tokio::test]
