@@ -1,10 +1,22 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "only this workspace uses this crate")]
 
+mod changes;
 mod config;
+mod conversation_rpc;
+mod conversations;
+mod convert;
+mod creation;
+mod fields;
+mod messages;
+mod outbox;
+mod personas;
 mod policy;
+mod removal;
+mod search;
 mod serve;
 mod service;
+mod title;
 mod topic_rpc;
 mod topics;
 
