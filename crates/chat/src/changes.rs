@@ -162,9 +162,8 @@ impl Write for Show {
         let mut outputs = Vec::with_capacity(writes.len());
         for Self { id, user_id, leaf, now } in writes {
             // What is shown is not a change of the conversation: it keeps its place in lists.
-            let sql = format!(
-                "UPDATE conversations SET leaf_id = $3 WHERE id = $1 AND user_id = $2 RETURNING {COLUMNS}"
-            );
+            let sql =
+                format!("UPDATE conversations SET leaf_id = $3 WHERE id = $1 AND user_id = $2 RETURNING {COLUMNS}");
             let row = sqlx::query(sqlx::AssertSqlSafe(sql))
                 .bind(id.to_string())
                 .bind(user_id.to_string())

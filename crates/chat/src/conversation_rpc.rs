@@ -60,8 +60,7 @@ impl ConversationService for ConversationRpc {
             system_prompt: system_prompt(request.system_prompt)?,
             key: Key::new(user_id, &request.idempotency_key, hash)?,
         };
-        let (created, replayed) =
-            creation::create(&self.store, new, self.clock.now()).await.map_err(Fault::from)?;
+        let (created, replayed) = creation::create(&self.store, new, self.clock.now()).await.map_err(Fault::from)?;
         let conversation = Some(to_pb_conversation(created));
         Ok(Response::new(pb::CreateConversationResponse { conversation, replayed }))
     }

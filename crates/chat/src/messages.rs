@@ -1,6 +1,9 @@
 //! Messages, which are a tree: each names the one before it. A path is read from its end, so that a page costs the same in a long
 //! conversation as in a short one.
 
+use std::collections::HashMap;
+
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
 use turnpike_store::{Store, from_micros};
@@ -206,18 +209,30 @@ pub(crate) async fn newest_below(
     conversation: ConversationId,
     id: MessageId,
 ) -> Result<Option<MessageId>, sqlx::Error> {
-    let row = sqlx::query(
-        "WITH RECURSIVE below (id, created_at, depth) AS (
-             SELECT m.id, m.created_at, 1 FROM messages m WHERE m.id = $1 AND m.conversation_id = $2
-             UNION ALL
-             SELECT m.id, m.created_at, below.depth + 1 FROM below
-             JOIN messages m ON m.conversation_id = $2 AND m.parent_id = below.id
-         )
-         SELECT id FROM below ORDER BY created_at DESC, depth DESC, id DESC LIMIT 1",
+    // A plain read, and not a recursive one: neither database knows that a message has few children, and each would read the whole
+    // conversation for each message. What follows a message is not older.
+    let mut rows = sqlx::query(
+        "SELECT m.id, m.parent_id, m.created_at FROM messages m WHERE m.conversation_id = $1
+         AND m.created_at >= (SELECT o.created_at FROM messages o WHERE o.id = $2 AND o.conversation_id = $1)",
     )
-    .bind(id.to_string())
     .bind(conversation.to_string())
-    .fetch_optional(store.reader())
-    .await?;
-    row.map(|row| row.try_get::<String, _>("id")?.parse().map_err(|_| corrupt_column("id"))).transpose()
+    .bind(id.to_string())
+    .fetch(store.reader());
+    let (mut children, mut times) = (HashMap::<_, Vec<_>>::new(), HashMap::new());
+    while let Some(row) = rows.try_next().await? {
+        let child: MessageId = row.try_get::<String, _>("id")?.parse().map_err(|_| corrupt_column("id"))?;
+        times.insert(child, row.try_get::<i64, _>("created_at")?);
+        if let Some(parent) = parse_parent(&row.try_get::<String, _>("parent_id")?)? {
+            children.entry(parent).or_default().push(child);
+        }
+    }
+    let (mut newest, mut level, mut depth) = (None, vec![id], 0);
+    while !level.is_empty() {
+        // An answer can have the same time as its question.
+        let at_level = level.iter().filter_map(|id| times.get(id).map(|at| (*at, depth, *id)));
+        newest = newest.max(at_level.max());
+        level = level.iter().filter_map(|id| children.remove(id)).flatten().collect();
+        depth += 1;
+    }
+    Ok(newest.map(|(_, _, id)| id))
 }

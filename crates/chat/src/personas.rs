@@ -93,7 +93,8 @@ pub(crate) async fn get(store: &Store, id: PersonaId) -> Result<Option<Persona>,
 
 /// The user's personas and the system-wide ones, by name.
 pub(crate) async fn list(store: &Store, user: UserId) -> Result<Vec<Persona>, sqlx::Error> {
-    let of = |condition: &str| format!("SELECT * FROM (SELECT {COLUMNS} FROM personas WHERE {condition} LIMIT $2) AS part");
+    let of =
+        |condition: &str| format!("SELECT * FROM (SELECT {COLUMNS} FROM personas WHERE {condition} LIMIT $2) AS part");
     let sql = format!("{} UNION ALL {} ORDER BY name, id", of("user_id = $1"), of("user_id IS NULL"));
     let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(user.to_string()).bind(MOST);
     query.fetch_all(store.reader()).await?.iter().map(persona).collect()

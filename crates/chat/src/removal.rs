@@ -115,10 +115,12 @@ impl Delete {
             return Ok(false);
         }
         // Its running answer is removed at once: the instance that generates it finds that it may no longer write.
-        sqlx::query("DELETE FROM messages WHERE id IN (SELECT message_id FROM open_answers WHERE conversation_id = $1)")
-            .bind(&id)
-            .execute(&mut *on)
-            .await?;
+        sqlx::query(
+            "DELETE FROM messages WHERE id IN (SELECT message_id FROM open_answers WHERE conversation_id = $1)",
+        )
+        .bind(&id)
+        .execute(&mut *on)
+        .await?;
         sqlx::query("DELETE FROM search_entries WHERE conversation_id = $1 AND message_id IS NULL")
             .bind(&id)
             .execute(&mut *on)

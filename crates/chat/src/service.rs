@@ -9,8 +9,7 @@ use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::Process;
 use turnpike_proto::{
-    chat::v1::conversation_service_server::ConversationServiceServer,
-    topic::v1::topic_owner_server::TopicOwnerServer,
+    chat::v1::conversation_service_server::ConversationServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
 };
 use turnpike_store::{Migrations, Store, idempotency};
 

@@ -34,8 +34,7 @@ pub(super) fn beginning(text: &str, query: &Query) -> Snippet {
 }
 
 fn cut(text: &str, part: Range<usize>, query: &Query) -> Snippet {
-    let (before, behind) =
-        (if part.start > 0 { DOTS } else { "" }, if part.end < text.len() { DOTS } else { "" });
+    let (before, behind) = (if part.start > 0 { DOTS } else { "" }, if part.end < text.len() { DOTS } else { "" });
     let shown = format!("{before}{}{behind}", one_line(&text[part.clone()]));
     Snippet { text: shown, marks: marks(text, part, before.len(), query) }
 }
