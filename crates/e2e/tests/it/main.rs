@@ -1,6 +1,8 @@
 //! Tests of the whole product, and the rules of the code.
 
 mod architecture;
+mod chat;
+mod chat_client;
 mod client;
 mod commands;
 mod cycles;
