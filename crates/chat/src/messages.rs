@@ -130,6 +130,21 @@ fn parse_parent(text: &str) -> Result<Option<MessageId>, sqlx::Error> {
     }
 }
 
+/// `None`: the conversation has no such message.
+pub(crate) async fn get(
+    store: &Store,
+    conversation: ConversationId,
+    id: MessageId,
+) -> Result<Option<Message>, sqlx::Error> {
+    let sql = format!("SELECT {COLUMNS} FROM messages m WHERE m.id = $1 AND m.conversation_id = $2");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.to_string())
+        .bind(conversation.to_string())
+        .fetch_optional(store.reader())
+        .await?;
+    row.as_ref().map(message).transpose()
+}
+
 /// The last `limit` messages of the path to a message, oldest first; none if the conversation has no such message.
 pub(crate) async fn path(
     store: &Store,

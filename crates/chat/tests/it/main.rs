@@ -4,6 +4,9 @@
 
 mod caller;
 mod conversations;
+mod export;
 mod messages;
+mod personas;
+mod removal;
 mod topics;
 mod world;
