@@ -230,7 +230,8 @@ async fn what_is_deleted_is_not_found(database: Database) {
 async fn no_text_is_syntax(database: Database) {
     let (world, user) = (World::new(&database).await, user());
     let id = world.conversation(user, "", false).await;
-    let hostile = "a\" OR words:* NEAR(b c) -d ^e {f} + (g) 'h' & !i | j <-> k:* \\ %_ -- ; AND NOT DROP TABLE messages";
+    let hostile =
+        "a\" OR words:* NEAR(b c) -d ^e {f} + (g) 'h' & !i | j <-> k:* \\ %_ -- ; AND NOT DROP TABLE messages";
     world.say(id, hostile).await;
     for query in [
         hostile,

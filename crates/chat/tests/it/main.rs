@@ -7,6 +7,7 @@ mod conversations;
 mod export;
 mod messages;
 mod personas;
+mod plans;
 mod removal;
 mod topics;
 mod world;
