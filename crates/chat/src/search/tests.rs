@@ -164,9 +164,7 @@ async fn a_title_is_found_as_it_is_now(database: Database) {
     assert_eq!(world.hits(user, "squealing").await.len(), 1);
     // A title of the user stays.
     let mut tx = world.store.begin().await.expect("a transaction");
-    for source in [changes::TitleSource::Rule, changes::TitleSource::Model] {
-        assert!(!changes::retitle(&mut tx, id, "Worse", source, world.now).await.expect("unchanged"));
-    }
+    assert!(!changes::retitle(&mut tx, id, "Worse", world.now).await.expect("unchanged"));
     tx.commit().await.expect("stored");
     assert_eq!(world.hits(user, "squealing").await.len(), 1);
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests spawn freely")]
 
+mod answers;
+mod asker;
 mod caller;
 mod conversations;
 mod export;
@@ -9,5 +11,7 @@ mod messages;
 mod personas;
 mod plans;
 mod removal;
+mod search;
+mod takeover;
 mod topics;
 mod world;
