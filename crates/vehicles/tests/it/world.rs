@@ -140,7 +140,7 @@ impl World {
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = tokio::time::sleep(Duration::from_millis(5)) => self.hand.advance(Duration::from_millis(50)),
+                () = tokio::time::sleep(Duration::from_millis(5)) => self.hand.advance(Duration::from_millis(25)),
             }
         }
     }
