@@ -141,6 +141,7 @@ async fn a_token_signed_with_another_key_is_refused() {
         issued_at: now,
         expires_at: now + Duration::from_secs(900),
         auth_time: now,
+        api_key: None,
     };
     let foreign = SigningKey::from_secret(&Box::new([7; 32]).into()).sign(&claims);
     refused(&Person::anonymous(&harness.url).with_token(&foreign).get("/api/auth/me").await, "INVALID_TOKEN");

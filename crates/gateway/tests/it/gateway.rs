@@ -92,7 +92,7 @@ impl Gateway {
         let (issued_at, auth_time) = (now, now);
         let expires_at = now + lifetime;
         let token_id = Uuid::now_v7();
-        self.key.sign(&Claims { user_id, session_id, token_id, role, issued_at, expires_at, auth_time })
+        self.key.sign(&Claims { user_id, session_id, token_id, role, issued_at, expires_at, auth_time, api_key: None })
     }
 
     pub fn expired_token(&self) -> String {
@@ -101,7 +101,16 @@ impl Gateway {
         let expires_at = issued_at + Duration::from_secs(900);
         let token_id = Uuid::now_v7();
         let auth_time = issued_at;
-        self.key.sign(&Claims { user_id, session_id, token_id, role: Role::User, issued_at, expires_at, auth_time })
+        self.key.sign(&Claims {
+            user_id,
+            session_id,
+            token_id,
+            role: Role::User,
+            issued_at,
+            expires_at,
+            auth_time,
+            api_key: None,
+        })
     }
 
     /// Opens a WebSocket without a credential but the one in `path` and `headers`; an error is the HTTP status.
