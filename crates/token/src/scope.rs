@@ -40,6 +40,11 @@ impl Scope {
         Self::ALL.into_iter().find(|scope| scope.as_str() == word)
     }
 
+    /// Whether the scope `read` allows to read what this scope names.
+    pub const fn is_readable(self) -> bool {
+        !matches!(self, Self::All | Self::Admin)
+    }
+
     const fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -68,8 +73,7 @@ impl Scopes {
     /// Whether a key with these scopes may be used in the part of the API that `needed` names. `reads`: the request changes
     /// nothing.
     pub const fn allow(self, needed: Scope, reads: bool) -> bool {
-        let readable = !matches!(needed, Scope::All | Scope::Admin);
-        self.has(Scope::All) || self.has(needed) || (reads && readable && self.has(Scope::Read))
+        self.has(Scope::All) || self.has(needed) || (reads && needed.is_readable() && self.has(Scope::Read))
     }
 
     const fn has(self, scope: Scope) -> bool {
