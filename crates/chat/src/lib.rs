@@ -11,6 +11,7 @@ mod conversation_rpc;
 mod conversations;
 mod convert;
 mod creation;
+mod export;
 mod fields;
 mod messages;
 mod outbox;

@@ -29,6 +29,8 @@ use crate::{
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
+pub(crate) const MIGRATIONS: Migrations = Migrations { sqlite: &SQLITE, postgres: &POSTGRES };
+
 /// Pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -46,9 +48,7 @@ impl Service {
     /// Opens the database and takes over the answers that an earlier run left open.
     pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         process.outbound.permit(&config.database_url)?;
-        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES })
-            .await
-            .context("TURNPIKE_CHAT_DATABASE_URL")?;
+        let store = Store::open(&config.database_url, MIGRATIONS).await.context("TURNPIKE_CHAT_DATABASE_URL")?;
         let asked = store.clone();
         turnpike_kit::probe(process, "chat database", "the database does not answer", move || {
             let store = asked.clone();
