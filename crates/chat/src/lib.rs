@@ -1,15 +1,15 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "only this workspace uses this crate")]
 
-#[allow(dead_code, reason = "the answers and ModelService will call it")]
 mod budget;
 mod config;
+mod ledger;
+mod model_rpc;
 mod policy;
 mod serve;
 mod service;
 mod topic_rpc;
 mod topics;
-#[allow(dead_code, reason = "the answers and ModelService will call it")]
 mod upstream;
 #[allow(dead_code, reason = "the answers and ModelService will call it")]
 mod usage;

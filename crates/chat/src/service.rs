@@ -8,14 +8,18 @@ use tonic::service::{Routes, RoutesBuilder};
 use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::Process;
-use turnpike_proto::topic::v1::topic_owner_server::TopicOwnerServer;
+use turnpike_proto::{
+    chat::v1::model_service_server::ModelServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
+};
 use turnpike_store::{Migrations, Store, idempotency};
 
-use crate::{Config, policy::POLICY, topic_rpc::TopicRpc};
+use crate::{Config, ledger::Ledger, model_rpc::ModelRpc, policy::POLICY, topic_rpc::TopicRpc, upstream::Upstreams};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
+/// Maximum length of a request that is forwarded to a model: images are part of it.
+const FORWARDED: usize = 32 << 20;
 /// Pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -48,7 +52,15 @@ impl Service {
             async move { idempotency::forget(&store, now).await }
         });
         let mut services = RoutesBuilder::default();
-        services.add_service(TopicOwnerServer::new(TopicRpc { store }));
+        services.add_service(TopicOwnerServer::new(TopicRpc { store: store.clone() }));
+        let models = ModelRpc {
+            ledger: Ledger::new(process, &store),
+            store,
+            upstreams: Upstreams::new(&config.models, process)?,
+            limits: config.limits,
+            clock: process.clock.clone(),
+        };
+        services.add_service(ModelServiceServer::new(models).max_decoding_message_size(FORWARDED));
         Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })
     }
 
