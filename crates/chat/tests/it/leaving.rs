@@ -49,7 +49,6 @@ async fn the_upstream_sees_the_close_in_every_phase() {
         asking.abort();
         let closed = fake.closed(n).await;
         assert!(closed - left < Duration::from_secs(5), "{phase}: {:?}", closed - left);
-        println!("{phase}: {:?}", closed - left);
     }
 }
 

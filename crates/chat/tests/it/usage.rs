@@ -83,8 +83,8 @@ async fn the_ledger_equals_what_the_server_counted(database: Database) {
     }
     // What was used is there after a restart.
     instance.stop().await;
-    let again = caller.at(&world.start().await);
-    assert_eq!(day(&again, 61).await.0, 61 * 7);
+    let instance = world.start().await;
+    assert_eq!(day(&caller.at(&instance), 61).await.0, 61 * 7);
 }
 
 async fn uncounted_tokens_are_estimates(database: Database) {
@@ -160,8 +160,8 @@ async fn budgets_are_checked_and_renew(database: Database) {
     assert!(fault.detail().contains("10 tokens a day") && fault.detail().contains("2025-11-22T00:00:00Z"), "{fault}");
     other.chat(true).await.expect("the budget of another user").rest().await;
 
-    // The clock stands at 04:26:40 of 2025-11-21.
-    let to_midnight = Duration::from_secs(86_400 - (4 * 3600 + 26 * 60 + 40));
+    // The clock stands at 04:40 of 2025-11-21.
+    let to_midnight = Duration::from_secs(86_400 - (4 * 3600 + 40 * 60));
     assert_eq!(fault.retry_in(), Some(to_midnight));
     world.hand.advance(to_midnight);
     ask(2).await;
