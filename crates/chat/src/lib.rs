@@ -2,12 +2,26 @@
 #![allow(missing_docs, reason = "only this workspace uses this crate")]
 
 mod budget;
+#[allow(dead_code, reason = "the answers set titles")]
+mod changes;
 mod config;
+mod conversation_rpc;
+mod conversations;
+mod convert;
+mod creation;
+mod fields;
 mod ledger;
+mod messages;
 mod model_rpc;
+mod outbox;
+mod personas;
 mod policy;
+mod removal;
+mod search;
 mod serve;
 mod service;
+#[allow(dead_code, reason = "the answers set titles")]
+mod title;
 mod topic_rpc;
 mod topics;
 mod upstream;

@@ -9,11 +9,15 @@ use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::Process;
 use turnpike_proto::{
-    chat::v1::model_service_server::ModelServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
+    chat::v1::{conversation_service_server::ConversationServiceServer, model_service_server::ModelServiceServer},
+    topic::v1::topic_owner_server::TopicOwnerServer,
 };
 use turnpike_store::{Migrations, Store, idempotency};
 
-use crate::{Config, ledger::Ledger, model_rpc::ModelRpc, policy::POLICY, topic_rpc::TopicRpc, upstream::Upstreams};
+use crate::{
+    Config, conversation_rpc::ConversationRpc, ledger::Ledger, model_rpc::ModelRpc, outbox, policy::POLICY, removal,
+    topic_rpc::TopicRpc, upstream::Upstreams,
+};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -51,7 +55,11 @@ impl Service {
             let store = swept.clone();
             async move { idempotency::forget(&store, now).await }
         });
+        let bell = outbox::publish(process, &store, &deps.bus);
+        removal::sweep(process, &store, &bell);
         let mut services = RoutesBuilder::default();
+        let conversations = ConversationRpc { store: store.clone(), clock: process.clock.clone(), bell };
+        services.add_service(ConversationServiceServer::new(conversations));
         services.add_service(TopicOwnerServer::new(TopicRpc { store: store.clone() }));
         let models = ModelRpc {
             ledger: Ledger::new(process, &store),

@@ -7,8 +7,8 @@ use turnpike_testkit::{Database, Host};
 use turnpike_token::Role;
 
 use crate::{
-    caller::{Caller, Endpoint, question},
     fake::{self, Fake, Plan, Step, finish, role, text, usage},
+    model_caller::{Caller, Endpoint, question},
     world::{Instance, World},
 };
 

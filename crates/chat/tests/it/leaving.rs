@@ -6,8 +6,8 @@ use turnpike_testkit::{Database, eventually, within};
 use turnpike_token::Role;
 
 use crate::{
-    caller::Caller,
     fake::{Fake, Plan, Step, role, text},
+    model_caller::Caller,
     world::{Instance, World},
 };
 

@@ -3,9 +3,12 @@
 #![expect(clippy::disallowed_methods, reason = "tests spawn freely")]
 
 mod caller;
+mod conversations;
 mod fake;
 mod faults;
 mod leaving;
+mod messages;
+mod model_caller;
 mod models;
 mod scripted;
 mod topics;

@@ -8,8 +8,8 @@ use turnpike_testkit::{Database, eventually};
 use turnpike_token::Role;
 
 use crate::{
-    caller::{Caller, Endpoint, question},
     fake::{Fake, Plan, Step},
+    model_caller::{Caller, Endpoint, question},
     world::{Instance, World},
 };
 

@@ -7,7 +7,7 @@ use turnpike_testkit::Database;
 use turnpike_token::Role;
 
 use crate::{
-    caller::{Caller, Endpoint},
+    model_caller::{Caller, Endpoint},
     world::{Instance, World},
 };
 

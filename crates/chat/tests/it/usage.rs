@@ -9,8 +9,8 @@ use turnpike_testkit::{Database, eventually, on_both};
 use turnpike_token::Role;
 
 use crate::{
-    caller::{Caller, Endpoint, question},
     fake::{Fake, MODEL, Plan, Step, finish, role, text},
+    model_caller::{Caller, Endpoint, question},
     world::World,
 };
 

@@ -2,4 +2,6 @@
 
 pub(crate) mod admin;
 pub(crate) mod auth;
+pub(crate) mod chat;
+pub(crate) mod openai;
 pub(crate) mod vehicles;

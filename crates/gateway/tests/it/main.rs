@@ -2,9 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "the scripted services are no tasks of the gateway")]
 
 mod admin;
+mod answers;
 mod auth;
+mod chat;
 mod credentials;
 mod gateway;
+mod openai;
 mod outages;
 mod script;
 mod services;
