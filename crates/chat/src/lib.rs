@@ -1,8 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "only this workspace uses this crate")]
 
+mod answer_rpc;
+mod answers;
 mod budget;
-#[allow(dead_code, reason = "the answers set titles")]
 mod changes;
 mod config;
 mod conversation_rpc;
@@ -20,12 +21,10 @@ mod removal;
 mod search;
 mod serve;
 mod service;
-#[allow(dead_code, reason = "the answers set titles")]
 mod title;
 mod topic_rpc;
 mod topics;
 mod upstream;
-#[allow(dead_code, reason = "the answers and ModelService will call it")]
 mod usage;
 
 pub use config::{Config, Limits, Models, Server, Timeouts};

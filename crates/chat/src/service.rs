@@ -9,14 +9,26 @@ use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::Process;
 use turnpike_proto::{
-    chat::v1::{conversation_service_server::ConversationServiceServer, model_service_server::ModelServiceServer},
+    chat::v1::{
+        answer_service_server::AnswerServiceServer, conversation_service_server::ConversationServiceServer,
+        model_service_server::ModelServiceServer,
+    },
     topic::v1::topic_owner_server::TopicOwnerServer,
 };
 use turnpike_store::{Migrations, Store, idempotency};
 
 use crate::{
-    Config, conversation_rpc::ConversationRpc, ledger::Ledger, model_rpc::ModelRpc, outbox, policy::POLICY, removal,
-    topic_rpc::TopicRpc, upstream::Upstreams,
+    Config,
+    answer_rpc::AnswerRpc,
+    answers::{self, Resources},
+    conversation_rpc::ConversationRpc,
+    ledger::Ledger,
+    model_rpc::ModelRpc,
+    outbox,
+    policy::POLICY,
+    removal,
+    topic_rpc::TopicRpc,
+    upstream::Upstreams,
 };
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -57,17 +69,32 @@ impl Service {
         });
         let bell = outbox::publish(process, &store, &deps.bus);
         removal::sweep(process, &store, &bell);
-        let mut services = RoutesBuilder::default();
-        let conversations = ConversationRpc { store: store.clone(), clock: process.clock.clone(), bell };
-        services.add_service(ConversationServiceServer::new(conversations));
-        services.add_service(TopicOwnerServer::new(TopicRpc { store: store.clone() }));
+        let upstreams = Upstreams::new(&config.models, process)?;
         let models = ModelRpc {
             ledger: Ledger::new(process, &store),
-            store,
-            upstreams: Upstreams::new(&config.models, process)?,
+            store: store.clone(),
+            upstreams: upstreams.clone(),
             limits: config.limits,
             clock: process.clock.clone(),
         };
+        let resources = Resources::new(
+            process,
+            answers::Parts {
+                store: store.clone(),
+                bus: deps.bus,
+                bell: bell.clone(),
+                upstreams,
+                models: config.models,
+                limits: config.limits,
+            },
+        );
+        answers::listen(process, &resources);
+        answers::recover(process, &resources);
+        let mut services = RoutesBuilder::default();
+        let conversations = ConversationRpc { store: store.clone(), clock: process.clock.clone(), bell };
+        services.add_service(ConversationServiceServer::new(conversations));
+        services.add_service(TopicOwnerServer::new(TopicRpc { store }));
+        services.add_service(AnswerServiceServer::new(AnswerRpc { resources }));
         services.add_service(ModelServiceServer::new(models).max_decoding_message_size(FORWARDED));
         Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })
     }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests spawn freely")]
 
+mod answers;
+mod asker;
 mod caller;
 mod conversations;
 mod fake;
@@ -11,6 +13,7 @@ mod messages;
 mod model_caller;
 mod models;
 mod scripted;
+mod takeover;
 mod topics;
 mod usage;
 mod world;
