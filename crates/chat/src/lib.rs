@@ -10,6 +10,7 @@ mod conversation_rpc;
 mod conversations;
 mod convert;
 mod creation;
+mod export;
 mod fields;
 mod ledger;
 mod messages;

@@ -34,6 +34,8 @@ use crate::{
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
+pub(crate) const MIGRATIONS: Migrations = Migrations { sqlite: &SQLITE, postgres: &POSTGRES };
+
 /// Maximum length of a request that is forwarded to a model: images are part of it.
 const FORWARDED: usize = 32 << 20;
 /// Pause between two sweeps.
@@ -53,9 +55,7 @@ impl Service {
     /// Opens the database and takes over the answers that an earlier run left open.
     pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         process.outbound.permit(&config.database_url)?;
-        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES })
-            .await
-            .context("TURNPIKE_CHAT_DATABASE_URL")?;
+        let store = Store::open(&config.database_url, MIGRATIONS).await.context("TURNPIKE_CHAT_DATABASE_URL")?;
         let asked = store.clone();
         turnpike_kit::probe(process, "chat database", "the database does not answer", move || {
             let store = asked.clone();
