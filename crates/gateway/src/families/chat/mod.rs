@@ -11,11 +11,13 @@ mod personas;
 mod search;
 mod usage;
 
+use axum::Extension;
 use serde::Serialize;
+use turnpike_token::Scope;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::app::App;
+use crate::{access::scope::ApiKeys, app::App};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -30,15 +32,22 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(answers::regenerate))
         .routes(routes!(answers::stop_answer))
         .routes(routes!(export::export))
-        .routes(routes!(export_all::export_conversations))
         .routes(routes!(search::search))
         .routes(routes!(personas::list_personas, personas::create_persona))
         .routes(routes!(personas::update_persona, personas::delete_persona))
         .routes(routes!(models::list_models))
+        .routes(routes!(usage::usage))
+        .layer(Extension(ApiKeys::Of(Scope::Chat)))
+        .merge(of_admins())
+}
+
+fn of_admins() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(export_all::export_conversations))
         .routes(routes!(models::list_all_models))
         .routes(routes!(models::load_model))
         .routes(routes!(models::unload_model))
-        .routes(routes!(usage::usage))
+        .layer(Extension(ApiKeys::Of(Scope::Admin)))
 }
 
 /// The confirmation of a change.
