@@ -148,6 +148,11 @@ impl Instance {
         self.runtime.take().expect("running").shutdown_background();
     }
 
+    /// How many tasks its runtime has, those of libraries included.
+    pub fn runtime_tasks(&self) -> usize {
+        self.runtime.as_ref().expect("running").metrics().num_alive_tasks()
+    }
+
     /// How many tasks it has.
     pub fn tasks(&self) -> usize {
         self.process.tasks.len()
