@@ -4,6 +4,7 @@ pub(crate) mod extract;
 pub(crate) mod guard;
 pub(crate) mod idempotency;
 pub(crate) mod listener;
+pub(crate) mod number;
 pub(crate) mod openapi;
 pub(crate) mod problem;
 

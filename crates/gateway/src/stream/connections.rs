@@ -1,6 +1,8 @@
 //! The registry of open connections that follow topics (WebSockets and event streams) or receive what a language model writes: the
 //! user of each, how to wake it, and why it must end.
 
+mod renewal;
+
 use std::{
     collections::HashMap,
     sync::{
