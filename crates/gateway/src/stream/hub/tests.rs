@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     frame::Frame,
+    members::Wake,
     topic_reader::{Batch, TopicReader},
     *,
 };
@@ -173,7 +174,7 @@ impl Scenario {
 
     fn open(&mut self, since: Since) {
         let wake = Arc::new(Notify::new());
-        let topic_reader = TopicReader::open(&self.hub, self.topic, since, &wake);
+        let topic_reader = TopicReader::open(&self.hub, self.topic, since, &Wake::Task(wake.clone()));
         let expected = match since {
             Since::After(offset) => Expected::After(offset),
             // if the topic has lost its beginning, a reset comes first
@@ -322,7 +323,7 @@ impl Reader {
         let Offset { epoch, n } = frame.offset;
         assert_eq!(
             model.texts.get(&(epoch, n)).map(String::as_str),
-            Some(frame.text().as_str()),
+            std::str::from_utf8(&frame.text()).ok(),
             "as it was published"
         );
         match self.expected {
