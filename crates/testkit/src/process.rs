@@ -5,6 +5,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use crate::eventually;
@@ -104,6 +105,16 @@ impl ServiceProcess {
     /// The standard output and error so far, of all starts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The CPU time that the process has used so far.
+    pub fn cpu(&self) -> Duration {
+        let id = self.child.as_ref().expect("the process runs").id();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("the process runs");
+        // The fields after the name, which is in parentheses: the 14th and 15th of all are user and system time in 1/100 s.
+        let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// The resident memory in bytes.
