@@ -14,6 +14,8 @@ mod catch_up;
 mod input;
 mod out;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::Shutdown,

@@ -118,6 +118,12 @@ impl Connections {
         }
     }
 
+    fn look_at_all(&self) {
+        for (id, handle) in &self.0.table.lock().handles {
+            self.0.look_soon(*id, handle);
+        }
+    }
+
     /// The connections with these claims. They are collected first: nothing is written to a connection under the lock.
     fn those(&self, which: impl Fn(&Claims) -> bool) -> Vec<Arc<Handle>> {
         let table = self.0.table.lock();

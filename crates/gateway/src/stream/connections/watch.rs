@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use jiff::SignedDuration;
 use tokio::{
     sync::broadcast::error::RecvError,
     time::{Instant, MissedTickBehavior, interval_at},
@@ -12,6 +13,9 @@ use turnpike_kit::{OnExit, Process};
 
 use super::Connections;
 use crate::stream::wheel::TICK;
+
+/// The clock was set if it deviates from the time that has passed by this much. It is also how late an expiry can be.
+const MAX_DEVIATION: SignedDuration = SignedDuration::from_secs(1);
 
 impl Connections {
     /// Ends connections whose session ends or whose token expires, and all of them when the process stops. Reports to all of them
@@ -59,13 +63,19 @@ impl Connections {
     fn turn_the_wheel(&self, process: &Process) {
         let (connections, clock) = (self.clone(), process.clock.clone());
         process.tasks.spawn("connections timer", OnExit::StopProcess, async move {
-            let began = Instant::now();
+            let (began, mut set) = (Instant::now(), clock.now());
             let mut ticks = interval_at(began + TICK, TICK);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 let wheel = &connections.0.wheel;
                 let time = clock.now();
+                // Deadlines are durations, except the expiry of a token. When the clock was set, every expiry is another duration.
+                let deviation = time.duration_since(set + began.elapsed());
+                if deviation.abs() >= MAX_DEVIATION {
+                    set = time - began.elapsed();
+                    connections.look_at_all();
+                }
                 wheel.turn(began.elapsed(), |id| {
                     let Some(handle) = connections.0.table.lock().handles.get(&id).cloned() else { return };
                     let (now, next) = (wheel.now(), handle.look(wheel.now(), time));

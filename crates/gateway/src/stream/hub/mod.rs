@@ -12,6 +12,8 @@
 mod channel;
 pub(crate) mod frame;
 pub(crate) mod members;
+#[cfg(test)]
+pub(crate) mod model;
 pub(crate) mod ring;
 mod sweep;
 #[cfg(test)]

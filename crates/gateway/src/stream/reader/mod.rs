@@ -105,6 +105,15 @@ async fn topic_is_whole(topics: &Topics, topic: Topic, after: Option<Offset>, fi
 }
 
 impl Reader {
+    /// For tests: a reader of a topic that is not archived, for which no owner is asked.
+    #[cfg(test)]
+    pub(crate) fn of_hub(topic_reader: TopicReader, since: Since) -> Self {
+        let after = if let Since::After(offset) = since { Some(offset) } else { None };
+        let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
+        let (stage, recheck_at) = (Stage::Topic, Instant::now() + RECHECK_INTERVAL);
+        Self { topic_reader, archive: None, stage, position: since, order, recheck_at }
+    }
+
     pub(crate) fn topic(&self) -> Topic {
         self.topic_reader.topic()
     }
