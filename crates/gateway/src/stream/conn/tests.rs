@@ -359,7 +359,7 @@ static TWO_CORES: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn every_client_gets_every_event_once_or_a_reset(steps in steps()) {
