@@ -101,8 +101,7 @@ mod tests {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (mut client, (stream, peer)) = (client.expect("connected"), accepted.expect("accepted"));
         let slots = ConnectionSlots::new(1, PerAddress::Unset, Vec::new());
-        let mut stream =
-            ClientStream::new(stream, slots.take(peer.ip()).ok().expect("a slot"), Duration::from_millis(100));
+        let mut stream = ClientStream::new(stream, slots.take(peer.ip()).expect("a slot"), Duration::from_millis(100));
         stream.write_all(b"read this").await.expect("there is room");
         client.read_exact(&mut [0; 9]).await.expect("it arrives");
         let block = vec![0; 1 << 20];

@@ -13,6 +13,10 @@ pub(crate) fn text(payload: impl Into<Bytes>) -> Bytes {
     encode(Frame::message(payload, OpCode::Data(Data::Text), true))
 }
 
+pub(crate) fn binary(payload: impl Into<Bytes>) -> Bytes {
+    encode(Frame::message(payload, OpCode::Data(Data::Binary), true))
+}
+
 pub(crate) fn ping() -> Bytes {
     encode(Frame::ping(Bytes::new()))
 }

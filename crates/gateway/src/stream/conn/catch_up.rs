@@ -84,7 +84,8 @@ impl Conn {
                 }
                 Step::Take(mut taken) => {
                     let batch = taken.reader.take(PAGE_BYTES).await;
-                    #[cfg(test)] // the bus in memory answers at once; here the topic gets news while the reader is away
+                    #[cfg(test)]
+                    // the bus in memory answers at once; here the topic gets news while the reader is away
                     tokio::task::yield_now().await;
                     self.put_back(taken, batch);
                 }

@@ -94,12 +94,13 @@ impl Conn {
         Arc::new(Self { id, shared: shared.clone(), stream, frames, heard, unanswered, out })
     }
 
-    /// Queues a text frame of our own, and sends it at once if nothing is in the way. Never waits.
+    /// Queues a text frame of our own; see [`Conn::queue`].
     pub(crate) fn say(self: &Arc<Self>, text: String) {
         self.queue(&rfc6455::text(text));
     }
 
-    fn queue(self: &Arc<Self>, frame: &[u8]) {
+    /// Queues complete frames of our own, and sends them at once if nothing is in the way. Never waits.
+    pub(crate) fn queue(self: &Arc<Self>, frame: &[u8]) {
         let mut out = self.out.lock();
         if out.is_open() {
             out.control.extend_from_slice(frame);

@@ -60,7 +60,7 @@ impl Connections {
 
     /// Heartbeats, tokens that expire, clients that do not read, retries: one task for all connections. It runs until the last
     /// connection of a stopping process has ended, because it also shuts down those that do not answer a close frame.
-    fn turn_the_wheel(&self, process: &Process) {
+    pub(crate) fn turn_the_wheel(&self, process: &Process) {
         let (connections, clock) = (self.clone(), process.clock.clone());
         process.tasks.spawn("connections timer", OnExit::StopProcess, async move {
             let (began, mut set) = (Instant::now(), clock.now());

@@ -1,7 +1,9 @@
 //! WebSockets.
 
 pub(crate) mod context;
+pub(crate) mod echo;
 mod handshake;
+mod incoming;
 mod intake;
 pub(crate) mod multiplexed;
 mod protocol;

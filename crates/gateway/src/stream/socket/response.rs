@@ -58,7 +58,7 @@ impl Protocol for CommandResponse {
 
     fn parse(&self, text: &str) -> Parsed {
         let mut parsed = Parsed::new(text);
-        if let Ok(Request::Subscribe { .. } | Request::Unsubscribe { .. }) = parsed.request {
+        if let Ok(Request::Subscribe(_) | Request::Unsubscribe { .. }) = parsed.request {
             let detail = "This socket has its one topic".to_owned();
             parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail });
         }

@@ -1,13 +1,11 @@
 //! What a client says on its socket: one task, which waits for nothing but the client. It writes nothing itself (`conn`).
 
-use std::{future::poll_fn, io::ErrorKind, sync::Arc};
+use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::{
-    self, Message, Utf8Bytes,
-    protocol::{Role, WebSocketConfig, WebSocketContext},
-};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tracing::debug;
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Refusal;
@@ -15,6 +13,7 @@ use turnpike_topic::Topic;
 
 use super::{
     context::SocketContext,
+    incoming::Incoming,
     intake::Intake,
     protocol::{Protocol, Start},
     request::{Parsed, Request},
@@ -24,7 +23,7 @@ use crate::{
     access::slots::Slot,
     config::MAX_FRAME,
     stream::{
-        conn::{Conn, Input, MAX_TOPICS},
+        conn::{Conn, MAX_TOPICS},
         connections::{Registration, Target},
         control_frames,
         ending::{Close, Ending},
@@ -33,16 +32,18 @@ use crate::{
     },
 };
 
-/// The read buffer of an idle socket. A longer frame grows it.
-const READ_BUFFER: usize = 128;
-/// A client that sends requests and does not read the answers is not read beyond this many bytes of answers.
-const MAX_UNREAD: usize = 16 << 10;
+/// A frame a little over the limit is read to its end: a connection that is closed with unread bytes is reset, and the client may
+/// see the reset before it reads the close frame with the reason.
+const MAX_MESSAGE: usize = MAX_FRAME * 4;
+
+/// The topics of one request whose owners are asked at the same time.
+const OPENED_AT_ONCE: usize = 8;
 
 /// One socket. Boxed by its task, so that an idle task is small.
 pub(super) struct Session {
     context: SocketContext,
     conn: Arc<Conn>,
-    input: WebSocketContext,
+    incoming: Incoming,
     intake: Intake,
     registration: Registration,
     protocol: Box<dyn Protocol>,
@@ -56,26 +57,23 @@ impl Session {
         registration: Registration,
         protocol: Box<dyn Protocol>,
     ) -> Box<Self> {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            // A frame a little over the limit is read to its end: a connection that is closed with unread bytes is reset, and the
-            // client may see the reset before it reads the close frame with the reason.
-            .max_message_size(Some(MAX_FRAME * 4))
-            .max_frame_size(Some(MAX_FRAME * 4));
         let Upgraded { stream, slot, early } = upgraded;
         let conn = Conn::new(registration.id, &context.shared, stream, protocol.topic_frames());
-        let input = WebSocketContext::from_partially_read(early.into(), Role::Server, Some(config));
+        let incoming = Incoming::new(conn.clone(), early, MAX_MESSAGE);
         let intake = Intake::new(context.limits.messages_per_minute);
-        Box::new(Self { context, conn, input, intake, registration, protocol, _slot: slot })
+        Box::new(Self { context, conn, incoming, intake, registration, protocol, _slot: slot })
     }
 
     /// Serves the client until either side ends the socket.
     pub(super) async fn run(self: Box<Self>) {
         let mut session = Serving(self);
         Box::pin(session.0.start()).await;
-        let has_answered = session.0.listen().await;
-        session.0.drain(has_answered).await;
+        while let Some(message) = session.0.incoming.next().await {
+            if let Some(text) = session.0.accept(message) {
+                session.0.answer(&text).await;
+            }
+        }
+        session.0.incoming.drain().await;
     }
 
     async fn start(&mut self) {
@@ -90,62 +88,6 @@ impl Session {
                 if let Err(fault) = self.open_topic(topic, since, None).await {
                     self.conn.end(Close::refused(&fault));
                 }
-            }
-        }
-    }
-
-    /// Returns whether the client sent a close frame.
-    async fn listen(&mut self) -> bool {
-        loop {
-            if self.conn.unread() > MAX_UNREAD {
-                let _ = self.conn.stream.writable().await;
-                // Readiness takes nothing from the task's budget, and another task writes the answers.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            match self.input.read(&mut Input(&self.conn)) {
-                Ok(Message::Close(_)) => {
-                    let _ = self.input.flush(&mut Input(&self.conn)); // queues the answer
-                    return true;
-                }
-                Ok(message) => {
-                    self.conn.heard();
-                    if let Some(text) = self.accept(message) {
-                        self.answer(&text).await;
-                    }
-                }
-                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => self.readable().await,
-                Err(error) => {
-                    self.conn.end(Close::broken(&error));
-                    return false;
-                }
-            }
-            tokio::task::coop::consume_budget().await;
-        }
-    }
-
-    /// Not `TcpStream::readable`: hyper's task has left its waker with the stream, and the memory of a task lives as long as its last
-    /// waker. Polling puts the waker of this task in its place.
-    async fn readable(&self) {
-        let _ = poll_fn(|context| self.conn.stream.poll_read_ready(context)).await;
-    }
-
-    /// Waits until the client has ended the stream, at most for the second after which the timer wheel shuts it down. A connection
-    /// that is closed with unread bytes is reset, and the client may see the reset before it reads the close frame.
-    async fn drain(&self, has_answered: bool) {
-        let is_drained = self.conn.is_drained();
-        if is_drained && has_answered {
-            return;
-        }
-        if is_drained {
-            self.conn.finish();
-        }
-        let mut rest = [0; 256];
-        loop {
-            match self.conn.stream.try_read(&mut rest) {
-                Ok(1..) => tokio::task::coop::consume_budget().await,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable().await,
-                Ok(0) | Err(_) => return,
             }
         }
     }
@@ -195,7 +137,7 @@ impl Session {
         None
     }
 
-    async fn answer(&mut self, text: &str) {
+    async fn answer(&self, text: &str) {
         let Parsed { id, request } = self.protocol.parse(text);
         match request {
             Err(invalid) => self.conn.say(control_frames::error(id.as_ref(), invalid.code, &invalid.detail)),
@@ -203,18 +145,23 @@ impl Session {
             Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id.as_ref(), topic),
             // Boxed: an idle socket's future has no room for these.
             Ok(Request::Authenticate { token }) => Box::pin(self.renew(id, &token)).await,
-            Ok(Request::Subscribe { topic, since }) => Box::pin(self.subscribe(id, topic, since)).await,
+            Ok(Request::Subscribe(topics)) => {
+                let opening = stream::iter(topics).for_each_concurrent(OPENED_AT_ONCE, async |(topic, since)| {
+                    self.subscribe(id.as_ref(), topic, since).await;
+                });
+                Box::pin(opening).await;
+            }
         }
     }
 
-    async fn subscribe(&mut self, id: Option<Value>, topic: Topic, since: Since) {
+    async fn subscribe(&self, id: Option<&Value>, topic: Topic, since: Since) {
         let opened = if self.conn.follows(topic) {
             Err(Fault::new(Kind::Conflict, "This socket follows the topic already").code_is("ALREADY_SUBSCRIBED"))
         } else {
-            self.open_topic(topic, since, Some(id.clone())).await
+            self.open_topic(topic, since, Some(id.cloned())).await
         };
         if let Err(fault) = opened {
-            self.conn.say(control_frames::fault(id.as_ref(), Some(topic), &fault));
+            self.conn.say(control_frames::fault(id, Some(topic), &fault));
         }
     }
 
@@ -248,7 +195,7 @@ impl Session {
     }
 
     /// A new access token on the open socket. It must belong to the same user.
-    async fn renew(&mut self, id: Option<Value>, token: &str) {
+    async fn renew(&self, id: Option<Value>, token: &str) {
         let answer = match self.context.identity.of_token(token).await {
             Ok(caller) if caller.claims.user_id == self.registration.user_id => {
                 let expires_at = caller.claims.expires_at;
