@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use axum::extract::FromRef;
 use turnpike_kit::Health;
 use turnpike_proto::{
-    auth::v1::auth_service_client::AuthServiceClient, vehicle::v1::vehicle_service_client::VehicleServiceClient,
+    auth::v1::{api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient},
+    vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
 use turnpike_rpc::Transport;
 
@@ -60,6 +61,10 @@ pub(crate) struct Auth(pub(crate) Transport);
 impl Auth {
     pub(crate) fn client(&self) -> AuthServiceClient<Transport> {
         AuthServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Transport> {
+        ApiKeyServiceClient::new(self.0.clone())
     }
 }
 

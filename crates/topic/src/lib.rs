@@ -5,7 +5,7 @@ mod offset;
 mod record;
 mod topic;
 
-pub use id::{CaptionsSessionId, CommandId, ConversationId, InvalidId, RoomId, SessionId, UserId, VehicleId};
+pub use id::{ApiKeyId, CaptionsSessionId, CommandId, ConversationId, InvalidId, RoomId, SessionId, UserId, VehicleId};
 pub use offset::{InvalidOffset, Offset};
 pub use record::Record;
 pub use topic::{InvalidTopic, Topic};

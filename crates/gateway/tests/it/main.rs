@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the scripted services are no tasks of the gateway")]
 
 mod admin;
+mod api_keys;
 mod auth;
 mod credentials;
 mod gateway;

@@ -130,6 +130,7 @@ impl World {
             issued_at: now,
             expires_at: now + Duration::from_secs(30 * 24 * 3600),
             auth_time: now,
+            api_key: None,
         };
         Person { user_id, token: AccessToken::new(self.key.sign(&claims)) }
     }

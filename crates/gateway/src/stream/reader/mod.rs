@@ -26,6 +26,7 @@ use super::{
     since::Since,
     topics::Topics,
 };
+use crate::access::scope;
 
 pub(crate) struct Reader {
     topic_reader: TopicReader,
@@ -58,6 +59,7 @@ pub(crate) async fn open(
     since: Since,
     wake: &Wake,
 ) -> Result<Reader, Fault> {
+    scope::may_follow(&caller.claims, topic)?;
     let after = match since {
         Since::After(offset) => Some(offset),
         Since::Start | Since::Live => None,

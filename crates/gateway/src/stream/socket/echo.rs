@@ -85,6 +85,7 @@ fn nobody(process: &Process) -> Caller {
         issued_at: now,
         expires_at: now + Duration::from_secs(86_400),
         auth_time: now,
+        api_key: None,
     };
     Caller { claims, token: AccessToken::new("") }
 }

@@ -13,7 +13,7 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig},
     },
 };
-use turnpike_fault::Fault;
+use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{Caller, Refusal};
 use turnpike_kit::OnExit;
 use turnpike_rpc::Context;
@@ -24,7 +24,10 @@ use super::{
     session::Session,
     upgrade::{Upgrade, Upgraded},
 };
-use crate::stream::ending::Close;
+use crate::{
+    access::scope::{self, ApiKeys},
+    stream::ending::Close,
+};
 
 /// The longest frame that a refused client may send before its connection is dropped.
 const REFUSED_FRAME_BYTES: usize = 4 << 10;
@@ -38,12 +41,24 @@ pub(crate) struct Opening {
     pub(super) since: Option<String>,
 }
 
+/// The caller of a handshake, whose API key, if it is one, must be among those that the route admits.
+pub(super) async fn caller(
+    context: &SocketContext,
+    api_keys: ApiKeys,
+    opening: &Opening,
+    headers: &HeaderMap,
+) -> Result<Caller, Fault> {
+    let caller = credential(context, opening, headers).await?;
+    scope::admit(&caller.claims, Some(api_keys), true)?;
+    Ok(caller)
+}
+
 /// The credentials of a handshake: `?token=`, then a ticket in the subprotocols, then those of any request.
-pub(super) async fn caller(context: &SocketContext, opening: &Opening, headers: &HeaderMap) -> Result<Caller, Fault> {
+async fn credential(context: &SocketContext, opening: &Opening, headers: &HeaderMap) -> Result<Caller, Fault> {
     if let Some(token) = &opening.token {
         return match token.is_empty() {
             true => Err(Refusal::Missing.into()),
-            false => Ok(context.identity.of_token(token).await?),
+            false => context.identity.of_bearer(token).await,
         };
     }
     if let Some(ticket) = ticket(headers) {
@@ -56,6 +71,12 @@ pub(super) async fn caller(context: &SocketContext, opening: &Opening, headers: 
 fn ticket(headers: &HeaderMap) -> Option<&str> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).find_map(|protocol| protocol.trim().strip_prefix("ticket."))
+}
+
+/// Whether a refusal is an HTTP status also on a route that hides no refusal behind an upgrade: pages of other origins must not get
+/// a socket, and programs with API keys read statuses.
+pub(super) fn is_status(fault: &Fault) -> bool {
+    matches!(fault.kind(), Kind::Forbidden | Kind::RateLimited)
 }
 
 pub(super) fn accept(

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use axum::{extract::State, response::Response};
 use http::HeaderMap;
-use turnpike_fault::Kind;
 use turnpike_token::Claims;
 use turnpike_topic::{Offset, Topic};
 
 use super::{
     context::SocketContext,
-    handshake::{Opening, accept, caller, refuse},
+    handshake::{Opening, accept, caller, is_status, refuse},
     protocol::{Protocol, Start},
     request::Parsed,
     upgrade::{PROTOCOL, Upgrade},
 };
 use crate::{
+    access::scope::ApiKeys,
     config::Limits,
     http::{extract::Query, problem::Problem},
     stream::{
@@ -33,12 +33,12 @@ pub(crate) async fn open(
     headers: HeaderMap,
     upgrade: Result<Upgrade, Problem>,
 ) -> Result<Response, Problem> {
-    match (caller(&context, &opening, &headers).await, opening.token.is_some()) {
+    match (caller(&context, ApiKeys::Any, &opening, &headers).await, opening.token.is_some()) {
         (Ok(caller), _) => {
             let protocol = Multiplexed { limits: context.limits, heartbeat: context.heartbeat };
             Ok(accept(context, upgrade?, &caller, Box::new(protocol)))
         }
-        (Err(fault), true) if fault.kind() != Kind::Forbidden => Ok(refuse(&context, upgrade?, Close::refused(&fault))),
+        (Err(fault), true) if !is_status(&fault) => Ok(refuse(&context, upgrade?, Close::refused(&fault))),
         (Err(fault), _) => Err(fault.into()),
     }
 }

@@ -196,7 +196,7 @@ impl Session {
 
     /// A new access token on the open socket. It must belong to the same user.
     async fn renew(&self, id: Option<Value>, token: &str) {
-        let answer = match self.context.identity.of_token(token).await {
+        let answer = match self.context.identity.of_bearer(token).await {
             Ok(caller) if caller.claims.user_id == self.registration.user_id => {
                 let expires_at = caller.claims.expires_at;
                 match self.registration.renew(caller) {
@@ -205,7 +205,7 @@ impl Session {
                 }
             }
             Ok(_) => control_frames::fault(id.as_ref(), None, &Refusal::Invalid.into()),
-            Err(refusal) => control_frames::fault(id.as_ref(), None, &refusal.into()),
+            Err(fault) => control_frames::fault(id.as_ref(), None, &fault),
         };
         self.conn.say(answer);
     }
