@@ -6,6 +6,7 @@ mod accept;
 mod fanout;
 mod fleet;
 mod flood;
+mod history;
 mod http;
 mod list;
 mod publish;
@@ -120,6 +121,24 @@ enum Measurement {
         #[arg(long, default_value_t = 15_000)]
         silent: usize,
     },
+    /// Clients that are cut, stall and resume while gateways are killed and paused: every event exactly once, or reported
+    History {
+        /// Decides when what happens
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Number of clients, which follow every topic
+        #[arg(long, default_value_t = 20)]
+        clients: usize,
+        /// Number of topics
+        #[arg(long, default_value_t = 4)]
+        topics: usize,
+        /// Events a second in all
+        #[arg(long, default_value_t = 1000)]
+        rate: u64,
+        /// Duration in seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Publishes a second on a private Redis
     Publish {
         /// Concurrent publishes
@@ -149,6 +168,9 @@ async fn main() {
             fanout::measure(fanout::Load { sockets, topics, rate, bytes, seconds, stalled_percent: stalled }).await;
         }
         Measurement::Flood { connections, silent } => flood::measure(connections, silent).await,
+        Measurement::History { seed, clients, topics, rate, seconds } => {
+            history::run(history::Plan { seed, clients, topics, rate, seconds }).await;
+        }
         Measurement::Publish { in_flight, seconds } => publish::measure(in_flight, seconds).await,
     }
 }

@@ -14,34 +14,46 @@ pub(crate) struct RawSocket {
 impl RawSocket {
     /// Opens `/ws`. A small receive buffer fills soon when nobody reads.
     pub(crate) async fn open(base: &str, person: &Person, small: bool) -> Self {
+        Self::try_open(base, person, small).await.expect("the gateway opens the socket")
+    }
+
+    /// `None`: the gateway refuses the socket or does not run.
+    pub(crate) async fn try_open(base: &str, person: &Person, small: bool) -> Option<Self> {
         let host = base.trim_start_matches("http://");
         let socket = TcpSocket::new_v4().expect("a socket");
         if small {
             socket.set_recv_buffer_size(4 << 10).expect("SO_RCVBUF can be set");
         }
-        let mut stream = socket.connect(host.parse().expect("an address")).await.expect("the connection is accepted");
+        let mut stream = socket.connect(host.parse().expect("an address")).await.ok()?;
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
         let request = format!(
             "GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {}\r\n\r\n",
             person.token
         );
-        stream.write_all(request.as_bytes()).await.expect("the request is sent");
+        stream.write_all(request.as_bytes()).await.ok()?;
         let mut buffer = Vec::new();
         let end = loop {
-            assert!(stream.read_buf(&mut buffer).await.expect("an answer") > 0, "the gateway closes the connection");
+            match stream.read_buf(&mut buffer).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return None,
+            }
             if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;
             }
         };
-        assert!(buffer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&buffer));
+        if !buffer.starts_with(b"HTTP/1.1 101") {
+            return None;
+        }
         buffer.drain(..end);
-        Self { stream, buffer }
+        Some(Self { stream, buffer })
     }
 
     /// Subscribes to a topic and waits until the gateway has caught up.
     pub(crate) async fn follow(&mut self, topic: &str) {
-        self.send(0x1, format!(r#"{{"action":"subscribe","topic":"{topic}","since":"live"}}"#).as_bytes()).await;
+        self.send(0x1, format!(r#"{{"action":"subscribe","topic":"{topic}","since":"live"}}"#).as_bytes())
+            .await
+            .expect("the frame is sent");
         let mut caught_up = false;
         while !caught_up {
             let open = self.read(|text| caught_up |= text.windows(11).any(|window| window == b"\"caught_up\"")).await;
@@ -49,7 +61,12 @@ impl RawSocket {
         }
     }
 
-    async fn send(&mut self, opcode: u8, payload: &[u8]) {
+    /// Sends a text frame. Returns whether the socket is open.
+    pub(crate) async fn try_send(&mut self, text: &str) -> bool {
+        self.send(0x1, text.as_bytes()).await.is_ok()
+    }
+
+    async fn send(&mut self, opcode: u8, payload: &[u8]) -> std::io::Result<()> {
         let mut frame = vec![0x80 | opcode];
         match u8::try_from(payload.len()) {
             Ok(short) if short < 126 => frame.push(0x80 | short),
@@ -60,7 +77,7 @@ impl RawSocket {
         }
         frame.extend([0; 4]); // a mask that changes nothing
         frame.extend(payload);
-        self.stream.write_all(&frame).await.expect("the frame is sent");
+        self.stream.write_all(&frame).await
     }
 
     /// Waits for bytes and passes on the text frames that they complete; answers pings. Returns whether the socket is open.
@@ -83,7 +100,9 @@ impl RawSocket {
         }
         self.buffer.drain(..start);
         for _ in 0..pongs {
-            self.send(0xa, b"").await;
+            if self.send(0xa, b"").await.is_err() {
+                return false;
+            }
         }
         true
     }

@@ -83,11 +83,16 @@ impl ServiceProcess {
         }
     }
 
+    /// Sends a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("the process runs").id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill is on the PATH");
+        assert!(sent.success(), "{} gets the signal {name}", self.name);
+    }
+
     /// Sends SIGTERM and waits until the process has exited.
     pub async fn stop(&mut self) -> ExitStatus {
-        let child = self.child.as_mut().expect("the process runs");
-        let id = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill is on the PATH").success());
+        self.signal("TERM");
         let status = eventually(&format!("{} to stop", self.name), 30, || {
             let status = self.child.as_mut().and_then(|child| child.try_wait().expect("the process can be waited for"));
             async move { status }

@@ -9,6 +9,7 @@ mod deploy;
 mod documents;
 mod ending;
 mod flood;
+mod history;
 mod loss;
 mod openapi;
 mod parallel;
