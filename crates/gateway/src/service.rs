@@ -63,6 +63,7 @@ impl Service {
         let revocations = deps.revocations.clone();
         let connections = Connections::new(config.limits.sockets_per_user, move |claims| revocations.check(claims));
         connections.watch(process, &deps.revocations, &deps.bus);
+        connections.renew_api_keys(process, &identity);
         let owners = Owners { auth: deps.auth.clone(), vehicles: deps.vehicles.clone() };
         let hub = Hub::new(deps.bus.clone(), process.tasks.clone());
         let topics = Topics { bus: deps.bus, hub: hub.clone(), owners };

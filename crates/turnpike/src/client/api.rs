@@ -76,7 +76,7 @@ impl Api {
     }
 
     /// Sends a request. If the gateway refuses the access token, gets another one and sends the request again.
-    async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    pub(super) async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         match self.gateway.call(method.clone(), path, &self.token, body).await {
             Err(error) if is_unauthorized(&error) => {
                 self.renew().await?;

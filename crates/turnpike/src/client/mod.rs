@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod api_keys;
 mod credential;
 mod frames;
 mod gateway;
@@ -27,6 +28,7 @@ pub(crate) enum Action {
     Whoami(cli::GatewayArgs),
     Command(cli::Command),
     Follow(cli::Follow),
+    ApiKeys(cli::ApiKeysAction),
 }
 
 /// Runs a subcommand. The exit code is 0 if it succeeds; for `command` that means the status `completed`.
@@ -67,6 +69,18 @@ async fn execute(action: Action) -> anyhow::Result<bool> {
                 printer.print(&frame)?;
             }
             Ok(true)
+        }
+        Action::ApiKeys(cli::ApiKeysAction::Create(new)) => {
+            let api = signed_in(&env, &outbound, &new.sign_in).await?;
+            api_keys::create(api, new).await.map(|()| true)
+        }
+        Action::ApiKeys(cli::ApiKeysAction::List(sign_in)) => {
+            let api = signed_in(&env, &outbound, &sign_in).await?;
+            api_keys::list(api).await.map(|()| true)
+        }
+        Action::ApiKeys(cli::ApiKeysAction::Revoke(key)) => {
+            let api = signed_in(&env, &outbound, &key.sign_in).await?;
+            api_keys::revoke(api, &key.id).await.map(|()| true)
         }
     }
 }

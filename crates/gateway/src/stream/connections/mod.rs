@@ -2,6 +2,7 @@
 //! it must end.
 
 mod handle;
+mod renewal;
 #[cfg(test)]
 mod tests;
 mod watch;
