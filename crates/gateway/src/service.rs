@@ -24,6 +24,7 @@ use crate::{
     http::listener::accept,
     router::router,
     stream::{
+        conn::Shared,
         connections::Connections,
         hub::Hub,
         owners::Owners,
@@ -76,6 +77,11 @@ impl Service {
             tasks: process.tasks.clone(),
             limits: config.limits,
             heartbeat: config.heartbeat,
+            shared: Arc::new(Shared {
+                tasks: process.tasks.clone(),
+                wheel: connections.wheel().clone(),
+                heartbeat: config.heartbeat,
+            }),
         });
         let app = App::new(app::Parts {
             health: process.health.clone(),

@@ -1,5 +1,6 @@
 //! The parts that every route shares.
 
+pub(crate) mod client_stream;
 pub(crate) mod extract;
 pub(crate) mod guard;
 pub(crate) mod idempotency;
