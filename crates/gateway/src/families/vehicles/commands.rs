@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, value::RawValue};
-use turnpike_fault::{Fault, Kind};
+use turnpike_fault::Fault;
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_topic::CommandId;
 use utoipa::{IntoParams, ToSchema};
