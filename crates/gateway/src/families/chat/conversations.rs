@@ -5,7 +5,7 @@ use http::{HeaderMap, Uri};
 use serde::{Deserialize, Deserializer, Serialize};
 use turnpike_fault::Fault;
 use turnpike_proto::chat::v1 as pb;
-use turnpike_topic::{ConversationId, PersonaId};
+use turnpike_topic::{ConversationId, MessageId, PersonaId};
 use utoipa::ToSchema;
 
 use super::{
@@ -21,7 +21,7 @@ use crate::{
     app::Chat,
     http::{
         Answer,
-        extract::{Id, OpaquePage, Page, Query, next_link},
+        extract::{Id, Ids, OpaquePage, Page, Query, next_link},
         idempotency,
         problem::ProblemBody,
         rfc3339,
@@ -199,4 +199,18 @@ pub(crate) async fn delete_conversation(
     let message = pb::DeleteConversationRequest { conversation_id: id.to_string() };
     chat.conversations().delete_conversation(caller.token.request(message)).await?;
     Ok(Json(Confirmation { message: "Conversation deleted" }))
+}
+
+/// Show another version of a message. The shown path then leads through this message to its newest descendant.
+#[utoipa::path(post, path = "/api/chat/conversations/{id}/messages/{message_id}/select", tag = "chat",
+    params(("id" = String, Path, format = Uuid), ("message_id" = String, Path, format = Uuid)),
+    responses((status = 200, body = Conversation), (status = 404, body = ProblemBody)))]
+pub(crate) async fn select_version(
+    State(chat): State<Chat>,
+    SignedIn(caller): SignedIn,
+    Ids(id, message_id): Ids<ConversationId, MessageId>,
+) -> Answer<Json<Conversation>> {
+    let message = pb::SelectVersionRequest { conversation_id: id.to_string(), message_id: message_id.to_string() };
+    let conversation = chat.conversations().select_version(caller.token.request(message)).await?.into_inner();
+    Ok(Json(conversation.into()))
 }

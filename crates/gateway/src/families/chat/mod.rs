@@ -31,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
             conversations::delete_conversation
         ))
         .routes(routes!(messages::list_messages, answers::send_message))
-        .routes(routes!(messages::select_version))
+        .routes(routes!(conversations::select_version))
         .routes(routes!(answers::regenerate))
         .routes(routes!(answers::stop_answer))
         .routes(routes!(export::export))

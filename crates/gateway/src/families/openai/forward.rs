@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::{
     error::{Client, ErrorBody, OpenAiError},
     late,
-    relay::{respond, revoked},
+    relay::{Answered, respond, revoked},
 };
 use crate::{
     access::body::{Bodies, Share},
@@ -30,9 +30,6 @@ const MAX_BODY: usize = 16 << 20;
 /// A client that asked for a stream gets a response after this time, even if the model has not begun to answer. Proxies and
 /// clients would otherwise take the connection for dead.
 const EARLY_RESPONSE: Duration = Duration::from_secs(1);
-
-/// The head of a response and the rest of it.
-pub(super) type Answered = (pb::ForwardHead, Streaming<pb::ForwardPart>);
 
 /// The bytes of the body. They are not parsed here.
 pub(crate) struct Raw(Bytes, Share);

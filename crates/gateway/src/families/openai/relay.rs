@@ -14,12 +14,15 @@ use tonic::{Status, Streaming};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::chat::v1::{self as pb, forward_part::Part};
 
-use super::{error::OpenAiError, forward::Answered};
+use super::error::OpenAiError;
 use crate::stream::{
     connections::{Handle, Registration},
     ending::Ending,
     sse::{self, COMMENT},
 };
+
+/// The head of a response and the rest of it.
+pub(super) type Answered = (pb::ForwardHead, Streaming<pb::ForwardPart>);
 
 /// A comment is sent after this time without data.
 pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
