@@ -20,6 +20,7 @@ use crate::{
 };
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = ChatMessage)]
 pub(crate) struct Message {
     #[schema(format = Uuid)]
     id: String,
@@ -57,6 +58,7 @@ pub(crate) struct Message {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MessageRole)]
 enum Role {
     User,
     Assistant,

@@ -11,8 +11,11 @@ mod personas;
 mod search;
 mod usage;
 
+use std::str::FromStr;
+
 use axum::Extension;
 use serde::Serialize;
+use turnpike_fault::{Fault, Kind};
 use turnpike_token::Scope;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -54,6 +57,14 @@ fn of_admins() -> OpenApiRouter<App> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Confirmation {
     message: &'static str,
+}
+
+/// An id in a request, as the services expect it: empty if it is absent.
+fn id<T: FromStr + ToString>(field: &str, text: Option<String>) -> Result<String, Fault> {
+    let Some(text) = text else { return Ok(String::new()) };
+    let id: Result<T, _> = text.parse();
+    let invalid = |_| Fault::new(Kind::Validation, "The request is not valid").field(field, "must be an id (UUID)");
+    id.map(|id| id.to_string()).map_err(invalid)
 }
 
 /// The services send an empty text for a value that is absent.

@@ -130,7 +130,7 @@ async fn forward(
         answered
     });
     tokio::select! {
-        answered = &mut call => return Ok(respond(registration, answered?)),
+        answered = &mut call => return Ok(respond(registration, answered?).await),
         ending = revoked(&registration.handle) => return Err(ending.into()),
         () = sleep(EARLY_RESPONSE) => {}
     }
@@ -142,7 +142,7 @@ async fn forward(
         answered = &mut call => answered?,
         ending = revoked(&registration.handle) => return Err(ending.into()),
     };
-    Ok(respond(registration, answered))
+    Ok(respond(registration, answered).await)
 }
 
 async fn head(mut parts: Streaming<pb::ForwardPart>) -> Result<Answered, Status> {

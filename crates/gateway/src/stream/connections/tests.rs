@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
+use tokio::sync::Notify;
 use turnpike_identity::AccessToken;
 use turnpike_token::Role;
 use uuid::Uuid;
@@ -78,17 +80,25 @@ fn a_dropped_registration_is_no_longer_counted() {
     assert!(register().is_ok());
 }
 
+#[test]
+fn answers_of_models_have_a_limit_of_their_own() {
+    let (connections, _) = registry(1);
+    let caller = caller(SessionId::from(Uuid::now_v7()));
+    let _socket = connections.register(&caller).expect("a registration");
+    let answers: Vec<_> = (0..GENERATIONS_PER_USER).map(|_| connections.register_generation(&caller)).collect();
+    assert!(answers.iter().all(Result::is_ok), "a user with as many sockets as allowed can ask");
+    assert_eq!(connections.register_generation(&caller).err(), Some(Ending::TooMany));
+    drop(answers);
+    assert!(connections.register_generation(&caller).is_ok());
+}
+
 #[tokio::test]
-async fn a_wake_for_another_reason_is_not_lost_during_a_wait_for_the_end() {
+async fn an_ending_that_was_decided_before_a_connection_is_open_reaches_it() {
     let (connections, _) = registry(0);
     let registration = connections.register(&caller(SessionId::from(Uuid::now_v7()))).expect("a registration");
-    registration.handle.wake.notify_one();
-    {
-        let mut ended = std::pin::pin!(registration.handle.ended());
-        assert!(futures_util::poll!(&mut ended).is_pending(), "the wake is taken");
-    }
-    let woken = std::pin::pin!(registration.handle.wake.notified());
-    assert!(futures_util::poll!(woken).is_ready(), "and passed on");
     connections.stop();
-    assert_eq!(registration.handle.ended().await, Ending::Stopping);
+    let wake = Arc::new(Notify::new());
+    registration.attach(Target::Stream(wake.clone()));
+    assert!(futures_util::poll!(std::pin::pin!(wake.notified())).is_ready());
+    assert_eq!(registration.handle.ending(), Some(Ending::Stopping));
 }
