@@ -80,7 +80,6 @@ impl Conn {
                     // a broken stream is always ready.
                     let _ = self.stream.writable().await;
                     tokio::task::yield_now().await;
-                    self.out.lock().blocked = false;
                 }
                 Step::Take(mut taken) => {
                     let batch = taken.reader.take(PAGE_BYTES).await;
@@ -100,6 +99,8 @@ impl Conn {
             out.has_task = false;
             return Step::End;
         }
+        // Also before the first attempt: there may be room again, and nobody else writes while this is set.
+        out.blocked = false;
         let written = out.turn(&self.stream, runs);
         let turn = self.settle(written, &mut out);
         runs.clear();

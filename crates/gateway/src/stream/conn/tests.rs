@@ -358,6 +358,33 @@ static TWO_CORES: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 });
 
+/// A frame is partly written, and the client reads all of that before the catch-up task starts.
+#[tokio::test]
+async fn a_connection_that_has_room_again_before_its_catch_up_task_runs_is_not_blocked() {
+    let mut scenario = Scenario::new().await;
+    let mut blocked = 0;
+    for kilobytes in 1.. {
+        scenario.connect().await;
+        let Client { conn, stream, .. } = scenario.clients.remove(0);
+        let mut stream = stream.into_std().expect("a stream");
+        let mut read = [0; 4096];
+        let mut drain = || while std::io::Read::read(&mut stream, &mut read).is_ok_and(|length| length > 0) {};
+        conn.say("x".repeat(kilobytes << 10));
+        blocked += u32::from(conn.out.lock().blocked);
+        drain();
+        while conn.out.lock().has_task {
+            tokio::task::yield_now().await;
+            drain();
+        }
+        conn.say("the last".to_owned());
+        assert!(conn.is_drained(), "the kernel has room, so it is written at once, after {kilobytes} KiB");
+        conn.gone();
+        if blocked == 3 {
+            return; // frames that are a little longer than the buffers of the kernel
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() })]
 

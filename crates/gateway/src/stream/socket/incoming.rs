@@ -33,7 +33,7 @@ impl Incoming {
             .write_buffer_size(0) // every frame goes to the connection's queue at once
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
-        let context = WebSocketContext::from_partially_read(early.into(), Role::Server, Some(config));
+        let context = WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
         Self { conn, context, closed: false }
     }
 
