@@ -8,10 +8,12 @@ use tonic::service::{Routes, RoutesBuilder};
 use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::Process;
-use turnpike_proto::topic::v1::topic_owner_server::TopicOwnerServer;
+use turnpike_proto::{
+    chat::v1::conversation_service_server::ConversationServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
+};
 use turnpike_store::{Migrations, Store, idempotency};
 
-use crate::{Config, policy::POLICY, topic_rpc::TopicRpc};
+use crate::{Config, conversation_rpc::ConversationRpc, outbox, policy::POLICY, removal, topic_rpc::TopicRpc};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -47,7 +49,11 @@ impl Service {
             let store = swept.clone();
             async move { idempotency::forget(&store, now).await }
         });
+        let bell = outbox::publish(process, &store, &deps.bus);
+        removal::sweep(process, &store, &bell);
         let mut services = RoutesBuilder::default();
+        let conversations = ConversationRpc { store: store.clone(), clock: process.clock.clone(), bell };
+        services.add_service(ConversationServiceServer::new(conversations));
         services.add_service(TopicOwnerServer::new(TopicRpc { store }));
         Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })
     }

@@ -20,6 +20,8 @@ pub enum ChatEvent {
         parent_id: MessageId,
         /// The user's message, unless it is answered again.
         user_message: Option<UserMessage>,
+        /// The title that the conversation got from the message.
+        title: Option<String>,
     },
     /// A piece of the answer, to be appended to the pieces before.
     Delta {
@@ -147,7 +149,7 @@ impl ChatEvent {
 
     pub(crate) fn to_pb(&self) -> Body {
         match self {
-            Self::Started { conversation_id, message_id, parent_id, user_message } => {
+            Self::Started { conversation_id, message_id, parent_id, user_message, title } => {
                 let parent_parent_id = user_message.as_ref().and_then(|message| message.parent_id);
                 Body::AnswerStarted(pb::AnswerStarted {
                     conversation_id: conversation_id.to_string(),
@@ -155,6 +157,7 @@ impl ChatEvent {
                     parent_id: parent_id.to_string(),
                     parent_content: user_message.as_ref().map(|message| message.content.clone()).unwrap_or_default(),
                     parent_parent_id: optional(parent_parent_id),
+                    title: title.clone().unwrap_or_default(),
                 })
             }
             Self::Delta { message_id, content, reasoning_content } => Body::AnswerDelta(pb::AnswerDelta {
@@ -223,6 +226,7 @@ impl ChatEvent {
                         Some(UserMessage { parent_id: parse_optional(&e.parent_parent_id)?, content: text.to_owned() })
                     }
                 },
+                title: Some(e.title.clone()).filter(|title| !title.is_empty()),
             },
             Body::AnswerDelta(e) => Self::Delta {
                 message_id: e.message_id.parse().ok()?,
@@ -266,13 +270,15 @@ impl ChatEvent {
 
     pub(crate) fn fields<M: SerializeMap>(&self, frame: &mut M) -> Result<(), M::Error> {
         match self {
-            Self::Started { conversation_id, message_id, parent_id, user_message } => {
+            Self::Started { conversation_id, message_id, parent_id, user_message, title } => {
                 frame.serialize_entry("conversation_id", conversation_id)?;
                 frame.serialize_entry("message_id", message_id)?;
                 frame.serialize_entry("parent_id", parent_id)?;
-                let Some(UserMessage { parent_id: before, content }) = user_message else { return Ok(()) };
-                let message = json!({ "id": parent_id, "parent_id": before, "role": "user", "content": content });
-                frame.serialize_entry("user_message", &message)
+                if let Some(UserMessage { parent_id: before, content }) = user_message {
+                    let message = json!({ "id": parent_id, "parent_id": before, "role": "user", "content": content });
+                    frame.serialize_entry("user_message", &message)?;
+                }
+                unless_empty(frame, "title", title.as_deref().unwrap_or_default())
             }
             Self::Delta { message_id, content, reasoning_content } => {
                 frame.serialize_entry("message_id", message_id)?;

@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use axum::extract::FromRef;
 use turnpike_kit::Health;
 use turnpike_proto::{
-    auth::v1::auth_service_client::AuthServiceClient, vehicle::v1::vehicle_service_client::VehicleServiceClient,
+    auth::v1::auth_service_client::AuthServiceClient,
+    chat::v1::{
+        answer_service_client::AnswerServiceClient, conversation_service_client::ConversationServiceClient,
+        model_service_client::ModelServiceClient,
+    },
+    vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
 use turnpike_rpc::Transport;
 
@@ -84,6 +89,34 @@ impl Vehicles {
 /// The chat service.
 #[derive(Clone)]
 pub(crate) struct Chat(pub(crate) Transport);
+
+/// A page has up to 100 messages, and each may have 256 KiB or more.
+const MAX_PAGE: usize = 64 << 20;
+/// A part of a forwarded response, and an event of an answer, which may be the whole answer.
+const MAX_PART: usize = 16 << 20;
+/// The chat service asks the servers of models.
+const LIST_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest wait for the head of a response of a language model. The chat service has shorter bounds, which are configured.
+pub(crate) const MODEL_TIMEOUT: Duration = Duration::from_secs(86_400);
+
+impl Chat {
+    pub(crate) fn conversations(&self) -> ConversationServiceClient<Transport> {
+        ConversationServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_PAGE)
+    }
+
+    pub(crate) fn answers(&self) -> AnswerServiceClient<Transport> {
+        AnswerServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_PART)
+    }
+
+    pub(crate) fn models(&self) -> ModelServiceClient<Transport> {
+        ModelServiceClient::new(self.0.clone().deadline(LIST_TIMEOUT))
+    }
+
+    /// For calls that wait for a language model.
+    pub(crate) fn slow_models(&self) -> ModelServiceClient<Transport> {
+        ModelServiceClient::new(self.0.clone().deadline(MODEL_TIMEOUT)).max_decoding_message_size(MAX_PART)
+    }
+}
 
 /// Every service besides the gateway, for health checks.
 #[derive(Clone)]

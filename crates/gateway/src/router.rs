@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     access::body::LARGE,
     app::App,
-    families::{admin, auth, vehicles},
+    families::{admin, auth, chat, vehicles},
     http::{guard, openapi},
     stream::{
         socket::{multiplexed, response},
@@ -21,6 +21,7 @@ pub(crate) fn router(app: App, health: Health) -> Router {
         .merge(auth::routes())
         .merge(admin::routes())
         .merge(vehicles::routes())
+        .merge(chat::routes())
         .routes(routes!(sse::follow))
         .split_for_parts();
     openapi::complete(&mut description);

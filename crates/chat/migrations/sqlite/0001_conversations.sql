@@ -15,6 +15,7 @@ CREATE INDEX personas_by_user ON personas (user_id, name);
 
 CREATE TABLE conversations (
     id            TEXT PRIMARY KEY,
+    -- empty: deleted; its messages are being removed
     user_id       TEXT NOT NULL,
     title         TEXT NOT NULL,
     -- default, rule, model or user: a title of the user stays
@@ -29,9 +30,20 @@ CREATE TABLE conversations (
     updated_at    BIGINT NOT NULL
 );
 CREATE INDEX conversations_by_user ON conversations (user_id, pinned, updated_at, id);
-CREATE INDEX conversations_by_change ON conversations (updated_at, id);
+CREATE INDEX conversations_by_owner ON conversations (user_id, id);
 CREATE INDEX conversations_temporary ON conversations (updated_at) WHERE temporary = 1;
 CREATE INDEX conversations_by_persona ON conversations (persona_id);
+
+-- Conversations whose last change, or deletion, is not yet published. A row is removed when it is.
+CREATE TABLE unpublished_changes (
+    conversation_id TEXT PRIMARY KEY,
+    -- counts the changes: a change that is made while an earlier one is being published is published, too
+    number          BIGINT NOT NULL,
+    changed_at      BIGINT NOT NULL,
+    -- no other instance publishes it until then
+    claimed_until   BIGINT NOT NULL
+);
+CREATE INDEX unpublished_changes_by_time ON unpublished_changes (changed_at);
 
 -- A tree: each message names the one before it.
 CREATE TABLE messages (
@@ -78,6 +90,7 @@ CREATE TABLE open_answers (
     epoch           BIGINT,
     n               BIGINT
 );
+CREATE INDEX open_answers_by_conversation ON open_answers (conversation_id);
 -- One running answer per conversation.
 CREATE UNIQUE INDEX open_answers_running ON open_answers (conversation_id) WHERE ended = 0;
 CREATE INDEX open_answers_by_user ON open_answers (user_id) WHERE ended = 0;

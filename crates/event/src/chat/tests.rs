@@ -19,12 +19,13 @@ pub(crate) fn any_event() -> impl Strategy<Value = ChatEvent> {
     let user_message =
         prop::option::of((parent(), ".+").prop_map(|(parent_id, content)| UserMessage { parent_id, content }));
     prop_oneof![
-        (conversation(), message(), message(), user_message).prop_map(
-            |(conversation_id, message_id, parent_id, user_message)| ChatEvent::Started {
+        (conversation(), message(), message(), user_message, prop::option::of(".+")).prop_map(
+            |(conversation_id, message_id, parent_id, user_message, title)| ChatEvent::Started {
                 conversation_id,
                 message_id,
                 parent_id,
-                user_message
+                user_message,
+                title
             }
         ),
         (message(), any::<String>(), any::<String>()).prop_map(|(message_id, content, reasoning_content)| {
@@ -72,7 +73,7 @@ fn bytes_and_frames_are_pinned() {
     let pinned = |event: ChatEvent, bytes: &str, fields: &str| assert_pinned(crate::Body::Chat(event), bytes, fields);
     let user_message = Some(UserMessage { parent_id: Some(before), content: "Hi".into() });
     pinned(
-        ChatEvent::Started { conversation_id, message_id, parent_id, user_message },
+        ChatEvent::Started { conversation_id, message_id, parent_id, user_message, title: None },
         concat!(
             "f2019c010a2430303030303030302d303030302d303030302d303030302d3030303030303030303030311224303030303030",
             "30302d303030302d303030302d303030302d3030303030303030303030321a2430303030303030302d303030302d30303030",

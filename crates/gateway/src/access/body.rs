@@ -14,7 +14,7 @@ use turnpike_fault::{Fault, Kind};
 
 use crate::http::{extract, problem::Problem};
 
-/// The longest body that any route takes.
+/// The longest body of a route that takes neither credentials nor a prompt.
 pub(crate) const LARGE: usize = 256 << 10;
 /// The longest body of a route that takes credentials. Clients without credentials may send such bodies.
 pub(crate) const SMALL: usize = 8 << 10;
@@ -23,6 +23,8 @@ pub(crate) const SMALL: usize = 8 << 10;
 /// clients cannot use up the share of signed-in users. A parsed large body can need several times as much memory.
 const SMALL_IN_FLIGHT: usize = 32 << 20;
 const LARGE_IN_FLIGHT: usize = 16 << 20;
+/// Bodies longer than [`LARGE`]: prompts, which may contain images.
+const PROMPTS_IN_FLIGHT: usize = 64 << 20;
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -55,31 +57,61 @@ where
     }
 }
 
+/// Like [`Body`], but the body may be absent.
+pub(crate) struct OptionalBody<T>(
+    pub(crate) T,
+    #[expect(dead_code, reason = "held for its drop, at the end of the handler")] pub(crate) Share,
+);
+
+impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T>
+where
+    Arc<Bodies>: FromRef<S>,
+{
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (bytes, share) =
+            Arc::<Bodies>::from_ref(state).receive(request, LARGE).await.map_err(Refused::into_response)?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default(), share));
+        }
+        let value = extract::json(&bytes).map_err(|fault| Problem(fault).into_response())?;
+        Ok(Self(value, share))
+    }
+}
+
 /// Why a body was not received.
 #[derive(Debug, PartialEq, Eq)]
-enum Refused {
+pub(crate) enum Refused {
     TooLong { max: usize },
     TooSlow,
     Full,
     Broken,
 }
 
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        match self {
-            Self::TooLong { max } => {
-                Problem(Fault::new(Kind::TooLarge, format!("The body has at most {max} bytes"))).into_response()
-            }
+impl Refused {
+    /// The failure, and its HTTP status.
+    pub(crate) fn fault(&self) -> (Fault, StatusCode) {
+        let fault = match self {
+            Self::TooLong { max } => Fault::new(Kind::TooLarge, format!("The body has at most {max} bytes")),
             Self::TooSlow => {
                 let fault = Fault::new(Kind::Timeout, "The body did not arrive in time").code_is("REQUEST_TIMEOUT");
-                Problem(fault).with_status(StatusCode::REQUEST_TIMEOUT)
+                return (fault, StatusCode::REQUEST_TIMEOUT);
             }
-            Self::Full => {
-                let fault = Fault::new(Kind::Unavailable, "Too many requests are being received; try again shortly");
-                Problem(fault.code_is("OVERLOADED").retry_after(Duration::from_secs(1))).into_response()
-            }
-            Self::Broken => Problem(Fault::new(Kind::Invalid, "The body could not be read")).into_response(),
-        }
+            Self::Full => Fault::new(Kind::Unavailable, "Too many requests are being received; try again shortly")
+                .code_is("OVERLOADED")
+                .retry_after(Duration::from_secs(1)),
+            Self::Broken => Fault::new(Kind::Invalid, "The body could not be read"),
+        };
+        let status = fault.kind().http_status();
+        (fault, status)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (fault, status) = self.fault();
+        Problem(fault).with_status(status)
     }
 }
 
@@ -87,23 +119,25 @@ impl IntoResponse for Refused {
 pub(crate) struct Bodies {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    prompts: Arc<Semaphore>,
     discards: Semaphore,
     timeout: Duration,
 }
 
 impl Default for Bodies {
     fn default() -> Self {
-        Self::new(SMALL_IN_FLIGHT, LARGE_IN_FLIGHT, BODY_TIMEOUT)
+        Self::new([SMALL_IN_FLIGHT, LARGE_IN_FLIGHT, PROMPTS_IN_FLIGHT], BODY_TIMEOUT)
     }
 }
 
 impl Bodies {
-    fn new(small: usize, large: usize, timeout: Duration) -> Self {
-        let [small, large] = [small, large].map(|bytes| Arc::new(Semaphore::new(bytes)));
-        Self { small, large, discards: Semaphore::new(DISCARDED_AT_ONCE), timeout }
+    fn new(bytes: [usize; 3], timeout: Duration) -> Self {
+        let [small, large, prompts] = bytes.map(|bytes| Arc::new(Semaphore::new(bytes)));
+        Self { small, large, prompts, discards: Semaphore::new(DISCARDED_AT_ONCE), timeout }
     }
 
-    async fn receive(&self, request: Request, max: usize) -> Result<(Vec<u8>, Share), Refused> {
+    /// A body of at most `max` bytes, and its share of the memory.
+    pub(crate) async fn receive(&self, request: Request, max: usize) -> Result<(Vec<u8>, Share), Refused> {
         let (parts, mut body) = request.into_parts();
         let announced = http_body::Body::size_hint(&body).lower();
         let received = if announced > max as u64 {
@@ -122,7 +156,11 @@ impl Bodies {
 
     async fn collect(&self, body: &mut axum::body::Body, max: usize) -> Result<(Vec<u8>, Share), Refused> {
         let announced = http_body::Body::size_hint(body).lower();
-        let memory = if max <= SMALL { &self.small } else { &self.large };
+        let memory = match max {
+            max if max <= SMALL => &self.small,
+            max if max <= LARGE => &self.large,
+            _ => &self.prompts,
+        };
         let (mut bytes, mut share) = (Vec::new(), Share(None));
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else { continue };
@@ -189,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_bodies_share_the_memory_until_their_handlers_have_ended() {
-        let bodies = Bodies::new(10_000, 10_000, BODY_TIMEOUT);
+        let bodies = Bodies::new([10_000; 3], BODY_TIMEOUT);
         let (_, first) = bodies.receive(request(chunks(&[3000, 3000])), SMALL).await.expect("there is room");
         assert_eq!(bodies.receive(request(chunks(&[3000, 3000])), SMALL).await.err(), Some(Refused::Full));
         assert!(bodies.receive(request(chunks(&[4000])), SMALL).await.is_ok(), "a refused body keeps nothing");
@@ -200,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_does_not_arrive_is_given_up() {
-        let bodies = Bodies::new(10_000, 10_000, Duration::from_millis(20));
+        let bodies = Bodies::new([10_000; 3], Duration::from_millis(20));
         let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]).chain(stream::pending());
         let refused = bodies.receive(request(Raw::from_stream(begun)), SMALL).await.err();
         assert_eq!(refused, Some(Refused::TooSlow));

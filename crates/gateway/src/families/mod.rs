@@ -2,4 +2,5 @@
 
 pub(crate) mod admin;
 pub(crate) mod auth;
+pub(crate) mod chat;
 pub(crate) mod vehicles;

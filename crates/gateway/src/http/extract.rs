@@ -5,8 +5,10 @@ use axum::{
     extract::{FromRequestParts, Path},
 };
 use http::{HeaderMap, Uri, request::Parts};
+use jiff::Timestamp;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use turnpike_fault::{Fault, Kind};
+use turnpike_proto::timestamp;
 
 use super::problem::Problem;
 
@@ -62,8 +64,26 @@ impl<S: Send + Sync, T: std::str::FromStr + Send> FromRequestParts<S> for Id<T> 
     }
 }
 
+/// Two ids in the path, like [`Id`].
+pub(crate) struct Ids<A, B>(pub(crate) A, pub(crate) B);
+
+impl<S, A, B> FromRequestParts<S> for Ids<A, B>
+where
+    S: Send + Sync,
+    A: std::str::FromStr + Send,
+    B: std::str::FromStr + Send,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let missing = || Fault::new(Kind::NotFound, "Not found");
+        let Path((a, b)) = parts.extract::<Path<(String, String)>>().await.map_err(|_| missing())?;
+        Ok(Self(a.parse().map_err(|_| missing())?, b.parse().map_err(|_| missing())?))
+    }
+}
+
 /// A value that does not fit. serde names a missing or unknown field only within its message.
-fn invalid(detail: &'static str, path: &str, message: &str) -> Fault {
+pub(crate) fn invalid(detail: &'static str, path: &str, message: &str) -> Fault {
     let named = message
         .strip_prefix("missing field `")
         .or_else(|| message.strip_prefix("unknown field `"))
@@ -77,6 +97,17 @@ fn invalid(detail: &'static str, path: &str, message: &str) -> Fault {
     // serde adds the position in the text, which does not help a client that sent an object
     let message = message.split(" at line ").next().unwrap_or(message);
     Fault::new(Kind::Validation, detail).field(field, message)
+}
+
+/// A time in a query.
+pub(crate) fn time(field: &str, text: Option<String>) -> Result<Option<prost_types::Timestamp>, Fault> {
+    let Some(text) = text else { return Ok(None) };
+    // In a query, a plus sign is decoded as a space: "2026-11-21T10:00:00 01:00" means +01:00.
+    let at: Timestamp = text
+        .replace(' ', "+")
+        .parse()
+        .map_err(|_| Fault::new(Kind::Validation, "The query is not valid").field(field, "must be an RFC 3339 time"))?;
+    Ok(Some(timestamp::to_protobuf(at)))
 }
 
 /// `?limit=` and `?cursor=` of every list.
@@ -125,13 +156,18 @@ impl Page {
 
 /// `Link: <…>; rel="next"` (RFC 8288): the same request with the next cursor. Nothing on the last page.
 pub(crate) fn next_link(uri: &Uri, cursor: &str) -> HeaderMap {
+    next_link_by(uri, "cursor", cursor)
+}
+
+/// [`next_link`] of a list whose pages are chosen by another parameter.
+pub(crate) fn next_link_by(uri: &Uri, parameter: &str, value: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if cursor.is_empty() {
+    if value.is_empty() {
         return headers;
     }
-    let kept =
-        uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
-    let query: Vec<_> = kept.map(str::to_owned).chain([format!("cursor={cursor}")]).collect();
+    let named = |pair: &str| pair.split('=').next() == Some(parameter);
+    let kept = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !named(pair));
+    let query: Vec<_> = kept.map(str::to_owned).chain([format!("{parameter}={value}")]).collect();
     let link = format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"));
     // Our cursors are ids and numbers, and the rest was a header line before.
     if let Ok(value) = link.parse() {

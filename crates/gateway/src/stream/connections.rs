@@ -1,5 +1,5 @@
-//! The registry of open connections that follow topics (WebSockets and event streams): the user of each, how to wake it, and why
-//! it must end.
+//! The registry of open connections that follow topics (WebSockets and event streams) or receive what a language model writes: the
+//! user of each, how to wake it, and why it must end.
 
 use std::{
     collections::HashMap,
@@ -40,13 +40,23 @@ type Check = Box<dyn Fn(&Claims) -> Result<(), Refusal> + Send + Sync>;
 struct Table {
     next: u64,
     handles: HashMap<u64, Arc<Handle>>,
-    of_user: HashMap<UserId, u32>,
+    of_user: HashMap<(UserId, Purpose), u32>,
     /// Set together with the ending of every handle: no connection registers afterwards.
     stopping: bool,
 }
 
+/// What a connection is for. Each purpose has its own limit for each user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Purpose {
+    /// It follows topics. It ends when its access token expires.
+    Topics,
+    /// It receives what a language model writes, which ends by itself: an access token that expires meanwhile does not end it.
+    Generation,
+}
+
 /// A connection as the rest of the gateway sees it.
 pub(crate) struct Handle {
+    purpose: Purpose,
     /// Notified when there may be something to do for this connection.
     pub(crate) wake: Arc<Notify>,
     caller: Mutex<Caller>,
@@ -62,6 +72,10 @@ pub(crate) struct Registration {
     pub(crate) handle: Arc<Handle>,
 }
 
+/// Streams of one user, on this gateway, that receive what language models write. The chat service limits how many answers it
+/// generates; this also bounds clients that do not read.
+const GENERATIONS_PER_USER: u32 = 256;
+
 /// How often tokens are checked for expiry.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -76,26 +90,43 @@ impl Connections {
     /// The session can end after its verification and before its registration, when the connection is not in the table yet.
     /// The session is therefore checked again after the registration: a session that ends later finds the connection.
     pub(crate) fn register(&self, caller: &Caller) -> Result<Registration, Ending> {
-        let registration = self.insert(caller)?;
+        self.register_for(Purpose::Topics, caller)
+    }
+
+    /// Like [`Connections::register`], for a stream of what a language model writes.
+    pub(crate) fn register_generation(&self, caller: &Caller) -> Result<Registration, Ending> {
+        self.register_for(Purpose::Generation, caller)
+    }
+
+    fn register_for(&self, purpose: Purpose, caller: &Caller) -> Result<Registration, Ending> {
+        let registration = self.insert(purpose, caller)?;
         (self.0.check)(&caller.claims)?;
         Ok(registration)
     }
 
-    fn insert(&self, caller: &Caller) -> Result<Registration, Ending> {
+    fn insert(&self, purpose: Purpose, caller: &Caller) -> Result<Registration, Ending> {
         let mut table = self.0.table.lock();
         if table.stopping {
             return Err(Ending::Stopping);
         }
         let user_id = caller.claims.user_id;
-        let count = table.of_user.entry(user_id).or_default();
-        if self.0.per_user > 0 && *count >= self.0.per_user {
+        let limit = match purpose {
+            Purpose::Topics => self.0.per_user,
+            Purpose::Generation => GENERATIONS_PER_USER,
+        };
+        let count = table.of_user.entry((user_id, purpose)).or_default();
+        if limit > 0 && *count >= limit {
             return Err(Ending::TooMany);
         }
         *count += 1;
         table.next += 1;
         let id = table.next;
-        let handle =
-            Arc::new(Handle { wake: Arc::default(), caller: Mutex::new(caller.clone()), ending: OnceLock::new() });
+        let handle = Arc::new(Handle {
+            purpose,
+            wake: Arc::default(),
+            caller: Mutex::new(caller.clone()),
+            ending: OnceLock::new(),
+        });
         table.handles.insert(id, handle.clone());
         metrics::gauge!("turnpike_gateway_sockets").increment(1);
         Ok(Registration { connections: self.clone(), id, user_id, handle })
@@ -163,7 +194,7 @@ impl Connections {
                 }
                 let now = clock.now();
                 connections.each(|handle| {
-                    if handle.expires_at() <= now {
+                    if handle.purpose == Purpose::Topics && handle.expires_at() <= now {
                         handle.end(Ending::TokenExpired);
                     }
                 });
@@ -265,10 +296,11 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut table = self.connections.0.table.lock();
         table.handles.remove(&self.id);
-        if let Some(count) = table.of_user.get_mut(&self.user_id) {
+        let counted = (self.user_id, self.handle.purpose);
+        if let Some(count) = table.of_user.get_mut(&counted) {
             *count -= 1;
             if *count == 0 {
-                table.of_user.remove(&self.user_id);
+                table.of_user.remove(&counted);
             }
         }
         metrics::gauge!("turnpike_gateway_sockets").decrement(1);

@@ -47,6 +47,8 @@ const TURN_BYTES: usize = 32 << 10;
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// A comment is sent after this time without events, so that proxies do not close the stream.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// A comment, which clients ignore.
+pub(crate) const COMMENT: Bytes = Bytes::from_static(b": \n\n");
 
 /// Follow a topic as server-sent events.
 ///
@@ -86,12 +88,17 @@ pub(crate) async fn follow(
     let events = EventStream { reader, registration, done: false };
     let first = stream::iter([Ok::<_, Infallible>(retry)]);
     let rest = stream::unfold(events, async |mut events| events.next().await.map(|bytes| (Ok(bytes), events)));
-    let mut response = Response::new(Body::from_stream(futures_util::StreamExt::chain(first, rest)));
+    Ok(response(Body::from_stream(futures_util::StreamExt::chain(first, rest))))
+}
+
+/// A response whose body is a stream of events.
+pub(crate) fn response(events: Body) -> Response {
+    let mut response = Response::new(events);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no")); // nginx would buffer the events
-    Ok(response)
+    response
 }
 
 struct EventStream {
@@ -138,7 +145,7 @@ impl EventStream {
             tokio::select! {
                 () = wake.notified() => {}
                 () = tokio::time::sleep_until(pause.min(quiet_until)) => if Instant::now() >= quiet_until {
-                    return Some(Bytes::from_static(b": \n\n"));
+                    return Some(COMMENT);
                 },
             }
         }
@@ -146,6 +153,6 @@ impl EventStream {
 }
 
 /// A frame without an offset has no id, so that the browser keeps its last id.
-fn event(frame: &str) -> Bytes {
+pub(crate) fn event(frame: &str) -> Bytes {
     format!("data: {frame}\n\n").into()
 }

@@ -2,7 +2,9 @@
 #![expect(clippy::disallowed_methods, reason = "the scripted services are no tasks of the gateway")]
 
 mod admin;
+mod answers;
 mod auth;
+mod chat;
 mod credentials;
 mod gateway;
 mod outages;

@@ -7,6 +7,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use turnpike_fault::Fault;
 
@@ -18,6 +20,9 @@ struct Inner {
     handlers: HashMap<TypeId, Handler>,
     received: Vec<Received>,
 }
+
+/// The items of a streamed response.
+pub type Items<T> = ReceiverStream<Result<T, Status>>;
 
 type Handler = Arc<dyn Fn(&dyn Any) -> Result<Box<dyn Any>, Status> + Send + Sync>;
 
@@ -35,6 +40,14 @@ impl Script {
     /// From now on, requests of this type fail.
     pub fn fail<Q: 'static, A: 'static>(&self, fault: Fault) {
         self.respond_with(move |_: &Q| Err::<A, Fault>(fault.clone()));
+    }
+
+    /// The next request of this type gets this stream of items. The sender is closed when the stream is dropped.
+    pub fn stream<Q: 'static, T: Send + 'static>(&self) -> mpsc::Sender<Result<T, Status>> {
+        let (sender, receiver) = mpsc::channel(64);
+        let stream = Mutex::new(Some(ReceiverStream::new(receiver)));
+        self.respond_with(move |_: &Q| Ok::<Items<T>, Fault>(stream.lock().take().expect("one request")));
+        sender
     }
 
     pub fn respond_with<Q: 'static, A: 'static>(

@@ -8,6 +8,12 @@ use turnpike_proto::{
         self as auth,
         auth_service_server::{AuthService, AuthServiceServer},
     },
+    chat::v1::{
+        self as chat,
+        answer_service_server::{AnswerService, AnswerServiceServer},
+        conversation_service_server::{ConversationService, ConversationServiceServer},
+        model_service_server::{ModelService, ModelServiceServer},
+    },
     topic::v1::{
         self as topic,
         topic_owner_server::{TopicOwner, TopicOwnerServer},
@@ -18,15 +24,25 @@ use turnpike_proto::{
     },
 };
 
-use crate::script::Script;
+use crate::script::{Items, Script};
 
 #[derive(Clone)]
 struct Scripted(Script);
 
 macro_rules! scripted {
-    ($trait:ident { $($method:ident($request:ty) -> $response:ty;)* }) => {
+    ($trait:ident {
+        $(@stream $stream:ident $streaming:ident($streamed:ty) -> $item:ty;)*
+        $($method:ident($request:ty) -> $response:ty;)*
+    }) => {
         #[tonic::async_trait]
         impl $trait for Scripted {
+            $(
+                type $stream = Items<$item>;
+
+                async fn $streaming(&self, request: Request<$streamed>) -> Result<Response<Items<$item>>, Status> {
+                    self.0.serve(request)
+                }
+            )*
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
                 self.0.serve(request)
             })*
@@ -67,6 +83,37 @@ scripted!(VehicleService {
     cancel_command(vehicle::CancelCommandRequest) -> vehicle::CancelCommandResponse;
 });
 
+scripted!(ConversationService {
+    @stream ExportStream export(chat::ExportRequest) -> chat::ExportPart;
+    @stream ExportAllStream export_all(chat::ExportAllRequest) -> chat::ExportPart;
+    create_conversation(chat::CreateConversationRequest) -> chat::CreateConversationResponse;
+    list_conversations(chat::ListConversationsRequest) -> chat::ListConversationsResponse;
+    get_conversation(chat::GetConversationRequest) -> chat::Conversation;
+    update_conversation(chat::UpdateConversationRequest) -> chat::Conversation;
+    delete_conversation(chat::DeleteConversationRequest) -> chat::DeleteConversationResponse;
+    list_messages(chat::ListMessagesRequest) -> chat::ListMessagesResponse;
+    select_version(chat::SelectVersionRequest) -> chat::Conversation;
+    search(chat::SearchRequest) -> chat::SearchResponse;
+    create_persona(chat::CreatePersonaRequest) -> chat::Persona;
+    list_personas(chat::ListPersonasRequest) -> chat::ListPersonasResponse;
+    update_persona(chat::UpdatePersonaRequest) -> chat::Persona;
+    delete_persona(chat::DeletePersonaRequest) -> chat::DeletePersonaResponse;
+});
+
+scripted!(AnswerService {
+    @stream SendMessageStream send_message(chat::SendMessageRequest) -> chat::AnswerEvent;
+    @stream RegenerateStream regenerate(chat::RegenerateRequest) -> chat::AnswerEvent;
+    stop_answer(chat::StopAnswerRequest) -> chat::StopAnswerResponse;
+});
+
+scripted!(ModelService {
+    @stream ForwardStream forward(chat::ForwardRequest) -> chat::ForwardPart;
+    list_models(chat::ListModelsRequest) -> chat::ListModelsResponse;
+    load_model(chat::LoadModelRequest) -> chat::LoadModelResponse;
+    unload_model(chat::UnloadModelRequest) -> chat::UnloadModelResponse;
+    get_usage(chat::GetUsageRequest) -> chat::GetUsageResponse;
+});
+
 scripted!(TopicOwner {
     authorize(topic::AuthorizeRequest) -> topic::AuthorizeResponse;
     read_archive(topic::ReadArchiveRequest) -> topic::ReadArchiveResponse;
@@ -80,6 +127,9 @@ pub async fn serve(script: &Script) -> String {
     let server = Server::builder()
         .add_service(AuthServiceServer::new(scripted.clone()))
         .add_service(VehicleServiceServer::new(scripted.clone()))
+        .add_service(ConversationServiceServer::new(scripted.clone()))
+        .add_service(AnswerServiceServer::new(scripted.clone()))
+        .add_service(ModelServiceServer::new(scripted.clone()).max_decoding_message_size(64 << 20))
         .add_service(TopicOwnerServer::new(scripted))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);

@@ -206,6 +206,9 @@ pub struct AnswerStarted {
     /// The message before the one that is answered; empty: it is the first.
     #[prost(string, tag = "5")]
     pub parent_parent_id: ::prost::alloc::string::String,
+    /// The title that the conversation got from this message; empty: it keeps its title.
+    #[prost(string, tag = "6")]
+    pub title: ::prost::alloc::string::String,
 }
 /// A piece of the answer, to be appended to the pieces before.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -2,11 +2,10 @@
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode, Uri};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, value::RawValue};
 use turnpike_fault::{Fault, Kind};
-use turnpike_proto::{timestamp, vehicle::v1 as pb};
+use turnpike_proto::vehicle::v1 as pb;
 use turnpike_topic::CommandId;
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,7 +18,7 @@ use crate::{
     app::Vehicles,
     http::{
         Answer,
-        extract::{Id, NumberedPage, Page, Query, next_link},
+        extract::{Id, NumberedPage, Page, Query, next_link, time},
         idempotency,
         problem::ProblemBody,
         rfc3339,
@@ -177,16 +176,6 @@ pub(crate) async fn list(
     let answer = vehicles.client().list_commands(caller.token.request(message)).await?.into_inner();
     let commands: Vec<Command> = answer.commands.into_iter().map(Command::try_from).collect::<Result<_, _>>()?;
     Ok((next_link(&uri, &answer.next_cursor), Json(commands)))
-}
-
-fn time(field: &str, text: Option<String>) -> Result<Option<prost_types::Timestamp>, Fault> {
-    let Some(text) = text else { return Ok(None) };
-    // In a query, a plus sign is decoded as a space: "2026-11-21T10:00:00 01:00" means +01:00.
-    let at: Timestamp = text
-        .replace(' ', "+")
-        .parse()
-        .map_err(|_| Fault::new(Kind::Validation, "The query is not valid").field(field, "must be an RFC 3339 time"))?;
-    Ok(Some(timestamp::to_protobuf(at)))
 }
 
 /// One command.

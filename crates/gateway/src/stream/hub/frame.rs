@@ -17,8 +17,13 @@ pub(crate) struct Frame {
 impl Frame {
     /// Decodes an event and encodes it for clients: once for all readers of a topic.
     pub(crate) fn new(topic: &Topic, record: Record) -> Self {
+        Self::of(topic, &record.map(Event::from_bytes))
+    }
+
+    /// Encodes a decoded event.
+    pub(crate) fn of(topic: &Topic, record: &turnpike_event::Record) -> Self {
         metrics::counter!("turnpike_gateway_events_encoded_total").increment(1);
-        Self { offset: record.offset, text: frame(topic, &record.map(Event::from_bytes)).into(), sse: OnceLock::new() }
+        Self { offset: record.offset, text: frame(topic, record).into(), sse: OnceLock::new() }
     }
 
     /// The text of a WebSocket frame.

@@ -1,0 +1,9 @@
+//! A real service on both databases, over a socket, with a clock that tests advance.
+
+#![expect(clippy::disallowed_methods, reason = "tests spawn freely")]
+
+mod caller;
+mod conversations;
+mod messages;
+mod topics;
+mod world;
