@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     access::body::LARGE,
     app::App,
-    families::{admin, auth, chat, vehicles},
+    families::{admin, auth, chat, openai, vehicles},
     http::{guard, openapi},
     stream::{
         socket::{multiplexed, response},
@@ -22,6 +22,7 @@ pub(crate) fn router(app: App, health: Health) -> Router {
         .merge(admin::routes())
         .merge(vehicles::routes())
         .merge(chat::routes())
+        .merge(openai::routes())
         .routes(routes!(sse::follow))
         .split_for_parts();
     openapi::complete(&mut description);

@@ -143,7 +143,9 @@ impl Bodies {
         let received = if announced > max as u64 {
             Err(Refused::TooLong { max })
         } else {
-            tokio::time::timeout(self.timeout, self.collect(&mut body, max)).await.unwrap_or(Err(Refused::TooSlow))
+            // A prompt with images takes longer.
+            let timeout = if max > LARGE { 3 * self.timeout } else { self.timeout };
+            tokio::time::timeout(timeout, self.collect(&mut body, max)).await.unwrap_or(Err(Refused::TooSlow))
         };
         // A client that waits for `100 Continue` has sent nothing, and does not send it after another answer.
         if let Err(Refused::TooLong { .. }) = received

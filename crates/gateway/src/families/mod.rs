@@ -3,4 +3,5 @@
 pub(crate) mod admin;
 pub(crate) mod auth;
 pub(crate) mod chat;
+pub(crate) mod openai;
 pub(crate) mod vehicles;

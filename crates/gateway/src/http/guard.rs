@@ -8,15 +8,30 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tracing::{Instrument, error, info, info_span};
 use turnpike_fault::{Fault, Kind};
 use turnpike_rpc::{Context, REQUEST_ID};
 
 use super::problem::Problem;
+use crate::{
+    app::MODEL_TIMEOUT,
+    families::openai::{self, OpenAiError},
+};
 
 /// The longest time until a response begins. Responses of streams and sockets begin at once.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a response of this route may take to begin.
+fn response_timeout(route: &str) -> Duration {
+    match route {
+        // A model is loaded, which takes as long as it takes.
+        "/api/admin/models/load" | "/api/admin/models/unload" => MODEL_TIMEOUT,
+        // A model writes its whole answer before the response begins.
+        route if route.starts_with(openai::PREFIX) => MODEL_TIMEOUT,
+        _ => RESPONSE_TIMEOUT,
+    }
+}
 
 const KNOWN_METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
@@ -34,7 +49,7 @@ pub(crate) async fn guard(request: Request, next: Next) -> Response {
     let span = info_span!("request", method, route, request_id = context.request_id());
     let request_id = HeaderValue::from_str(context.request_id());
     let work = async {
-        let answered = std::panic::AssertUnwindSafe(tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request)))
+        let answered = std::panic::AssertUnwindSafe(tokio::time::timeout(response_timeout(&route), next.run(request)))
             .catch_unwind()
             .await;
         let response = match answered {
@@ -68,11 +83,18 @@ pub(crate) async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-pub(crate) async fn not_found() -> Problem {
-    Fault::new(Kind::NotFound, "Not found").into()
+pub(crate) async fn not_found(uri: Uri) -> Response {
+    refuse(&uri, StatusCode::NOT_FOUND, Fault::new(Kind::NotFound, "Not found"))
 }
 
-pub(crate) async fn method_not_allowed() -> Response {
+pub(crate) async fn method_not_allowed(uri: Uri) -> Response {
     let fault = Fault::new(Kind::Invalid, "This method is not for this address").code_is("METHOD_NOT_ALLOWED");
-    Problem(fault).with_status(http::StatusCode::METHOD_NOT_ALLOWED)
+    refuse(&uri, StatusCode::METHOD_NOT_ALLOWED, fault)
+}
+
+fn refuse(uri: &Uri, status: StatusCode, fault: Fault) -> Response {
+    match uri.path().starts_with(openai::PREFIX) {
+        true => OpenAiError::with_status(status, fault).into_response(),
+        false => Problem(fault).with_status(status),
+    }
 }

@@ -7,7 +7,7 @@ use axum::{
 };
 use bytes::Bytes;
 use utoipa::{
-    Modify, OpenApi,
+    Modify, OpenApi, ToSchema,
     openapi::{
         ContentBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Schema,
         path::{Operation, Parameter, ParameterIn},
@@ -17,12 +17,15 @@ use utoipa::{
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::idempotency::KEY_PATTERN;
-use crate::access::credentials::COOKIE;
+use super::{idempotency::KEY_PATTERN, problem::ProblemBody};
+use crate::{
+    access::credentials::COOKIE,
+    families::openai::{self, ErrorBody},
+};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Turnpike", description = "Commands to vehicles, and the events that they produce.\n\n\
+    info(title = "Turnpike", description = "Commands to vehicles, conversations with language models, and the events that they produce.\n\n\
         `GET /ws` and `GET /ws/responses/{command_id}` are WebSockets; the README describes them."),
     modifiers(&Credentials)
 )]
@@ -45,6 +48,9 @@ impl Modify for Credentials {
 /// Completes every operation: a unique id, the errors that all operations of its kind have, a description of each status, and the
 /// media type of errors.
 pub(crate) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
+    // A path parameter that may contain slashes is written differently in routes.
+    let paths = std::mem::take(&mut openapi.paths.paths);
+    openapi.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     for item in openapi.paths.paths.values_mut() {
         let reads = [&mut item.get].map(|operation| (operation, false));
         let changes = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
@@ -85,16 +91,18 @@ fn complete_operation(operation: &mut Operation, changes: bool) {
     if operation.request_body.is_some() {
         failures.extend(["408", "413", "422"]);
     }
+    let is_openai = tag == openai::TAG;
     let responses = &mut operation.responses.responses;
     for status in failures {
-        responses.entry(status.to_owned()).or_insert_with(problem);
+        responses.entry(status.to_owned()).or_insert_with(|| problem(is_openai));
     }
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
         if response.description.is_empty() {
             response.description = meaning(status).to_owned();
         }
-        if status.starts_with(['4', '5'])
+        if !is_openai
+            && status.starts_with(['4', '5'])
             && let Some(content) = response.content.shift_remove("application/json")
         {
             response.content.insert(PROBLEM.to_owned(), content);
@@ -102,9 +110,13 @@ fn complete_operation(operation: &mut Operation, changes: bool) {
     }
 }
 
-fn problem() -> RefOr<Response> {
-    let schema = Ref::from_schema_name("ProblemBody");
-    ResponseBuilder::new().content(PROBLEM, ContentBuilder::new().schema(Some(schema)).build()).build().into()
+fn problem(is_openai: bool) -> RefOr<Response> {
+    let (media_type, schema) = match is_openai {
+        true => ("application/json", ErrorBody::name()),
+        false => (PROBLEM, ProblemBody::name()),
+    };
+    let schema = Ref::from_schema_name(schema);
+    ResponseBuilder::new().content(media_type, ContentBuilder::new().schema(Some(schema)).build()).build().into()
 }
 
 fn not_null(object: &mut Object) {

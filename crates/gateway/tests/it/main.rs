@@ -7,6 +7,7 @@ mod auth;
 mod chat;
 mod credentials;
 mod gateway;
+mod openai;
 mod outages;
 mod script;
 mod services;

@@ -1,0 +1,29 @@
+//! `/v1`: the API of OpenAI, for clients of it. Requests and responses are passed on unchanged; only the credential and the limits
+//! are this program's.
+
+mod error;
+mod forward;
+mod late;
+mod models;
+mod relay;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::app::App;
+
+pub(crate) use error::{ErrorBody, OpenAiError};
+
+/// The paths of this family. Errors of every path below it have OpenAI's form.
+pub(crate) const PREFIX: &str = "/v1/";
+/// The tag of its operations.
+pub(crate) const TAG: &str = "openai";
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(forward::chat_completions))
+        .routes(routes!(forward::completions))
+        .routes(routes!(forward::responses))
+        .routes(routes!(forward::embeddings))
+        .routes(routes!(models::list))
+        .routes(routes!(models::get))
+}
