@@ -7,6 +7,7 @@ mod fleet;
 mod flood;
 mod http;
 mod list;
+mod llm;
 mod publish;
 mod round_trip;
 mod sockets;
@@ -103,6 +104,26 @@ enum Measurement {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// The language-model gateway compared with its peers
+    Llm(llm::Compare),
+    /// Serves as a fast model server, the upstream of `llm`, until it is stopped
+    LlmUpstream {
+        /// 0: any
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Serves as a minimal gateway, the floor of `llm`, until it is stopped
+    LlmFloor {
+        /// 0: any
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Base URL of the model server, with its /v1
+        #[arg(long)]
+        upstream: String,
+    },
+    /// Generates one load on any OpenAI-compatible server in front of `llm-upstream`
+    #[command(subcommand)]
+    LlmLoad(llm::Load),
 }
 
 #[tokio::main]
@@ -121,5 +142,9 @@ async fn main() {
         Measurement::Sockets { sockets } => sockets::measure(sockets).await,
         Measurement::Flood { connections, silent } => flood::measure(connections, silent).await,
         Measurement::Publish { in_flight, seconds } => publish::measure(in_flight, seconds).await,
+        Measurement::Llm(options) => llm::compare(options).await,
+        Measurement::LlmUpstream { port } => llm::upstream(port).await,
+        Measurement::LlmFloor { port, upstream } => llm::floor(port, &upstream).await,
+        Measurement::LlmLoad(load) => llm::load(load).await,
     }
 }

@@ -106,9 +106,14 @@ impl ServiceProcess {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
+    }
+
     /// The resident memory in bytes.
     pub fn memory(&self) -> u64 {
-        let id = self.child.as_ref().expect("the process runs").id();
+        let id = self.id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
         let line =
             status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("/proc names the resident memory");
