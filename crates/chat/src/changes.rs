@@ -99,37 +99,22 @@ impl Update {
     }
 }
 
-/// Where a title comes from. A title of a later source replaces one of an earlier source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TitleSource {
-    /// `title.rs`.
-    Rule,
-    Model,
-}
-
-/// Sets a title, unless the present one is of the same or a better source. Returns whether it is set.
+/// Sets a title that a model suggests, unless the user has set one. Returns whether it is set.
 pub(crate) async fn retitle(
     on: &mut AnyConnection,
     id: ConversationId,
     title: &str,
-    source: TitleSource,
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    let (word, replaced) = match source {
-        TitleSource::Rule => ("rule", "'default'"),
-        TitleSource::Model => ("model", "'default', 'rule'"),
-    };
-    let sql = format!(
-        "UPDATE conversations SET title = $2, title_source = $3
-         WHERE id = $1 AND user_id <> '' AND title_source IN ({replaced})"
-    );
-    let set = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(id.to_string())
-        .bind(title)
-        .bind(word)
-        .execute(&mut *on)
-        .await?
-        .rows_affected();
+    let set = sqlx::query(
+        "UPDATE conversations SET title = $2, title_source = 'model'
+         WHERE id = $1 AND user_id <> '' AND title_source IN ('default', 'rule')",
+    )
+    .bind(id.to_string())
+    .bind(title)
+    .execute(&mut *on)
+    .await?
+    .rows_affected();
     if set == 1 {
         search::index(on, id, None, title).await?;
         mark(on, id, now).await?;

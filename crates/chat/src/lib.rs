@@ -1,9 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "only this workspace uses this crate")]
 
-#[allow(dead_code, reason = "the answers and ModelService will call it")]
+mod answer_rpc;
+mod answers;
+#[allow(dead_code, reason = "ModelService will call the rest")]
 mod budget;
-#[allow(dead_code, reason = "the answers set titles")]
 mod changes;
 mod config;
 mod conversation_rpc;
@@ -19,13 +20,12 @@ mod removal;
 mod search;
 mod serve;
 mod service;
-#[allow(dead_code, reason = "the answers set titles")]
 mod title;
 mod topic_rpc;
 mod topics;
-#[allow(dead_code, reason = "the answers and ModelService will call it")]
+#[allow(dead_code, reason = "ModelService will call the rest")]
 mod upstream;
-#[allow(dead_code, reason = "the answers and ModelService will call it")]
+#[allow(dead_code, reason = "ModelService will call the rest")]
 mod usage;
 
 pub use config::{Config, Limits, Models, Server, Timeouts};

@@ -4,6 +4,9 @@ use turnpike_rpc::{Access, Policy};
 use turnpike_token::Role;
 
 pub const POLICY: Policy = &[
+    ("/turnpike.chat.v1.AnswerService/SendMessage", Access::Role(Role::User)),
+    ("/turnpike.chat.v1.AnswerService/Regenerate", Access::Role(Role::User)),
+    ("/turnpike.chat.v1.AnswerService/StopAnswer", Access::Role(Role::User)),
     ("/turnpike.chat.v1.ConversationService/CreateConversation", Access::Role(Role::User)),
     ("/turnpike.chat.v1.ConversationService/ListConversations", Access::Role(Role::User)),
     ("/turnpike.chat.v1.ConversationService/GetConversation", Access::Role(Role::User)),

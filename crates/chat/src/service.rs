@@ -9,11 +9,22 @@ use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::Process;
 use turnpike_proto::{
-    chat::v1::conversation_service_server::ConversationServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
+    chat::v1::{answer_service_server::AnswerServiceServer, conversation_service_server::ConversationServiceServer},
+    topic::v1::topic_owner_server::TopicOwnerServer,
 };
 use turnpike_store::{Migrations, Store, idempotency};
 
-use crate::{Config, conversation_rpc::ConversationRpc, outbox, policy::POLICY, removal, topic_rpc::TopicRpc};
+use crate::{
+    Config,
+    answer_rpc::AnswerRpc,
+    answers::{self, Resources},
+    conversation_rpc::ConversationRpc,
+    outbox,
+    policy::POLICY,
+    removal,
+    topic_rpc::TopicRpc,
+    upstream::Upstreams,
+};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -51,10 +62,25 @@ impl Service {
         });
         let bell = outbox::publish(process, &store, &deps.bus);
         removal::sweep(process, &store, &bell);
+        let upstreams = Upstreams::new(&config.models, process)?;
+        let resources = Resources::new(
+            process,
+            answers::Parts {
+                store: store.clone(),
+                bus: deps.bus,
+                bell: bell.clone(),
+                upstreams,
+                models: config.models,
+                limits: config.limits,
+            },
+        );
+        answers::listen(process, &resources);
+        answers::recover(process, &resources);
         let mut services = RoutesBuilder::default();
         let conversations = ConversationRpc { store: store.clone(), clock: process.clock.clone(), bell };
         services.add_service(ConversationServiceServer::new(conversations));
         services.add_service(TopicOwnerServer::new(TopicRpc { store }));
+        services.add_service(AnswerServiceServer::new(AnswerRpc { resources }));
         Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })
     }
 

@@ -2,8 +2,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests spawn freely")]
 
+mod answers;
+mod asker;
 mod caller;
 mod conversations;
 mod messages;
+mod takeover;
 mod topics;
 mod world;
