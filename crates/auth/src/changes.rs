@@ -15,9 +15,9 @@ use turnpike_token::Role;
 use turnpike_topic::UserId;
 
 use crate::{
-    known_addresses, outbox,
+    api_keys, known_addresses, outbox,
     password::{self, Hasher},
-    sessions::{self, Active},
+    sessions::{self, Active, Ending},
     users::{self, COLUMNS, Replayed, User, UserError, user},
 };
 
@@ -85,7 +85,7 @@ async fn apply(
         _ => None,
     };
     if let Some(reason) = ends {
-        sessions::end_all(&mut tx, id, None, reason, now).await?;
+        sessions::end_all(&mut tx, id, Ending::All, reason, now).await?;
     }
     tx.commit().await?;
     Ok(after)
@@ -106,8 +106,9 @@ pub async fn delete(store: &Store, id: UserId, now: Timestamp) -> Result<(), Use
     .await?;
     keep_an_admin(&mut tx, &before).await?;
     known_addresses::forget(&mut tx, id).await?;
+    api_keys::forget(&mut tx, id).await?;
     outbox::put(&mut tx, outbox::account_changed(id, false), now).await?;
-    sessions::end_all(&mut tx, id, None, EndReason::AccountInactive, now).await?;
+    sessions::end_all(&mut tx, id, Ending::All, EndReason::AccountInactive, now).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -156,18 +157,19 @@ pub async fn change_password(
         if users::renew(&mut tx, user.id, &checked, &hash).await?.is_none() {
             return Ok(Err(wrong())); // an admin has replaced the password in the meantime
         }
-        sessions::end_all(&mut tx, user.id, Some(*id), EndReason::PasswordChanged, now).await?;
+        sessions::end_all(&mut tx, user.id, Ending::SignIns { except: Some(*id) }, EndReason::PasswordChanged, now)
+            .await?;
         tx.commit().await?;
         Ok(Ok(Replayed(false)))
     };
     replace.await.map_err(turnpike_store::fault)?
 }
 
-/// Ends every session of a user.
+/// Ends every sign-in of a user. API keys are revoked one by one.
 pub async fn end_sessions(store: &Store, id: UserId, now: Timestamp) -> Result<(), UserError> {
     let mut tx = store.begin().await?;
     users::locked(&mut tx, &id.to_string()).await?;
-    sessions::end_all(&mut tx, id, None, EndReason::Revoked, now).await?;
+    sessions::end_all(&mut tx, id, Ending::SignIns { except: None }, EndReason::Revoked, now).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::{auth::v1 as pb, timestamp};
-use turnpike_token::Role;
+use turnpike_token::{Role, Scope};
 use turnpike_topic::UserId;
 
 use crate::{
+    api_keys::Description,
     sessions::{Active, Session},
     users::{User, UserError},
 };
@@ -59,5 +60,19 @@ pub(crate) fn to_pb_session(session: Session, current: Option<&Active>) -> pb::S
         ip: session.ip,
         user_agent: session.user_agent,
         current: current.is_some_and(|current| current.id == session.id),
+    }
+}
+
+pub(crate) fn to_pb_api_key(key: Description) -> pb::ApiKey {
+    pb::ApiKey {
+        id: key.id.to_string(),
+        name: key.name,
+        prefix: key.prefix,
+        scopes: key.scopes.iter().map(Scope::as_str).map(str::to_owned).collect(),
+        created_at: Some(timestamp::to_protobuf(key.created_at)),
+        expires_at: key.expires_at.map(timestamp::to_protobuf),
+        last_used_at: key.last_used_at.map(timestamp::to_protobuf),
+        requests_per_minute: key.requests_per_minute.map(Into::into),
+        tokens_per_day: key.tokens_per_day,
     }
 }

@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "only this workspace uses this crate")]
 
+mod api_key_rpc;
+mod api_keys;
 mod bootstrap;
 mod changes;
 mod config;
 mod convert;
+mod exchange;
 mod known_addresses;
 mod limits;
 mod login;

@@ -5,12 +5,17 @@ use rand::TryRng;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// 32 random bytes as text.
-pub fn token() -> String {
+/// 32 random bytes.
+pub fn bytes() -> [u8; 32] {
     let mut bytes = [0; 32];
     // Without random values no credential can be issued, so the process cannot continue.
     rand::rngs::SysRng.try_fill_bytes(&mut bytes).expect("the operating system has random values");
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    bytes
+}
+
+/// 32 random bytes as text.
+pub fn token() -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes())
 }
 
 /// The hash of a token, for tokens that are only compared.

@@ -51,9 +51,18 @@ pub const POLICY: Policy = &[
     ("/turnpike.auth.v1.AuthService/DeleteUser", Access::Role(Role::Admin)),
     ("/turnpike.auth.v1.AuthService/ListUserSessions", Access::Role(Role::Admin)),
     ("/turnpike.auth.v1.AuthService/EndUserSessions", Access::Role(Role::Admin)),
+    ("/turnpike.auth.v1.ApiKeyService/ExchangeApiKey", Access::Anyone),
+    ("/turnpike.auth.v1.ApiKeyService/CreateApiKey", Access::Role(Role::User)),
+    ("/turnpike.auth.v1.ApiKeyService/ListApiKeys", Access::Role(Role::User)),
+    ("/turnpike.auth.v1.ApiKeyService/RevokeApiKey", Access::Role(Role::User)),
+    ("/turnpike.auth.v1.ApiKeyService/ListUserApiKeys", Access::Role(Role::Admin)),
+    ("/turnpike.auth.v1.ApiKeyService/RevokeUserApiKey", Access::Role(Role::Admin)),
     ("/turnpike.topic.v1.TopicOwner/Authorize", Access::Role(Role::User)),
     ("/turnpike.topic.v1.TopicOwner/ReadArchive", Access::Role(Role::User)),
 ];
+
+/// The code of the refusal of API keys.
+const API_KEY_NOT_ALLOWED: &str = "API_KEY_NOT_ALLOWED";
 
 pub(crate) struct Rpc {
     pub(crate) store: Store,
@@ -67,19 +76,30 @@ pub(crate) struct Rpc {
 
 impl Rpc {
     /// The stored form of an idempotency key, with a keyed hash of the request, which can contain passwords.
-    fn key(&self, session: &Active, key: &str, request: &[&str]) -> Result<Option<Key>, Fault> {
+    pub(crate) fn key(&self, session: &Active, key: &str, request: &[&str]) -> Result<Option<Key>, Fault> {
         let hash = self.tokens.secret.digest(b"idempotency", request);
         Key::new(session.user.id, key, hash)
     }
 
     /// The caller's present session. Auth does not rely on the access token alone: a session that has ended is refused at once,
-    /// and so is an admin whose role has changed.
-    async fn session<T>(&self, request: &Request<T>, least: Role) -> Result<(Caller, Active), Fault> {
-        let caller = caller(request)?.clone();
-        let session = sessions::of_id(&self.store, caller.claims.session_id, self.clock.now()).await?;
+    /// and so is an admin whose role has changed. A program with an API key manages no credentials and no accounts.
+    pub(crate) async fn session<T>(&self, request: &Request<T>, least: Role) -> Result<(Caller, Active), Fault> {
+        let (caller, session) = self.present(request).await?;
+        if caller.claims.api_key.is_some() {
+            return Err(
+                Fault::new(Kind::Forbidden, "This does not accept API keys; sign in").code_is(API_KEY_NOT_ALLOWED)
+            );
+        }
         if session.user.role < least {
             return Err(Fault::new(Kind::Forbidden, format!("This needs the role {least}")));
         }
+        Ok((caller, session))
+    }
+
+    /// The caller's present session, which may be that of an API key.
+    async fn present<T>(&self, request: &Request<T>) -> Result<(Caller, Active), Fault> {
+        let caller = caller(request)?.clone();
+        let session = sessions::of_id(&self.store, caller.claims.session_id, self.clock.now()).await?;
         Ok((caller, session))
     }
 }
@@ -185,7 +205,7 @@ impl AuthService for Rpc {
     }
 
     async fn get_me(&self, request: Request<pb::GetMeRequest>) -> Result<Response<pb::User>, Status> {
-        let (_, session) = self.session(&request, Role::User).await?;
+        let (_, session) = self.present(&request).await?;
         Ok(Response::new(to_pb_user(session.user)))
     }
 

@@ -1,6 +1,6 @@
 //! The service: its parts and its tasks.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use sqlx::migrate::Migrator;
@@ -9,13 +9,15 @@ use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::{Clock, Process};
 use turnpike_proto::{
-    auth::v1::auth_service_server::AuthServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
+    auth::v1::{api_key_service_server::ApiKeyServiceServer, auth_service_server::AuthServiceServer},
+    topic::v1::topic_owner_server::TopicOwnerServer,
 };
 use turnpike_store::{Migrations, Store};
 use turnpike_token::{KeySet, SigningKey};
 
 use crate::{
     Config,
+    api_key_rpc::ApiKeyRpc,
     bootstrap::{self, FirstAdmin},
     limits::{self, Logins},
     one_time::{self, OneTimeCode},
@@ -77,7 +79,9 @@ impl Service {
             bell,
         };
         let mut services = RoutesBuilder::default();
-        services.add_service(AuthServiceServer::new(rpc));
+        let rpc = Arc::new(rpc);
+        services.add_service(ApiKeyServiceServer::new(ApiKeyRpc(rpc.clone())));
+        services.add_service(AuthServiceServer::from_arc(rpc));
         services.add_service(TopicOwnerServer::new(TopicRpc));
         let routes = turnpike_rpc::with_interceptors(process, services, rpc::POLICY, Verifier::local(keys));
         Ok(Self { routes, first_admin, store, clock: process.clock.clone() })

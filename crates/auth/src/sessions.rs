@@ -8,7 +8,7 @@ use tonic::Status;
 use turnpike_event::{AccountEvent, Body, EndReason};
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::{Store, from_micros, micros};
-use turnpike_topic::{SessionId, UserId};
+use turnpike_topic::{ApiKeyId, SessionId, UserId};
 
 use crate::{
     one_time_codes, outbox, random,
@@ -132,6 +132,7 @@ pub async fn insert(
     .await?;
     let crowd = sqlx::query(
         "SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+             AND api_key_id IS NULL
          ORDER BY last_seen_at DESC, id DESC LIMIT 1000 OFFSET $3",
     )
     .bind(user.id.to_string())
@@ -143,6 +144,31 @@ pub async fn insert(
         end_one(tx, &row.try_get::<String, _>("id")?, EndReason::Revoked, now).await?;
     }
     Ok((Active { id, user, authenticated_at: now, counter: 0 }, cookie))
+}
+
+/// Begins the session of an API key, whose account this transaction has locked and found active. It has no cookie: no hash has a
+/// space. Nothing extends it; when it expires, the next use of the key begins another one.
+pub async fn insert_of_api_key(
+    tx: &mut Transaction<'_, Any>,
+    user: User,
+    key: ApiKeyId,
+    now: Timestamp,
+) -> Result<Active, sqlx::Error> {
+    let id = SessionId::new(now);
+    sqlx::query(
+        "INSERT INTO sessions (id, user_id, cookie_hash, cookie_expires_at, refresh_counter, refreshed_at, created_at,
+             last_seen_at, expires_at, ip, user_agent, api_key_id)
+         VALUES ($1, $2, $3, 0, 0, $4, $4, $4, $5, '', '', $6)",
+    )
+    .bind(id.to_string())
+    .bind(user.id.to_string())
+    .bind(format!("none {id}"))
+    .bind(micros(now))
+    .bind(micros(now + IDLE))
+    .bind(key.to_string())
+    .execute(&mut **tx)
+    .await?;
+    Ok(Active { id, user, authenticated_at: now, counter: 0 })
 }
 
 /// The session of a cookie.
@@ -186,11 +212,11 @@ async fn active(store: &Store, condition: &str, value: &str, now: Timestamp) -> 
     })
 }
 
-/// The active sessions of a user, newest first.
+/// The active sign-ins of a user, newest first. Sessions of API keys are not listed: the keys are.
 pub async fn list(store: &Store, user: UserId, now: Timestamp) -> Result<Vec<Session>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT id, created_at, last_seen_at, ip, user_agent FROM sessions
-         WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY id DESC LIMIT 1000",
+         WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 AND api_key_id IS NULL ORDER BY id DESC LIMIT 1000",
     )
     .bind(user.to_string())
     .bind(micros(now))
@@ -232,24 +258,54 @@ pub async fn end(
     Ok(())
 }
 
-/// Ends the sessions of a user, except `except`, within a transaction. Also deletes one-time codes, which could begin another
-/// session.
+/// The sessions of a user that end together.
+#[derive(Clone, Copy)]
+pub enum Ending {
+    /// Every session. An API key that is not deleted begins another one with its next use, if the account is active.
+    All,
+    /// The sign-ins, with one exception. Sessions of API keys continue.
+    SignIns { except: Option<SessionId> },
+}
+
+/// Ends sessions of a user, within a transaction. Also deletes one-time codes, which could begin another session.
 pub async fn end_all(
     tx: &mut Transaction<'_, Any>,
     user: UserId,
-    except: Option<SessionId>,
+    which: Ending,
     reason: EndReason,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let rows = sqlx::query("SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND id <> $2 ORDER BY id")
+    let rows = sqlx::query("SELECT id, api_key_id FROM sessions WHERE user_id = $1 AND ended_at IS NULL ORDER BY id")
         .bind(user.to_string())
-        .bind(except.map(|id| id.to_string()).unwrap_or_default())
+        .fetch_all(&mut **tx)
+        .await?;
+    for row in rows {
+        if let Ending::SignIns { except } = which {
+            let of_api_key = row.try_get::<Option<String>, _>("api_key_id")?.is_some();
+            if of_api_key || except == Some(session_id(&row, "id")?) {
+                continue;
+            }
+        }
+        end_one(tx, &row.try_get::<String, _>("id")?, reason, now).await?;
+    }
+    one_time_codes::withdraw(tx, user).await
+}
+
+/// Ends the sessions of an API key, within the transaction that revokes it.
+pub async fn end_of_api_key(
+    tx: &mut Transaction<'_, Any>,
+    key: ApiKeyId,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query("SELECT id FROM sessions WHERE api_key_id = $1 AND ended_at IS NULL ORDER BY id")
+        .bind(key.to_string())
         .fetch_all(&mut **tx)
         .await?;
     for row in rows {
         end_one(tx, &row.try_get::<String, _>("id")?, reason, now).await?;
     }
-    one_time_codes::withdraw(tx, user).await
+    Ok(())
 }
 
 /// Ends a session. Its event is stored in the same transaction. A session that has ended before stays as it is.

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use turnpike_proto::{auth::v1 as pb, timestamp};
-use turnpike_token::{Claims, LIFETIME, SigningKey};
+use turnpike_token::{ApiKeyClaims, Claims, LIFETIME, SigningKey};
 
 use crate::{
     convert::to_pb_user,
+    exchange::Exchanged,
     random,
     refresh::Refresh,
     secret::ServerSecret,
@@ -19,14 +20,19 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     fn access_token(&self, session: &Active, now: Timestamp) -> String {
+        self.sign(session, None, now + LIFETIME, now)
+    }
+
+    fn sign(&self, session: &Active, api_key: Option<ApiKeyClaims>, expires_at: Timestamp, now: Timestamp) -> String {
         self.key.sign(&Claims {
             user_id: session.user.id,
             session_id: session.id,
             token_id: random::token_id(),
             role: session.user.role,
             issued_at: now,
-            expires_at: now + LIFETIME,
+            expires_at,
             auth_time: session.authenticated_at,
+            api_key,
         })
     }
 
@@ -46,6 +52,15 @@ impl Tokens {
             session_token: cookie,
             session_expires_at: Some(timestamp::to_protobuf(now + sessions::COOKIE)),
             user: Some(to_pb_user(session.user)),
+        }
+    }
+
+    /// A token that does not outlive its key.
+    pub(crate) fn of_api_key(&self, exchanged: &Exchanged, now: Timestamp) -> pb::AccessToken {
+        let expires_at = exchanged.expires_at.map_or(now + LIFETIME, |at| at.min(now + LIFETIME));
+        pb::AccessToken {
+            access_token: self.sign(&exchanged.session, Some(exchanged.key), expires_at, now),
+            expires_in: now.duration_until(expires_at).unsigned_abs().as_secs() as u32,
         }
     }
 

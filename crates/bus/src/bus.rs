@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use turnpike_topic::{Offset, Topic};
 
 use crate::{
+    append::{Append, Appended},
     error::{InvalidUrl, PublishError, Unavailable},
     followed::Signals,
     history::Page,
@@ -78,12 +79,29 @@ impl Bus {
 
     /// As [`Bus::publish`], with another timeout.
     pub async fn publish_within(&self, timeout: Duration, topic: &Topic, event: &[u8]) -> Result<Offset, PublishError> {
-        self.append(timeout, topic, event, false).await
+        self.append(timeout, topic, event, Append::Next).await.map(Appended::offset)
+    }
+
+    /// Appends the first event of a topic. Of any number of concurrent calls exactly one appends its event. `None`: the topic has
+    /// events already, and nothing was written.
+    ///
+    /// A topic that expired or was forgotten can be opened again. A topic that lost events in a crash of Redis cannot, as long as
+    /// one of its events is left. After `Unavailable` a caller may call again: the topic still gets one first event.
+    pub async fn open_within(
+        &self,
+        timeout: Duration,
+        topic: &Topic,
+        event: &[u8],
+    ) -> Result<Option<Offset>, PublishError> {
+        match self.append(timeout, topic, event, Append::First).await? {
+            Appended::At(offset) => Ok(Some(offset)),
+            Appended::NotFirst { .. } => Ok(None),
+        }
     }
 
     /// As [`Bus::close`], with another timeout.
     pub async fn close_within(&self, timeout: Duration, topic: &Topic, event: &[u8]) -> Result<Offset, PublishError> {
-        self.append(timeout, topic, event, true).await
+        self.append(timeout, topic, event, Append::Final).await.map(Appended::offset)
     }
 
     async fn append(
@@ -91,14 +109,14 @@ impl Bus {
         timeout: Duration,
         topic: &Topic,
         event: &[u8],
-        is_final: bool,
-    ) -> Result<Offset, PublishError> {
+        how: Append,
+    ) -> Result<Appended, PublishError> {
         if event.len() > MAX_EVENT_BYTES {
             return Err(PublishError::TooLarge { bytes: event.len(), limit: MAX_EVENT_BYTES });
         }
         match &self.0.backend {
-            Backend::Memory(memory) => memory.append(topic, event, is_final),
-            Backend::Redis(redis) => redis.append(timeout, topic, event, is_final).await,
+            Backend::Memory(memory) => memory.append(topic, event, how),
+            Backend::Redis(redis) => redis.append(timeout, topic, event, how).await,
         }
     }
 

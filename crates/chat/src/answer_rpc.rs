@@ -13,7 +13,8 @@ use turnpike_topic::ConversationId;
 
 use crate::{
     answers::{self, Answering, Entry, MAX_CONTENT_BYTES, Replay, Resources, Submission, Tail, What},
-    budget, conversations,
+    budget::{self, ApiKey},
+    conversations,
 };
 
 pub(crate) struct AnswerRpc {
@@ -90,15 +91,23 @@ impl AnswerRpc {
             .into());
         }
         let key = Key::new(user_id, key, hash)?;
+        let key_of_caller = caller.claims.api_key.map(ApiKey::from);
         let (store, limits, clock) = (&self.resources.store, &self.resources.limits, &self.resources.clock);
         let known = match &key {
             Some(key) => key.look_up(store, clock.now()).await.map_err(turnpike_store::fault)?,
             None => Known::New,
         };
         if known == Known::New {
-            budget::check(store, limits, user_id, None, clock.now()).await.map_err(Fault::from)?;
+            budget::check(store, limits, user_id, key_of_caller.as_ref(), clock.now()).await.map_err(Fault::from)?;
         }
-        let submission = Submission { user_id, api_key_id: String::new(), conversation_id, model, what, key };
+        let submission = Submission {
+            user_id,
+            api_key_id: key_of_caller.map(|key| key.id).unwrap_or_default(),
+            conversation_id,
+            model,
+            what,
+            key,
+        };
         Ok(Response::new(match answers::start(&self.resources, &submission).await? {
             Answering::New(tail) => Box::pin(stream::unfold(tail, next_of_tail)),
             Answering::Before(id) => {

@@ -7,6 +7,7 @@ use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use sqlx::Row;
 use turnpike_fault::{Fault, Kind};
 use turnpike_store::Store;
+use turnpike_token::ApiKeyClaims;
 use turnpike_topic::UserId;
 
 use crate::{Limits, usage::day_of};
@@ -17,6 +18,12 @@ pub struct ApiKey {
     pub id: String,
     /// 0: no limit.
     pub tokens_per_day: u64,
+}
+
+impl From<ApiKeyClaims> for ApiKey {
+    fn from(claims: ApiKeyClaims) -> Self {
+        Self { id: claims.id.to_string(), tokens_per_day: claims.tokens_per_day.unwrap_or(0) }
+    }
 }
 
 /// Why a request may not begin.

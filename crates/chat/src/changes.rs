@@ -75,8 +75,8 @@ impl Update {
         let persona_id = persona_id.map(|id| id.map(|id| id.to_string()).unwrap_or_default());
         let sql = format!(
             "UPDATE conversations SET title = COALESCE($3, title),
-                 title_source = CASE WHEN $3 IS NULL THEN title_source ELSE 'user' END, pinned = COALESCE($4, pinned),
-                 persona_id = CASE WHEN $5 IS NULL THEN persona_id ELSE NULLIF($5, '') END,
+                 title_source = CASE WHEN CAST($3 AS TEXT) IS NULL THEN title_source ELSE 'user' END, pinned = COALESCE($4, pinned),
+                 persona_id = CASE WHEN CAST($5 AS TEXT) IS NULL THEN persona_id ELSE NULLIF(CAST($5 AS TEXT), '') END,
                  system_prompt = COALESCE($6, system_prompt), updated_at = $7
              WHERE id = $1 AND user_id = $2 RETURNING {COLUMNS}"
         );

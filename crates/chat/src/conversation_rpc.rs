@@ -1,11 +1,17 @@
 //! The generated trait of conversations: parse, call, convert.
 
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{Caller, caller};
 use turnpike_kit::Clock;
-use turnpike_proto::chat::v1::{self as pb, conversation_service_server::ConversationService};
+use turnpike_proto::{
+    chat::v1::{self as pb, conversation_service_server::ConversationService},
+    timestamp,
+};
 use turnpike_store::{Page, Store, idempotency::Key, outbox::Bell};
 use turnpike_token::Role;
 use turnpike_topic::{ConversationId, PersonaId};
@@ -13,8 +19,9 @@ use turnpike_topic::{ConversationId, PersonaId};
 use crate::{
     changes::{self, Changes, Updated},
     conversations::{self, Conversation, Place, missing},
-    convert::{new_persona, persona_changes, to_pb_conversation, to_pb_hit, to_pb_message, to_pb_persona},
+    convert::{new_persona, persona_changes, to_pb_conversation, to_pb_hit, to_pb_message, to_pb_part, to_pb_persona},
     creation::{self, New, unknown_persona},
+    export::{Bulk, Document, Filter, Format},
     fields::{MAX_TITLE, invalid, line, required_line, system_prompt},
     messages::{self, End},
     personas::{self, Editor, PersonaError},
@@ -26,6 +33,8 @@ use crate::{
 const RESULTS: u32 = 20;
 /// Characters of a query.
 const MAX_QUERY: usize = 200;
+
+type ExportStream = Pin<Box<dyn Stream<Item = Result<pb::ExportPart, Status>> + Send>>;
 
 pub(crate) struct ConversationRpc {
     pub(crate) store: Store,
@@ -179,15 +188,41 @@ impl ConversationService for ConversationRpc {
         Ok(Response::new(pb::SearchResponse { results, next_cursor }))
     }
 
-    type ExportStream = futures_util::stream::Empty<Result<pb::ExportPart, Status>>;
-    type ExportAllStream = futures_util::stream::Empty<Result<pb::ExportPart, Status>>;
+    type ExportStream = ExportStream;
+    type ExportAllStream = ExportStream;
 
-    async fn export(&self, _: Request<pb::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
-        Err(Fault::new(Kind::Unimplemented, "Not available here").into())
+    async fn export(&self, request: Request<pb::ExportRequest>) -> Result<Response<ExportStream>, Status> {
+        let caller = caller(&request)?.clone();
+        let request = request.into_inner();
+        let format = format(request.format())?;
+        let conversation = self.own(&caller, &request.conversation_id).await?;
+        let (id, user_id) = (conversation.id, conversation.user_id);
+        let writing = (self.store.clone(), Document::new(conversation, format));
+        let parts = stream::try_unfold(writing, move |(store, mut document)| async move {
+            let part = document.part(&store).await.map_err(turnpike_store::fault)?;
+            Ok(part.map(|data| (to_pb_part(id, user_id, data), (store, document))))
+        });
+        Ok(Response::new(Box::pin(parts)))
     }
 
-    async fn export_all(&self, _: Request<pb::ExportAllRequest>) -> Result<Response<Self::ExportAllStream>, Status> {
-        Err(Fault::new(Kind::Unimplemented, "Not available here").into())
+    async fn export_all(&self, request: Request<pb::ExportAllRequest>) -> Result<Response<ExportStream>, Status> {
+        let request = request.into_inner();
+        let format = format(request.format())?;
+        let user_id = match request.user_id.as_str() {
+            "" => None,
+            id => Some(id.parse().map_err(|_| invalid("user_id", "must be the id of a user"))?),
+        };
+        let time = |field, at: Option<prost_types::Timestamp>| {
+            let parsed = at.map(|at| timestamp::from_protobuf(at).ok_or_else(|| invalid(field, "must be a time")));
+            parsed.transpose()
+        };
+        let filter = Filter { user_id, since: time("since", request.since)?, until: time("until", request.until)? };
+        let writing = (self.store.clone(), Bulk::new(filter, format));
+        let parts = stream::try_unfold(writing, |(store, mut bulk)| async move {
+            let part = bulk.part(&store).await.map_err(turnpike_store::fault)?;
+            Ok(part.map(|(of, data)| (to_pb_part(of.id, of.user_id, data), (store, bulk))))
+        });
+        Ok(Response::new(Box::pin(parts)))
     }
 
     async fn create_persona(
@@ -255,6 +290,14 @@ fn persona_id(text: &str) -> Result<Option<PersonaId>, Fault> {
 
 fn not_in_it(field: &str) -> Fault {
     invalid(field, "must be the id of a message of this conversation")
+}
+
+fn format(format: pb::ExportFormat) -> Result<Format, Fault> {
+    match format {
+        pb::ExportFormat::Json => Ok(Format::Json),
+        pb::ExportFormat::Markdown => Ok(Format::Markdown),
+        pb::ExportFormat::Unspecified => Err(invalid("format", "must be JSON or Markdown")),
+    }
 }
 
 /// Equal requests have equal hashes. Lengths keep two fields apart.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use turnpike_fault::Fault;
 use turnpike_proto::{chat::v1 as pb, timestamp};
-use turnpike_topic::{PersonaId, UserId};
+use turnpike_topic::{ConversationId, PersonaId, UserId};
 
 use crate::{
     conversations::Conversation,
@@ -77,6 +77,10 @@ pub(crate) fn to_pb_hit(hit: Hit) -> pb::SearchResult {
         created_at: Some(timestamp::to_protobuf(hit.created_at)),
         marks: hit.snippet.marks.into_iter().map(|(start, length)| pb::Mark { start, length }).collect(),
     }
+}
+
+pub(crate) fn to_pb_part(id: ConversationId, user_id: UserId, data: Vec<u8>) -> pb::ExportPart {
+    pb::ExportPart { conversation_id: id.to_string(), user_id: user_id.to_string(), data: data.into() }
 }
 
 pub(crate) fn to_pb_persona(persona: Persona) -> pb::Persona {

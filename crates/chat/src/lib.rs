@@ -3,7 +3,6 @@
 
 mod answer_rpc;
 mod answers;
-#[allow(dead_code, reason = "ModelService will call the rest")]
 mod budget;
 mod changes;
 mod config;
@@ -11,8 +10,11 @@ mod conversation_rpc;
 mod conversations;
 mod convert;
 mod creation;
+mod export;
 mod fields;
+mod ledger;
 mod messages;
+mod model_rpc;
 mod outbox;
 mod personas;
 mod policy;
@@ -23,9 +25,7 @@ mod service;
 mod title;
 mod topic_rpc;
 mod topics;
-#[allow(dead_code, reason = "ModelService will call the rest")]
 mod upstream;
-#[allow(dead_code, reason = "ModelService will call the rest")]
 mod usage;
 
 pub use config::{Config, Limits, Models, Server, Timeouts};

@@ -130,19 +130,38 @@ fn parse_parent(text: &str) -> Result<Option<MessageId>, sqlx::Error> {
     }
 }
 
-/// The last `limit` messages of the path to a message, oldest first; none if the conversation has no such message.
-pub(crate) async fn path(
+/// `None`: the conversation has no such message.
+pub(crate) async fn get(
+    store: &Store,
+    conversation: ConversationId,
+    id: MessageId,
+) -> Result<Option<Message>, sqlx::Error> {
+    let sql = format!("SELECT {COLUMNS} FROM messages m WHERE m.id = $1 AND m.conversation_id = $2");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.to_string())
+        .bind(conversation.to_string())
+        .fetch_optional(store.reader())
+        .await?;
+    row.as_ref().map(message).transpose()
+}
+
+/// Bytes of texts after which a page ends, so that a page of long messages fits into a response (4 MiB).
+const PAGE_BYTES: i64 = 2 << 20;
+
+/// The last messages of the path to a message, oldest first: at most `limit`, and fewer if they are long. None if the conversation
+/// has no such message.
+async fn path(
     store: &Store,
     conversation: ConversationId,
     leaf: MessageId,
     limit: u32,
 ) -> Result<Vec<Message>, sqlx::Error> {
     let sql = format!(
-        "WITH RECURSIVE path (id, parent_id, depth) AS (
-             SELECT m.id, m.parent_id, 1 FROM messages m WHERE m.id = $1 AND m.conversation_id = $2
+        "WITH RECURSIVE path (id, parent_id, depth, bytes) AS (
+             SELECT m.id, m.parent_id, 1, {BYTES} FROM messages m WHERE m.id = $1 AND m.conversation_id = $2
              UNION ALL
-             SELECT m.id, m.parent_id, path.depth + 1 FROM path JOIN messages m ON m.id = path.parent_id
-             WHERE path.depth < $3
+             SELECT m.id, m.parent_id, path.depth + 1, path.bytes + {BYTES}
+             FROM path JOIN messages m ON m.id = path.parent_id WHERE path.depth < $3 AND path.bytes < $4
          )
          SELECT {COLUMNS}, path.depth FROM path JOIN messages m ON m.id = path.id ORDER BY path.depth DESC"
     );
@@ -150,9 +169,13 @@ pub(crate) async fn path(
         .bind(leaf.to_string())
         .bind(conversation.to_string())
         .bind(i64::from(limit))
+        .bind(PAGE_BYTES)
         .fetch_all(store.reader());
     rows.await?.iter().map(message).collect()
 }
+
+/// Bytes of the texts of `messages m`. Neither database reads a text for it.
+const BYTES: &str = "octet_length(m.content) + octet_length(m.reasoning_content)";
 
 /// The end of a page of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,15 +201,9 @@ pub(crate) async fn page(
             Some(Some(leaf)) => leaf,
         },
     };
-    let mut messages = path(store, conversation, leaf, limit + 1).await?;
-    if messages.is_empty() {
-        return Ok(None);
-    }
-    let more = messages.len() > limit as usize;
-    if more {
-        messages.remove(0);
-    }
-    Ok(Some((messages, more)))
+    let messages = path(store, conversation, leaf, limit).await?;
+    let more = messages.first().map(|oldest| oldest.parent_id.is_some());
+    Ok(more.map(|more| (messages, more)))
 }
 
 /// The message before this one. The outer `None`: the conversation has no such message.

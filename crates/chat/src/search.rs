@@ -152,3 +152,6 @@ fn hit(row: &AnyRow, query: &Query) -> Result<Hit, sqlx::Error> {
         created_at: from_micros(said_at.map_or_else(|| row.try_get("created_at"), Ok)?),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,10 @@ use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
 use turnpike_kit::Process;
 use turnpike_proto::{
-    chat::v1::{answer_service_server::AnswerServiceServer, conversation_service_server::ConversationServiceServer},
+    chat::v1::{
+        answer_service_server::AnswerServiceServer, conversation_service_server::ConversationServiceServer,
+        model_service_server::ModelServiceServer,
+    },
     topic::v1::topic_owner_server::TopicOwnerServer,
 };
 use turnpike_store::{Migrations, Store, idempotency};
@@ -19,6 +22,8 @@ use crate::{
     answer_rpc::AnswerRpc,
     answers::{self, Resources},
     conversation_rpc::ConversationRpc,
+    ledger::Ledger,
+    model_rpc::ModelRpc,
     outbox,
     policy::POLICY,
     removal,
@@ -29,6 +34,10 @@ use crate::{
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
+pub(crate) const MIGRATIONS: Migrations = Migrations { sqlite: &SQLITE, postgres: &POSTGRES };
+
+/// Maximum length of a request that is forwarded to a model: images are part of it.
+const FORWARDED: usize = 32 << 20;
 /// Pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -46,9 +55,7 @@ impl Service {
     /// Opens the database and takes over the answers that an earlier run left open.
     pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         process.outbound.permit(&config.database_url)?;
-        let store = Store::open(&config.database_url, Migrations { sqlite: &SQLITE, postgres: &POSTGRES })
-            .await
-            .context("TURNPIKE_CHAT_DATABASE_URL")?;
+        let store = Store::open(&config.database_url, MIGRATIONS).await.context("TURNPIKE_CHAT_DATABASE_URL")?;
         let asked = store.clone();
         turnpike_kit::probe(process, "chat database", "the database does not answer", move || {
             let store = asked.clone();
@@ -63,6 +70,13 @@ impl Service {
         let bell = outbox::publish(process, &store, &deps.bus);
         removal::sweep(process, &store, &bell);
         let upstreams = Upstreams::new(&config.models, process)?;
+        let models = ModelRpc {
+            ledger: Ledger::new(process, &store),
+            store: store.clone(),
+            upstreams: upstreams.clone(),
+            limits: config.limits,
+            clock: process.clock.clone(),
+        };
         let resources = Resources::new(
             process,
             answers::Parts {
@@ -81,6 +95,7 @@ impl Service {
         services.add_service(ConversationServiceServer::new(conversations));
         services.add_service(TopicOwnerServer::new(TopicRpc { store }));
         services.add_service(AnswerServiceServer::new(AnswerRpc { resources }));
+        services.add_service(ModelServiceServer::new(models).max_decoding_message_size(FORWARDED));
         Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })
     }
 

@@ -20,11 +20,6 @@ pub struct Spent {
     pub estimated: bool,
 }
 
-/// Adds the tokens of one request to the ledger.
-pub async fn record(store: &Store, spent: Spent, now: Timestamp) -> Result<(), sqlx::Error> {
-    store.write(Entry { key: Key::of(&spent, now), sums: Sums::of(&spent) }).await
-}
-
 /// A row of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::extract::FromRef;
 use turnpike_kit::Health;
 use turnpike_proto::{
-    auth::v1::auth_service_client::AuthServiceClient,
+    auth::v1::{api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient},
     chat::v1::{
         answer_service_client::AnswerServiceClient, conversation_service_client::ConversationServiceClient,
         model_service_client::ModelServiceClient,
@@ -66,6 +66,10 @@ pub(crate) struct Auth(pub(crate) Transport);
 impl Auth {
     pub(crate) fn client(&self) -> AuthServiceClient<Transport> {
         AuthServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Transport> {
+        ApiKeyServiceClient::new(self.0.clone())
     }
 }
 

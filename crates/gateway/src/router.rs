@@ -1,12 +1,12 @@
 //! All routes of the public port.
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use axum::{Extension, Router, extract::DefaultBodyLimit, middleware, routing::get};
 use turnpike_kit::{Health, ops};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    access::body::LARGE,
+    access::{body::LARGE, scope::ApiKeys},
     app::App,
     families::{admin, auth, chat, openai, vehicles},
     http::{guard, openapi},
@@ -23,7 +23,7 @@ pub(crate) fn router(app: App, health: Health) -> Router {
         .merge(vehicles::routes())
         .merge(chat::routes())
         .merge(openai::routes())
-        .routes(routes!(sse::follow))
+        .merge(OpenApiRouter::new().routes(routes!(sse::follow)).layer(Extension(ApiKeys::Any)))
         .split_for_parts();
     openapi::complete(&mut description);
     api.route("/ws", get(multiplexed::open))

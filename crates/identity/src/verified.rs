@@ -85,6 +85,7 @@ mod tests {
             issued_at: now,
             expires_at: now,
             auth_time: now,
+            api_key: None,
         }
     }
 

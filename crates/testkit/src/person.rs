@@ -142,6 +142,11 @@ impl Person {
         Socket::open(&self.base, &format!("/ws/responses/{command_id}?token={}&since={offset}", self.token)).await
     }
 
+    /// Opens `/ws` with the token in the query.
+    pub async fn socket_with_query(&self) -> Socket {
+        Socket::open(&self.base, &format!("/ws?token={}", self.token)).await
+    }
+
     /// Opens the multiplexed WebSocket `/ws`.
     pub async fn socket(&self) -> Socket {
         Socket::open_with(&self.base, "/ws", &[("authorization", &format!("Bearer {}", self.token))])

@@ -42,8 +42,11 @@ impl Statements {
         for sql in statements.iter().filter(|sql| is_product_statement(sql)) {
             let plan = explain(database, sql).await;
             let scans = plan.iter().filter(|line| {
-                // `part` is the alias of the subqueries that a list over several states combines.
-                let rows = is_row_literal(line) || line.starts_with("SCAN part");
+                // `part` is the alias of the subqueries that a list over several states combines, `path` a recursive query that
+                // follows its own rows. `M` is a search in a full-text table.
+                let subquery = line.starts_with("SCAN part") || *line == "SCAN path";
+                let search = line.contains("VIRTUAL TABLE INDEX") && line.contains(":M");
+                let rows = is_row_literal(line) || subquery || search;
                 line.starts_with("SCAN ") && !rows || line.contains("Seq Scan on")
             });
             let scans: Vec<_> = scans.collect();

@@ -1,11 +1,13 @@
 //! The claims of an access token.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU32};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use turnpike_topic::{SessionId, UserId};
+use turnpike_topic::{ApiKeyId, SessionId, UserId};
 use uuid::Uuid;
+
+use crate::Scopes;
 
 /// What a user may do; each role includes the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,6 +66,21 @@ pub struct Claims {
     pub expires_at: Timestamp,
     /// When the user last signed in: `auth_time`, whole seconds.
     pub auth_time: Timestamp,
+    /// The API key that the token was exchanged for; `None` if its user signed in.
+    pub api_key: Option<ApiKeyClaims>,
+}
+
+/// The claim `api_key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiKeyClaims {
+    /// `id`.
+    pub id: ApiKeyId,
+    /// `scope`. The gateway enforces it.
+    pub scopes: Scopes,
+    /// `requests_per_minute`. The gateway enforces it.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// `tokens_per_day`: tokens of language models. The service that calls the models enforces it.
+    pub tokens_per_day: Option<u64>,
 }
 
 /// The claims as JSON in the token.
@@ -78,4 +95,30 @@ pub(crate) struct Payload {
     pub(crate) exp: i64,
     pub(crate) role: Role,
     pub(crate) auth_time: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) api_key: Option<ApiKeyPayload>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ApiKeyPayload {
+    id: ApiKeyId,
+    scope: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requests_per_minute: Option<NonZeroU32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokens_per_day: Option<u64>,
+}
+
+impl From<ApiKeyClaims> for ApiKeyPayload {
+    fn from(key: ApiKeyClaims) -> Self {
+        let ApiKeyClaims { id, scopes, requests_per_minute, tokens_per_day } = key;
+        Self { id, scope: scopes.to_string(), requests_per_minute, tokens_per_day }
+    }
+}
+
+impl From<ApiKeyPayload> for ApiKeyClaims {
+    fn from(key: ApiKeyPayload) -> Self {
+        let ApiKeyPayload { id, scope, requests_per_minute, tokens_per_day } = key;
+        Self { id, scopes: Scopes::from_words(&scope), requests_per_minute, tokens_per_day }
+    }
 }

@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod api_key;
 mod claims;
+mod scope;
 mod sign;
 mod verify;
 
-pub use claims::{Claims, Role};
+pub use api_key::ApiKey;
+pub use claims::{ApiKeyClaims, Claims, Role};
+pub use scope::{Scope, Scopes};
 pub use sign::SigningKey;
 pub use verify::{InvalidKeySet, KeySet, Refused};
 

@@ -56,6 +56,7 @@ impl SigningKey {
             exp: claims.expires_at.as_second(),
             role: claims.role,
             auth_time: claims.auth_time.as_second(),
+            api_key: claims.api_key.map(Into::into),
         };
         jsonwebtoken::encode(&header, &payload, &self.key).expect("a key made above signs anything that is JSON")
     }

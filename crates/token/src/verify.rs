@@ -129,20 +129,21 @@ fn claims(payload: Payload) -> Option<Claims> {
         issued_at: Timestamp::from_second(payload.iat).ok()?,
         expires_at: Timestamp::from_second(payload.exp).ok()?,
         auth_time: Timestamp::from_second(payload.auth_time).ok()?,
+        api_key: payload.api_key.map(Into::into),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{num::NonZeroU32, time::Duration};
 
     use jsonwebtoken::{EncodingKey, Header};
     use secrecy::SecretBox;
-    use turnpike_topic::{SessionId, UserId};
+    use turnpike_topic::{ApiKeyId, SessionId, UserId};
     use uuid::Uuid;
 
     use super::*;
-    use crate::{Role, SigningKey};
+    use crate::{ApiKeyClaims, Role, Scopes, SigningKey};
 
     fn key(seed: u8) -> SigningKey {
         SigningKey::from_secret(&SecretBox::new(Box::new([seed; 32])))
@@ -161,6 +162,7 @@ mod tests {
             issued_at: now(),
             expires_at: now() + Duration::from_secs(900),
             auth_time: now(),
+            api_key: None,
         }
     }
 
@@ -170,6 +172,18 @@ mod tests {
         let published = KeySet::new([key.public()]).to_jwks();
         let set = KeySet::from_jwks(&published).expect("our own set");
         assert_eq!(set.verify(&key.sign(&claims), now()), Ok(claims));
+    }
+
+    #[test]
+    fn a_token_of_an_api_key_names_the_key_and_its_limits() {
+        let (key, mut claims) = (key(1), some_claims());
+        let set = KeySet::new([key.public()]);
+        for (requests_per_minute, tokens_per_day) in [(None, None), (NonZeroU32::new(7), Some(1_000_000))] {
+            let scopes = Scopes::from_words("read chat");
+            let id = ApiKeyId::new(now());
+            claims.api_key = Some(ApiKeyClaims { id, scopes, requests_per_minute, tokens_per_day });
+            assert_eq!(set.verify(&key.sign(&claims), now()), Ok(claims.clone()));
+        }
     }
 
     #[test]

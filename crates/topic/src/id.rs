@@ -62,6 +62,8 @@ ids! {
     UserId,
     /// One signed-in session of a user.
     SessionId,
+    /// An API key of a user.
+    ApiKeyId,
     /// A vehicle in the registry.
     VehicleId,
     /// One command to one vehicle.

@@ -30,20 +30,16 @@ impl Publisher {
         Topic::Response(self.id)
     }
 
-    /// Opens the topic with its first event, `pending`, which only this service publishes.
+    /// Opens the topic with its first event, `pending`. Another supervisor may have opened it and stopped before it could store
+    /// that, or may be opening it now: the topic then has that one's event.
     pub(crate) async fn open(self, now: Timestamp) {
         let first =
             event(Body::Command(CommandEvent::Status { command_id: self.id, state: CommandState::Pending }), now);
         let mut retry = Retry::default();
         loop {
-            // Another supervisor may have opened it and stopped before it could store that.
-            match self.bus.read(&self.topic(), None, 0).await {
-                Ok(page) if page.state.is_some() => return,
-                Ok(_) => match self.bus.publish_within(UNTIL_DROPPED, &self.topic(), &first.to_bytes()).await {
-                    Ok(_) | Err(PublishError::Closed { .. }) => return,
-                    Err(error) => retry.pause(&self.clock, "the command's topic cannot be opened yet", error).await,
-                },
-                Err(error) => retry.pause(&self.clock, "the command's topic cannot be read yet", error).await,
+            match self.bus.open_within(UNTIL_DROPPED, &self.topic(), &first.to_bytes()).await {
+                Ok(_) | Err(PublishError::Closed { .. }) => return,
+                Err(error) => retry.pause(&self.clock, "the command's topic cannot be opened yet", error).await,
             }
         }
     }

@@ -48,9 +48,13 @@ async fn no_value_in_a_dump_works_as_a_credential(database: Database) {
     harness.refresh(&them.refresh).await.expect("a successor");
     let ticket = admin.ticket().await.expect("a ticket");
     let code = harness.one_time_code().await;
+    // The result of the request is stored for a repetition.
+    let new = pb::CreateApiKeyRequest { name: "ci".to_owned(), idempotency_key: "k".to_owned(), ..Default::default() };
+    let api_key = admin.create_api_key(new).await.expect("a key").key;
+    harness.exchange_api_key(&api_key).await.expect("a token");
     let values = dump(database.url()).await;
     assert!(values.contains(&ada.email) && values.iter().any(|value| value.starts_with("$argon2id$")), "it is a dump");
-    for secret in [&admin.cookie, &them.cookie, &admin.refresh, &them.refresh, &ticket, &code] {
+    for secret in [&admin.cookie, &them.cookie, &admin.refresh, &them.refresh, &ticket, &code, &api_key] {
         assert!(!values.contains(secret), "{secret} stands there as it is");
     }
     for value in &values {
@@ -59,6 +63,7 @@ async fn no_value_in_a_dump_works_as_a_credential(database: Database) {
         assert!(harness.exchange(value).await.is_err(), "{value} is a cookie");
         assert!(harness.redeem(value).await.is_err(), "{value} is a ticket");
         assert!(harness.redeem_code(value).await.is_err(), "{value} is a one-time code");
+        assert!(harness.exchange_api_key(value).await.is_err(), "{value} is an API key");
     }
     // Each takes a hash, so only texts that could be a password.
     for value in values.iter().filter(|value| value.len() > 8) {
@@ -70,6 +75,7 @@ async fn no_value_in_a_dump_works_as_a_credential(database: Database) {
     for session in [&admin, &them] {
         session.me().await.expect("still in");
     }
+    harness.exchange_api_key(&api_key).await.expect("the key itself still works");
     harness.redeem(&ticket).await.expect("the ticket itself still works");
     harness.redeem_code(&code).await.expect("the code itself still works");
 }

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tonic::{Code, Status};
 use turnpike_auth::{Config, Deps, Service};
@@ -11,7 +12,9 @@ use turnpike_event::{AccountEvent, Body, EndReason, Event};
 use turnpike_fault::Fault;
 use turnpike_identity::AccessToken;
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
-use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
+use turnpike_proto::auth::v1::{
+    self as pb, api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient,
+};
 use turnpike_rpc::Transport;
 use turnpike_testkit::{Database, within};
 use turnpike_topic::{SessionId, Topic, UserId};
@@ -119,6 +122,10 @@ impl Harness {
         AuthServiceClient::new(Transport::direct(self.service.routes()))
     }
 
+    pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Transport> {
+        ApiKeyServiceClient::new(Transport::direct(self.service.routes()))
+    }
+
     /// Advances the clock.
     pub(crate) fn pass(&self, seconds: u64) {
         self.hand.advance(Duration::from_secs(seconds));
@@ -148,6 +155,7 @@ impl Harness {
         let tokens = answer.tokens.expect("tokens");
         SignedIn {
             client: self.client(),
+            api_keys: self.api_keys(),
             access: AccessToken::new(tokens.access_token),
             refresh: tokens.refresh_token,
             cookie: answer.session_token,
@@ -176,6 +184,12 @@ impl Harness {
     pub(crate) async fn redeem(&self, ticket: &str) -> Result<String, Status> {
         let request = pb::RedeemTicketRequest { ticket: ticket.to_owned() };
         self.client().redeem_ticket(request).await.map(|answer| answer.into_inner().access_token)
+    }
+
+    /// Exchanges a text as if it were an API key, also one that no gateway would send on.
+    pub(crate) async fn exchange_api_key(&self, text: &str) -> Result<String, Status> {
+        let request = pb::ExchangeApiKeyRequest { key_sha256: Sha256::digest(text).to_vec() };
+        self.api_keys().exchange_api_key(request).await.map(|answer| answer.into_inner().access_token)
     }
 
     /// A one-time sign-in code, as the process that runs everything issues it.
@@ -212,6 +226,7 @@ impl Harness {
 /// A user with a session.
 pub(crate) struct SignedIn {
     client: Client,
+    api_keys: ApiKeyServiceClient<Transport>,
     pub(crate) access: AccessToken,
     pub(crate) refresh: String,
     pub(crate) cookie: String,
@@ -250,6 +265,24 @@ impl SignedIn {
     pub(crate) async fn ticket(&self) -> Result<String, Status> {
         let answer = self.client().create_ticket(self.access.request(pb::CreateTicketRequest {})).await?;
         Ok(answer.into_inner().ticket)
+    }
+
+    pub(crate) async fn create_api_key(
+        &self,
+        request: pb::CreateApiKeyRequest,
+    ) -> Result<pb::CreateApiKeyResponse, Status> {
+        let request = self.access.request(request);
+        self.api_keys.clone().create_api_key(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn api_keys(&self) -> Result<Vec<pb::ApiKey>, Status> {
+        let answer = self.api_keys.clone().list_api_keys(self.access.request(pb::ListApiKeysRequest {})).await?;
+        Ok(answer.into_inner().api_keys)
+    }
+
+    pub(crate) async fn revoke_api_key(&self, id: &str) -> Result<(), Status> {
+        let request = self.access.request(pb::RevokeApiKeyRequest { id: id.to_owned() });
+        self.api_keys.clone().revoke_api_key(request).await.map(|_| ())
     }
 
     pub(crate) async fn log_out(&self) {

@@ -1,6 +1,7 @@
 //! The real service on both databases, with a clock that tests advance: sign-in, sessions, and their ends.
 
 mod accounts;
+mod api_keys;
 mod away;
 mod dump;
 mod foreign;

@@ -81,6 +81,7 @@ async fn a_late_event_of_a_slow_instance_does_not_override_a_newer_one(database:
         issued_at: harness.clock.now(),
         expires_at: harness.clock.now() + turnpike_token::LIFETIME,
         auth_time: harness.clock.now(),
+        api_key: None,
     };
     let adas = claims(user_id, SessionId::new(harness.clock.now()));
     process.health.ready().await;

@@ -11,6 +11,7 @@ use turnpike_topic::{Offset, Topic};
 
 use self::topics::{Swept, Topics};
 use crate::{
+    append::{Append, Appended},
     error::{Cause, PublishError, Unavailable},
     followed::{FollowedTopics, Signal, Signals},
     history::{Found, TopicState, continue_after},
@@ -41,7 +42,8 @@ impl Memory {
         }
     }
 
-    pub(crate) fn append(&self, topic: &Topic, event: &[u8], is_final: bool) -> Result<Offset, PublishError> {
+    pub(crate) fn append(&self, topic: &Topic, event: &[u8], how: Append) -> Result<Appended, PublishError> {
+        let is_final = how.is_final();
         let now = self.now_ms();
         let mut topics = self.topics.lock();
         for _ in 0..SWEEP {
@@ -55,6 +57,7 @@ impl Memory {
 
         let state = match topics.get(topic).map(|log| log.state) {
             Some(state) if state.closed => return Err(PublishError::Closed { final_offset: state.head() }),
+            Some(state) if how == Append::First => return Ok(Appended::NotFirst { head: state.head() }),
             Some(state) => state,
             None => TopicState { epoch: now.max(topics.newest_epoch() + 1), n: 0, first: 1, closed: false },
         };
@@ -74,7 +77,7 @@ impl Memory {
         topics.push(topic, offset.epoch, is_final, bytes.clone(), expires, self.limits.max_events());
         // Sent under the lock, so that followers get events in their order.
         self.followed.send(topic, Signal::Record(bytes));
-        Ok(offset)
+        Ok(Appended::At(offset))
     }
 
     pub(crate) fn read(&self, topic: &Topic, after: Option<Offset>, limit: usize) -> Found {

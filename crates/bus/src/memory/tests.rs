@@ -46,7 +46,8 @@ impl Setup {
     }
 
     fn append(&self, topic: u128, bytes: usize, is_final: bool) -> Result<Offset, PublishError> {
-        self.memory.append(&name(topic), &vec![b'x'; bytes], is_final)
+        let how = if is_final { Append::Final } else { Append::Next };
+        self.memory.append(&name(topic), &vec![b'x'; bytes], how).map(Appended::offset)
     }
 
     fn exists(&self, topic: u128) -> bool {

@@ -9,6 +9,7 @@ use turnpike_topic::{Offset, Topic};
 
 use super::{connection::Connector, health::Health, history::History, link, messages, publish::Publisher, verify};
 use crate::{
+    append::{Append, Appended},
     error::{InvalidUrl, PublishError, Unavailable},
     followed::{FollowedTopics, Signals},
     history::Found,
@@ -49,9 +50,9 @@ impl Redis {
         timeout: Duration,
         topic: &Topic,
         event: &[u8],
-        is_final: bool,
-    ) -> Result<Offset, PublishError> {
-        self.publisher.append(timeout, topic, event, is_final).await
+        how: Append,
+    ) -> Result<Appended, PublishError> {
+        self.publisher.append(timeout, topic, event, how).await
     }
 
     pub(crate) async fn read(

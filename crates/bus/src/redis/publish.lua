@@ -3,9 +3,11 @@
 -- KEYS  the topic's stream, its head
 -- ARGV  1 the event as field 1 of a record, 2 '1' if it is final, 3 the publish's id, 4 '1' if it may have been sent before,
 --       5 retention after this event in ms, 6 the maximum number of events to keep, 7 the channel, 8 the run id of this Redis process ('' if unknown),
---       9 the head that the publisher has checked ('' if none), 10 '1' if no event after that head was lost
+--       9 '1' if it is appended only as the first event, 10 the head that the publisher has checked ('' if none), 11 '1' if no event after
+--       that head was lost
 -- gives {1, epoch, n} when the event was appended, {0, epoch, n of the final event} when the topic was closed before,
---       {2, epoch, n of the head} when the publisher must first check whether events after that head were lost
+--       {2, epoch, n of the head} when the publisher must first check whether events after that head were lost,
+--       {3, epoch, n of the head} when the topic has events and this one is appended only as the first event
 
 local stream, head = KEYS[1], KEYS[2]
 local event, final, id, again, run = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4] == '1', ARGV[8]
@@ -33,12 +35,17 @@ if closed then
     return { 0, epoch, tonumber(closed) }
 end
 
+-- Also when events may be lost: readers can read the others until the next publish starts a new epoch.
+if ARGV[9] == '1' and n > 0 then
+    return { 3, epoch, n }
+end
+
 -- Another Redis process wrote this head: the newest events may be lost. The offset of a lost event must not be used again, so a
 -- topic that is not known to be complete starts a new epoch.
 local another = run ~= '' and known[5] and known[5] ~= run
 if n > 0 and (known[6] or another) then
-    local checked = ARGV[9] == known[1] .. '-' .. known[2]
-    if known[6] or (checked and ARGV[10] ~= '1') then
+    local checked = ARGV[10] == known[1] .. '-' .. known[2]
+    if known[6] or (checked and ARGV[11] ~= '1') then
         n = 0
         redis.call('HDEL', head, 'lost')
     elseif not checked then

@@ -21,6 +21,7 @@ use super::{
     published::{PublishId, Published},
 };
 use crate::{
+    append::{Append, Appended},
     error::{PublishError, Unavailable},
     followed::FollowedTopics,
     limits::Limits,
@@ -71,8 +72,8 @@ impl Publisher {
         timeout: Duration,
         topic: &Topic,
         event: &[u8],
-        is_final: bool,
-    ) -> Result<Offset, PublishError> {
+        how: Append,
+    ) -> Result<Appended, PublishError> {
         let deadline = Instant::now() + timeout;
         let channel = topic.to_string();
         let keys = Keys::of(&channel);
@@ -90,13 +91,14 @@ impl Publisher {
                     call.key(&keys.stream)
                         .key(&keys.head)
                         .arg(&event)
-                        .arg(is_final)
+                        .arg(how.is_final())
                         .arg(&id)
                         .arg(again)
-                        .arg(self.limits.retention_ms(is_final))
+                        .arg(self.limits.retention_ms(how.is_final()))
                         .arg(self.limits.max_events())
                         .arg(&channel)
-                        .arg(run);
+                        .arg(run)
+                        .arg(how == Append::First);
                     if checked.head.n > 0 {
                         call.arg(checked.head.to_string()).arg(checked.is_complete);
                     }
@@ -109,12 +111,13 @@ impl Publisher {
                     return Err(PublishError::Closed { final_offset: offset });
                 }
                 1 => {
-                    match is_final {
+                    match how.is_final() {
                         true => self.published.remove(topic),
                         false => self.published.acknowledged(topic, offset, id),
                     }
-                    return Ok(offset);
+                    return Ok(Appended::At(offset));
                 }
+                3 => return Ok(Appended::NotFirst { head: offset }),
                 _ => {
                     let remaining = deadline.saturating_duration_since(Instant::now());
                     let is_complete = self.is_complete(remaining, topic, &keys, offset).await?;

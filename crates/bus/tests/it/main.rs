@@ -6,6 +6,7 @@ mod backend;
 mod following;
 mod harness;
 mod model;
+mod opening;
 mod proxy;
 mod publishing;
 mod redis_commands;

@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use proptest::{prelude::*, sample::Index};
 use tokio::{runtime::Runtime, time::timeout};
-use turnpike_bus::{Bus, Delivery, Follower, From, PublishError, ResetReason};
+use turnpike_bus::{Bus, Delivery, Follower, From, PublishError, ResetReason, TIMEOUT};
 use turnpike_topic::{Offset, Topic};
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 enum Op {
     Publish,
+    Open,
     Close,
     Forget,
     Read(Point, usize),
@@ -43,6 +44,7 @@ fn any_point() -> impl Strategy<Value = Point> {
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => Just(Op::Publish),
+        2 => Just(Op::Open),
         1 => Just(Op::Close),
         1 => Just(Op::Forget),
         4 => (any_point(), 0..8_usize).prop_map(|(point, limit)| Op::Read(point, limit)),
@@ -137,8 +139,7 @@ impl Run {
 
     async fn step(&mut self, op: Op) {
         match op {
-            Op::Publish => self.append(false).await,
-            Op::Close => self.append(true).await,
+            Op::Publish | Op::Close | Op::Open => self.append(op).await,
             Op::Forget => {
                 self.bus.forget(&self.topic).await.expect("forgotten");
                 self.model.exists = false;
@@ -157,20 +158,28 @@ impl Run {
         }
     }
 
-    async fn append(&mut self, is_final: bool) {
+    async fn append(&mut self, op: Op) {
         self.published += 1;
         let event = event(self.published);
-        let result = if is_final {
-            self.bus.close(&self.topic, &event).await
-        } else {
-            self.bus.publish(&self.topic, &event).await
+        let result = match op {
+            Op::Open => self.bus.open_within(TIMEOUT, &self.topic, &event).await,
+            Op::Close => self.bus.close(&self.topic, &event).await.map(Some),
+            _ => self.bus.publish(&self.topic, &event).await.map(Some),
         };
         if self.model.is_closed() {
             let closed_at = self.model.head();
             assert!(matches!(result, Err(PublishError::Closed { final_offset }) if Some(final_offset) == closed_at));
             return;
         }
-        let offset = result.expect("appended");
+        let Some(offset) = result.expect("appended") else {
+            assert!(
+                self.model.exists && matches!(op, Op::Open),
+                "{op:?} of a topic that exists: {}",
+                self.model.exists
+            );
+            return;
+        };
+        assert!(!(self.model.exists && matches!(op, Op::Open)), "an opener appended an event to a topic that exists");
         if !self.model.exists {
             assert!(
                 self.model.epochs.iter().all(|earlier| earlier.began < offset.epoch),
@@ -181,7 +190,7 @@ impl Run {
         }
         let epoch = self.model.epochs.last_mut().expect("the topic exists");
         epoch.events.push(self.published);
-        epoch.closed = is_final;
+        epoch.closed = matches!(op, Op::Close);
         assert_eq!(Some(offset), self.model.head());
         self.model.given.push(offset);
     }

@@ -1,6 +1,6 @@
 //! A Redis that comes back without its newest events, from an append-only file that was cut.
 
-use turnpike_bus::{Bus, Delivery, From, Limits, ResetReason};
+use turnpike_bus::{Bus, Delivery, From, Limits, ResetReason, TIMEOUT};
 use turnpike_testkit::RedisServer;
 use turnpike_topic::{Offset, Topic};
 
@@ -86,6 +86,19 @@ async fn a_topic_with_lost_events_starts_a_new_epoch_also_when_every_process_has
     drop(bus);
     setup.lose_the_tail().await;
     let bus = connect(&setup.redis);
+    bus.publish(&setup.topic, &event(30)).await.expect("published");
+    bus.close(&setup.topic, &event(40)).await.expect("closed");
+    setup.check(&bus).await;
+}
+
+#[tokio::test]
+async fn a_topic_with_lost_events_is_not_opened_as_a_new_one() {
+    let (mut setup, bus) = Setup::new(&connected).await;
+    setup.lose_the_tail().await;
+    let opened = bus.open_within(TIMEOUT, &setup.topic, &event(9)).await.expect("answered");
+    assert_eq!(opened, None, "events 1 and 2 are still there");
+    assert_eq!(bus.read(&setup.topic, None, 9).await.expect("a page").records.len(), 2);
+    // Nothing was written that hides the loss from the next publish.
     bus.publish(&setup.topic, &event(30)).await.expect("published");
     bus.close(&setup.topic, &event(40)).await.expect("closed");
     setup.check(&bus).await;

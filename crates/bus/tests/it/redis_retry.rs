@@ -67,6 +67,16 @@ async fn a_close_whose_answer_was_lost_has_still_won() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opener_whose_answer_was_lost_has_still_opened_the_topic() {
+    let setup = Setup::new().await;
+    setup.bus.forget(&setup.topic).await.expect("forgotten");
+    setup.proxy.set(Flow::HoldAnswers);
+    let opened = setup.bus.open_within(PUBLISH_TIMEOUT, &setup.topic, &event(1)).await.expect("answered");
+    assert_eq!(opened.map(|offset| offset.n), Some(1), "not kept from it by its own event");
+    assert_eq!(setup.numbers().await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_attempt_that_arrives_last_appends_nothing() {
     let setup = Setup::new().await;
     // The first request is delayed until the second one has been executed.

@@ -10,7 +10,7 @@ use crate::upstream::{
     Inner, Upstreams,
     bounds::Bounds,
     chunk::{self, Tokens},
-    error::{ErrorResponse, Failure, FailureKind},
+    error::{Failure, FailureKind},
     request::Call,
     server::{Response, Server},
     stream::{EventStream, error_response},
@@ -33,6 +33,7 @@ pub struct Whole {
     pub body: Bytes,
     /// As the server counted.
     pub usage: Option<Tokens>,
+    pub model: Option<String>,
 }
 
 impl Upstreams {
@@ -42,7 +43,10 @@ impl Upstreams {
         let started = inner.clock.now();
         let mut worst: Option<Failure> = None;
         let mut left_out: Option<Duration> = None;
-        for server in &inner.servers {
+        for server in self.order(call.model.as_deref()) {
+            if worst.is_some() && inner.is_over(started) {
+                break;
+            }
             let permit = match server.breaker.admit(inner.clock.now()) {
                 Ok(permit) => permit,
                 Err(left) => {
@@ -82,6 +86,11 @@ impl Upstreams {
 }
 
 impl Inner {
+    /// Whether no time is left for a request that started then.
+    fn is_over(&self, started: Timestamp) -> bool {
+        started.checked_add(self.timeouts.total).is_ok_and(|end| end <= self.clock.now())
+    }
+
     /// At one server. A connection that ends before the response begins may be a kept one that the server closed just then; the
     /// request is then sent once more.
     async fn attempt(&self, server: &Server, call: &Call, started: Timestamp) -> Result<Answer, Failure> {
@@ -98,7 +107,8 @@ impl Inner {
     }
 
     async fn send(&self, server: &Server, call: &Call, started: Timestamp) -> Result<Answer, Failure> {
-        let body = call.body(self.model.as_deref(), server.knows_stream_options());
+        let default = if call.model.is_none() { self.default_model(server).await } else { None };
+        let body = call.body(default.as_deref(), server.knows_stream_options());
         // A whole answer comes at its end.
         let first = if call.is_stream { self.timeouts.first_token } else { self.timeouts.total };
         let mut bounds = Bounds::new(&self.clock, started, first, self.timeouts.total);
@@ -128,12 +138,7 @@ impl Inner {
 /// The failure that an error response means.
 async fn refusal(mut response: Response) -> Failure {
     match response.body.collect(ERROR).await {
-        Ok(body) => Failure::of_response(ErrorResponse {
-            status: response.status,
-            content_type: response.content_type,
-            retry_after: response.retry_after,
-            body,
-        }),
+        Ok(body) => Failure::of_response(response.error(body)),
         Err(cause) => Failure::new(FailureKind::Broken, format!("{}, and {cause}", response.status)),
     }
 }
@@ -147,6 +152,8 @@ async fn whole(mut response: Response) -> Result<Whole, Failure> {
             Err(broken(format!("the response of the type {:?} is no answer: {error}", response.content_type)))
         }
         Ok(chunk::Answered::Error) => Err(Failure::of_response(error_response(&body))),
-        Ok(chunk::Answered::Usage(usage)) => Ok(Whole { content_type: response.content_type, body, usage }),
+        Ok(chunk::Answered::Usage { usage, model }) => {
+            Ok(Whole { content_type: response.content_type, body, usage, model })
+        }
     }
 }

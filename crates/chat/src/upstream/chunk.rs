@@ -189,7 +189,7 @@ fn of_response(wire: Wire<'_>) -> Meaning {
 /// A whole response.
 pub enum Answered {
     Error,
-    Usage(Option<Tokens>),
+    Usage { usage: Option<Tokens>, model: Option<String> },
 }
 
 /// Reads a whole response; fails if it is not JSON.
@@ -202,15 +202,19 @@ pub fn whole(body: &[u8]) -> Result<Answered, serde_json::Error> {
         object: Option<Cow<'a, str>>,
         #[serde(default)]
         usage: Option<WireUsage>,
+        #[serde(default)]
+        model: Option<String>,
     }
     let whole: Whole<'_> = match serde_json::from_slice(body) {
         Ok(whole) => whole,
-        Err(error) if error.is_data() => return serde_json::from_slice(body).map(|IgnoredAny| Answered::Usage(None)),
+        Err(error) if error.is_data() => {
+            return serde_json::from_slice(body).map(|IgnoredAny| Answered::Usage { usage: None, model: None });
+        }
         Err(error) => return Err(error),
     };
     let has_error = whole.error.is_some_and(|error| error.get() != "null");
     if has_error || whole.object.as_deref() == Some("error") {
         return Ok(Answered::Error);
     }
-    Ok(Answered::Usage(whole.usage.map(Tokens::from)))
+    Ok(Answered::Usage { usage: whole.usage.map(Tokens::from), model: whole.model })
 }

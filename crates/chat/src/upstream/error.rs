@@ -73,7 +73,7 @@ pub struct Failure {
     /// For the log.
     pub cause: String,
     /// What the server said, if it did.
-    pub response: Option<ErrorResponse>,
+    pub response: Option<Box<ErrorResponse>>,
     /// When a later attempt makes sense, if that is known.
     pub retry_after: Option<Duration>,
 }
@@ -156,7 +156,7 @@ impl Failure {
         let cause = format!("the server responded {}", response.status);
         // Its text may quote the key of this server, which is not the caller's.
         let retry_after = response.retry_after;
-        let response = (kind != FailureKind::Unauthorised).then_some(response);
+        let response = (kind != FailureKind::Unauthorised).then(|| Box::new(response));
         Self { kind, cause, response, retry_after }
     }
 

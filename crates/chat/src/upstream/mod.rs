@@ -14,8 +14,11 @@
 //! sse.rs       Scanner: server-sent events
 //! chunk.rs     what an event means
 //! stream.rs    EventStream: the events of one stream, to its one end
+//! forward.rs   Upstreams::forward: a request of an OpenAI-compatible client
 //! relay.rs     Relay: the stream as an OpenAI-compatible client gets it
 //! chat.rs      ChatStream: the stream as pieces of an answer
+//! models.rs    the models that servers list; manage.rs: loading and unloading them
+//! local.rs     names a server of this machine that could be configured
 //! scripted/    the built-in scripted model
 //! error.rs     why there is no answer
 //! ```
@@ -28,7 +31,12 @@ mod chat;
 mod chunk;
 mod edit;
 mod error;
+mod forward;
 mod http;
+mod local;
+mod manage;
+mod models;
+mod relay;
 mod request;
 mod scripted;
 mod server;
@@ -43,9 +51,10 @@ use crate::config;
 
 #[allow(unused_imports, reason = "the answers will use them")]
 pub use chat::{ChatMessage, ChatRequest, ChatRole, ChatStream, Piece};
+pub use chunk::{Chunk, Tokens};
 pub use error::UpstreamError;
-#[allow(unused_imports, reason = "the answers will use it")]
-pub use request::{Endpoint, estimate_tokens};
+pub use forward::Forwarded;
+pub use request::{Call, Endpoint, estimate_tokens};
 
 /// The configured servers, or the scripted model if there are none.
 #[derive(Clone)]
@@ -57,6 +66,8 @@ struct Inner {
     timeouts: config::Timeouts,
     clock: Clock,
     tasks: Tasks,
+    /// A task asks the servers for their models.
+    refreshing: parking_lot::Mutex<bool>,
 }
 
 impl Upstreams {
@@ -71,6 +82,7 @@ impl Upstreams {
         if servers.is_empty() {
             let scripted = scripted::Scripted::new(&process.clock, models.scripted_delay);
             servers.push(server::Server::scripted(scripted));
+            local::look(process, &http);
         }
         Ok(Self(Arc::new(Inner {
             servers,
@@ -78,6 +90,7 @@ impl Upstreams {
             timeouts: models.timeouts,
             clock: process.clock.clone(),
             tasks: process.tasks.clone(),
+            refreshing: parking_lot::Mutex::new(false),
         })))
     }
 }

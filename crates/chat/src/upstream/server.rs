@@ -20,8 +20,9 @@ use crate::{
         Endpoint,
         body::Body,
         breaker::Breaker,
-        error::{Failure, FailureKind},
+        error::{ErrorResponse, Failure, FailureKind},
         http::Http,
+        models::Listed,
         scripted::Scripted,
     },
 };
@@ -35,6 +36,14 @@ pub struct Response {
     pub body: Body,
 }
 
+impl Response {
+    /// As an error, with its body.
+    pub fn error(&self, body: Bytes) -> ErrorResponse {
+        let (content_type, retry_after) = (self.content_type.clone(), self.retry_after);
+        ErrorResponse { status: self.status, content_type, retry_after, body }
+    }
+}
+
 #[derive(Debug)]
 pub struct Server {
     /// Its position in the configuration, from 1; 0: the scripted model.
@@ -42,6 +51,7 @@ pub struct Server {
     /// For logs: its address without path or credentials.
     pub name: String,
     pub breaker: Breaker,
+    pub listed: Listed,
     /// It refused `stream_options` once, which older servers do not know.
     no_stream_options: AtomicBool,
     backend: Backend,
@@ -86,14 +96,17 @@ impl Server {
             key = Some(visible(secret.expose_secret()).map_err(refused)?);
         }
         let backend = Backend::Http(Box::new(Remote { http: http.clone(), base, endpoints, headers, key }));
-        Ok(Self { number, name, breaker: Breaker::default(), no_stream_options: AtomicBool::new(false), backend })
+        Ok(Self::with(number, name, backend))
     }
 
     /// The scripted model in place of a server.
     pub fn scripted(scripted: Scripted) -> Self {
-        let backend = Backend::Scripted(scripted);
-        let (breaker, no_stream_options) = (Breaker::default(), AtomicBool::new(false));
-        Self { number: 0, name: "the scripted model".to_owned(), breaker, no_stream_options, backend }
+        Self::with(0, "the scripted model".to_owned(), Backend::Scripted(scripted))
+    }
+
+    fn with(number: u32, name: String, backend: Backend) -> Self {
+        let no_stream_options = AtomicBool::new(false);
+        Self { number, name, breaker: Breaker::default(), listed: Listed::default(), no_stream_options, backend }
     }
 
     /// Sends a request of a client, and waits for the head of the response.

@@ -44,6 +44,8 @@ pub struct EventStream {
     tasks: Tasks,
     /// Read, and not yet returned.
     held: VecDeque<Item>,
+    /// A piece of the answer was received.
+    begun: bool,
     /// The reason to stop was received.
     finished: bool,
 }
@@ -84,6 +86,7 @@ impl EventStream {
             next_token,
             tasks: tasks.clone(),
             held: VecDeque::new(),
+            begun: false,
             finished: false,
         }
     }
@@ -181,7 +184,10 @@ impl EventStream {
             Meaning::Garbage => Err(Trouble::Garbage),
             Meaning::Chunk(chunk) => {
                 self.finished |= chunk.finish_reason.is_some();
-                self.bounds.allow(if self.finished { AFTER_FINISH } else { self.next_token });
+                self.begun |= chunk.is_content;
+                if self.begun {
+                    self.bounds.allow(if self.finished { AFTER_FINISH } else { self.next_token });
+                }
                 if chunk.is_last {
                     self.end();
                 }

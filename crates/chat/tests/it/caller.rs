@@ -168,8 +168,14 @@ impl World {
     }
 
     /// A number from the database.
-    pub async fn count(&self, sql: &'static str) -> i64 {
+    pub async fn count(&self, sql: &str) -> i64 {
         let mut connection = AnyConnection::connect(self.database().url()).await.expect("the database");
-        sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("a number")
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.expect("a number")
+    }
+
+    /// Executes SQL, as another instance would.
+    pub async fn execute(&self, sql: &str) {
+        let mut connection = AnyConnection::connect(self.database().url()).await.expect("the database");
+        sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect("good SQL");
     }
 }

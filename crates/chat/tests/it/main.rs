@@ -1,4 +1,4 @@
-//! A real service on both databases, over a socket, with a clock that tests advance.
+//! A real service on both databases, over a socket, with a clock that tests advance. The server of the language model is a fake, which speaks HTTP.
 
 #![expect(clippy::disallowed_methods, reason = "tests spawn freely")]
 
@@ -6,7 +6,19 @@ mod answers;
 mod asker;
 mod caller;
 mod conversations;
+mod export;
+mod fake;
+mod faults;
+mod leaving;
 mod messages;
+mod model_caller;
+mod models;
+mod personas;
+mod plans;
+mod removal;
+mod scripted;
+mod search;
 mod takeover;
 mod topics;
+mod usage;
 mod world;

@@ -17,6 +17,7 @@ on_both!(
     a_path_leads_through_one_version_of_each_message,
     a_long_conversation_is_read_in_pages,
     pages_of_another_path_are_refused,
+    a_page_of_long_messages_is_shorter,
 );
 
 fn page(conversation: &str, before: &str, limit: u32) -> pb::ListMessagesRequest {
@@ -137,4 +138,26 @@ async fn pages_of_another_path_are_refused(database: Database) {
         let refused = caller.list_messages(leaf).await.expect_err("not of this conversation");
         assert_eq!((refused.kind(), refused.fields()[0].field.as_str()), (Kind::Validation, "leaf_message_id"));
     }
+}
+
+async fn a_page_of_long_messages_is_shorter(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = Caller::new(world.person(Role::User), &instance);
+    let conversation = caller.conversation().await.id;
+    let (long, mut parent) = ("ü".repeat(128 << 10), String::new());
+    for _ in 0..30 {
+        let row = Row { conversation: &conversation, parent: &parent, role: "user", version: 1, content: &long };
+        parent = world.store(row).await;
+    }
+    let (mut before, mut pages) = (String::new(), Vec::new());
+    loop {
+        let found = caller.list_messages(page(&conversation, &before, 100)).await.expect("it fits into a response");
+        pages.push(found.messages.len());
+        before.clone_from(&found.messages[0].id);
+        if !found.more {
+            break;
+        }
+    }
+    assert_eq!(pages, [8, 8, 8, 6]);
 }

@@ -103,6 +103,7 @@ impl World {
             issued_at: now,
             expires_at: now + Duration::from_secs(30 * 24 * 3600),
             auth_time: now,
+            api_key: None,
         };
         Person { user_id, token: AccessToken::new(self.key.sign(&claims)) }
     }
@@ -146,6 +147,11 @@ impl Instance {
     /// Ends it as SIGKILL does: nothing is released or published.
     pub fn kill(mut self) {
         self.runtime.take().expect("running").shutdown_background();
+    }
+
+    /// How many tasks its runtime has, those of libraries included.
+    pub fn runtime_tasks(&self) -> usize {
+        self.runtime.as_ref().expect("running").metrics().num_alive_tasks()
     }
 
     /// How many tasks it has.

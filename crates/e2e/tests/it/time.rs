@@ -141,10 +141,29 @@ async fn a_token_signed_with_another_key_is_refused() {
         issued_at: now,
         expires_at: now + Duration::from_secs(900),
         auth_time: now,
+        api_key: None,
     };
     let foreign = SigningKey::from_secret(&Box::new([7; 32]).into()).sign(&claims);
     refused(&Person::anonymous(&harness.url).with_token(&foreign).get("/api/auth/me").await, "INVALID_TOKEN");
     let (frames, closed) = Socket::open(&harness.url, &format!("/ws?token={foreign}")).await.until_closed().await;
     assert_eq!((frames.len(), closed.code, closed.reason.as_str()), (0, 1008, "Invalid authentication token"));
+    harness.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_key_expires_with_its_sockets() {
+    let harness = Harness::start().await;
+    let admin = harness.admin().await;
+    let created = admin.post("/api/auth/api-keys", json!({ "name": "for a day", "expires_in_days": 1 })).await.json;
+    let program = admin.with_token(created["key"].as_str().expect("the key"));
+    assert_eq!(program.get("/api/vehicles").await.status, 200);
+    harness.advance(24 * 3600 - 60);
+    assert_eq!(program.get("/api/vehicles").await.status, 200, "its token is replaced");
+    let mut socket = program.socket().await;
+    assert_eq!(socket.frame().await["event"], "hello");
+    harness.advance(60);
+    let closed = socket.next().await.expect_err("the end of the socket");
+    assert_eq!((closed.code, closed.reason.as_str()), (4401, "Token expired"));
+    refused(&program.get("/api/vehicles").await, "API_KEY_EXPIRED");
     harness.stop().await;
 }

@@ -1,5 +1,5 @@
 //! From a credential to a verified caller. The session cookie is exchanged at auth for a short access token, which is cached
-//! here, so that services receive one kind of credential.
+//! here, so that services receive one kind of credential. API keys are exchanged in the same way.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,11 +13,13 @@ use turnpike_identity::{AccessToken, Caller, Refusal, Verifier};
 use turnpike_kit::Clock;
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
 use turnpike_rpc::Transport;
-use turnpike_token::Role;
+use turnpike_token::{ApiKey, Role};
 
 use super::{
+    api_keys::ApiKeyCallers,
     credentials::{bearer, session_cookie},
     origin::AllowedOrigins,
+    scope::{self, ApiKeys},
 };
 use crate::http::problem::Problem;
 
@@ -25,6 +27,7 @@ use crate::http::problem::Problem;
 pub(crate) struct Identity {
     verifier: Verifier,
     auth: AuthServiceClient<Transport>,
+    api_keys: ApiKeyCallers,
     clock: Clock,
     allowed_origins: AllowedOrigins,
     cached: Arc<Mutex<HashMap<[u8; 32], Cached>>>,
@@ -42,12 +45,21 @@ const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
 
 impl Identity {
     pub(crate) fn new(verifier: Verifier, auth: Transport, clock: Clock, allowed_origins: AllowedOrigins) -> Self {
+        let api_keys = ApiKeyCallers::new(verifier.clone(), auth.clone(), clock.clone());
         let auth = AuthServiceClient::new(auth);
-        Self { verifier, auth, clock, allowed_origins, cached: Arc::default() }
+        Self { verifier, auth, api_keys, clock, allowed_origins, cached: Arc::default() }
+    }
+
+    /// The bearer of an access token or an API key.
+    pub(crate) async fn of_bearer(&self, credential: &str) -> Result<Caller, Fault> {
+        match ApiKey::is_meant(credential) {
+            true => self.api_keys.caller(credential).await,
+            false => Ok(self.of_token(credential).await?),
+        }
     }
 
     /// The bearer of an access token.
-    pub(crate) async fn of_token(&self, token: &str) -> Result<Caller, Refusal> {
+    async fn of_token(&self, token: &str) -> Result<Caller, Refusal> {
         self.verifier.verify(token, self.clock.now()).await
     }
 
@@ -71,7 +83,7 @@ impl Identity {
     ) -> Result<Caller, Fault> {
         if headers.contains_key(header::AUTHORIZATION) {
             let token = bearer(headers).ok_or(Refusal::Invalid)?;
-            return Ok(self.of_token(&token).await?);
+            return self.of_bearer(&token).await;
         }
         let cookie = session_cookie(headers).ok_or(Refusal::Missing)?;
         if (upgrade || !method.is_safe()) && !self.allowed_origins.allow_cookie(headers, upgrade) {
@@ -115,7 +127,8 @@ impl Identity {
     }
 }
 
-/// The signed-in user of a request. A handler with this argument needs a valid credential.
+/// The signed-in user of a request. A handler with this argument needs a valid credential. An API key must be among those that the
+/// family of the route admits.
 pub(crate) struct SignedIn(pub(crate) Caller);
 
 impl<S: Sync> FromRequestParts<S> for SignedIn
@@ -125,7 +138,9 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Ok(Self(Identity::from_ref(state).of_request(&parts.method, &parts.headers, false).await?))
+        let caller = Identity::from_ref(state).of_request(&parts.method, &parts.headers, false).await?;
+        scope::admit(&caller.claims, parts.extensions.get::<ApiKeys>().copied(), parts.method.is_safe())?;
+        Ok(Self(caller))
     }
 }
 

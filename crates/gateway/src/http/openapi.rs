@@ -36,7 +36,10 @@ struct Credentials;
 impl Modify for Credentials {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let components = openapi.components.get_or_insert_default();
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An access token, or an API key `tp_…` on the routes that its scopes allow"))
+            .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let cookie = ApiKey::Cookie(ApiKeyValue::new(COOKIE));
         components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
@@ -52,17 +55,12 @@ pub(crate) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
     let paths = std::mem::take(&mut openapi.paths.paths);
     openapi.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     for item in openapi.paths.paths.values_mut() {
-        let reads = [&mut item.get].map(|operation| (operation, false));
-        let changes = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
-        for (operation, changes) in reads.into_iter().chain(changes.map(|operation| (operation, true))) {
-            if let Some(operation) = operation {
-                complete_operation(operation, changes);
-            }
-        }
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        operations.into_iter().flatten().for_each(complete_operation);
     }
 }
 
-fn complete_operation(operation: &mut Operation, changes: bool) {
+fn complete_operation(operation: &mut Operation) {
     let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
     operation.operation_id = operation.operation_id.take().map(|id| format!("{tag}_{id}"));
     for parameter in operation.parameters.iter_mut().flatten() {
@@ -80,10 +78,8 @@ fn complete_operation(operation: &mut Operation, changes: bool) {
     let checked = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in != ParameterIn::Path);
     let mut failures = vec!["500", "503", "504"];
     if operation.security.is_none() {
-        failures.push("401");
-        if changes || tag == "admin" {
-            failures.push("403");
-        }
+        // API keys have scopes and limits on every route.
+        failures.extend(["401", "403", "429"]);
     }
     if operation.parameters.iter().flatten().any(checked) {
         failures.push("422");
@@ -147,7 +143,9 @@ fn meaning(status: &str) -> &'static str {
         "204" => "No content",
         "400" => "The request is not valid; the problem names the field",
         "401" => "Missing, invalid or expired credential",
-        "403" => "The role is not sufficient, or a request with the session cookie came from another origin",
+        "403" => {
+            "The role or the scopes of the API key are not sufficient, the route does not accept API keys, or a request with the session cookie came from another origin"
+        }
         "404" => "Not found, or it belongs to another user",
         "408" => "The body did not arrive in time",
         "409" => "Conflict with the current state; `code` identifies the conflict",

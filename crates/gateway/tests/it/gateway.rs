@@ -16,7 +16,7 @@ use turnpike_proto::{
 };
 use turnpike_rpc::Transport;
 use turnpike_testkit::{Person, Proxy, Socket, eventually};
-use turnpike_token::{Claims, KeySet, Role, SigningKey};
+use turnpike_token::{ApiKeyClaims, Claims, KeySet, Role, SigningKey};
 use turnpike_topic::{Offset, SessionId, Topic, UserId};
 use uuid::Uuid;
 
@@ -96,7 +96,21 @@ impl Gateway {
         let (issued_at, auth_time) = (now, now);
         let expires_at = now + lifetime;
         let token_id = Uuid::now_v7();
-        self.key.sign(&Claims { user_id, session_id, token_id, role, issued_at, expires_at, auth_time })
+        self.key.sign(&Claims { user_id, session_id, token_id, role, issued_at, expires_at, auth_time, api_key: None })
+    }
+
+    /// The token that auth gives for an API key.
+    pub fn token_of_api_key(
+        &self,
+        user_id: UserId,
+        session_id: SessionId,
+        role: Role,
+        api_key: ApiKeyClaims,
+    ) -> String {
+        let now = Clock::system().now();
+        let (issued_at, auth_time, expires_at) = (now, now, now + Duration::from_secs(900));
+        let (token_id, api_key) = (Uuid::now_v7(), Some(api_key));
+        self.key.sign(&Claims { user_id, session_id, token_id, role, issued_at, expires_at, auth_time, api_key })
     }
 
     pub fn expired_token(&self) -> String {
@@ -105,7 +119,16 @@ impl Gateway {
         let expires_at = issued_at + Duration::from_secs(900);
         let token_id = Uuid::now_v7();
         let auth_time = issued_at;
-        self.key.sign(&Claims { user_id, session_id, token_id, role: Role::User, issued_at, expires_at, auth_time })
+        self.key.sign(&Claims {
+            user_id,
+            session_id,
+            token_id,
+            role: Role::User,
+            issued_at,
+            expires_at,
+            auth_time,
+            api_key: None,
+        })
     }
 
     /// Opens a WebSocket without a credential but the one in `path` and `headers`; an error is the HTTP status.

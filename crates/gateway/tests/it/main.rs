@@ -3,6 +3,7 @@
 
 mod admin;
 mod answers;
+mod api_keys;
 mod auth;
 mod chat;
 mod credentials;

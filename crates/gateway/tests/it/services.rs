@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status, transport::Server};
 use turnpike_proto::{
     auth::v1::{
         self as auth,
+        api_key_service_server::{ApiKeyService, ApiKeyServiceServer},
         auth_service_server::{AuthService, AuthServiceServer},
     },
     chat::v1::{
@@ -73,6 +74,15 @@ scripted!(AuthService {
     end_user_sessions(auth::EndUserSessionsRequest) -> auth::EndSessionResponse;
 });
 
+scripted!(ApiKeyService {
+    exchange_api_key(auth::ExchangeApiKeyRequest) -> auth::AccessToken;
+    create_api_key(auth::CreateApiKeyRequest) -> auth::CreateApiKeyResponse;
+    list_api_keys(auth::ListApiKeysRequest) -> auth::ListApiKeysResponse;
+    revoke_api_key(auth::RevokeApiKeyRequest) -> auth::RevokeApiKeyResponse;
+    list_user_api_keys(auth::ListUserApiKeysRequest) -> auth::ListApiKeysResponse;
+    revoke_user_api_key(auth::RevokeUserApiKeyRequest) -> auth::RevokeApiKeyResponse;
+});
+
 scripted!(VehicleService {
     list_vehicles(vehicle::ListVehiclesRequest) -> vehicle::ListVehiclesResponse;
     get_vehicle(vehicle::GetVehicleRequest) -> vehicle::Vehicle;
@@ -126,6 +136,7 @@ pub async fn serve(script: &Script) -> String {
     let scripted = Scripted(script.clone());
     let server = Server::builder()
         .add_service(AuthServiceServer::new(scripted.clone()))
+        .add_service(ApiKeyServiceServer::new(scripted.clone()))
         .add_service(VehicleServiceServer::new(scripted.clone()))
         .add_service(ConversationServiceServer::new(scripted.clone()))
         .add_service(AnswerServiceServer::new(scripted.clone()))

@@ -15,7 +15,7 @@ use crate::gateway::Gateway;
 
 const COMMAND: &str = "01890000-0000-7000-8000-000000000003";
 
-fn closed(code: u16, reason: &str) -> Result<serde_json::Value, Closed> {
+pub fn closed(code: u16, reason: &str) -> Result<serde_json::Value, Closed> {
     Err(Closed { code, reason: reason.to_owned() })
 }
 

@@ -65,7 +65,11 @@ async fn a_refusal_is_a_failure_with_its_reason(database: Database) {
         world.script.on_execute(OnExecute::Refuse(code));
         for name in ["ECUReset", "ReadDTC", "ClearDTC"] {
             let id = caller.send(name, MOTOR).await;
-            let end = world.pushing(caller.end(id)).await;
+            // Only a connector that is not available is asked again, after a pause.
+            let end = match code {
+                Code::Unavailable => world.pushing(caller.end(id)).await,
+                _ => caller.end(id).await,
+            };
             assert_eq!((end.state(), end.error_code.as_str()), (State::Rejected, reason), "{name} {code:?}");
             assert_eq!(end.error_message, "not today");
             let story = ["pending".to_owned(), format!("error {reason}"), "failed.".to_owned()];

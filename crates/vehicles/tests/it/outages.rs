@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use turnpike_bus::{Bus, Limits};
 use turnpike_event::{Body, CommandEvent, CommandState, Json};
 use turnpike_testkit::{Database, RedisServer, eventually};
@@ -17,6 +18,7 @@ use crate::{
 
 turnpike_testkit::on_both!(
     a_deadline_holds_before_the_topic_is_open,
+    a_command_that_is_taken_over_before_its_topic_is_open_has_one_first_event,
     a_deadline_holds_while_the_bus_is_unavailable,
     a_declared_end_is_published_by_the_next_service,
     a_declared_end_is_stored_while_the_bus_is_unavailable,
@@ -64,13 +66,34 @@ async fn a_deadline_holds_before_the_topic_is_open(database: Database) {
     let caller = world.person(Role::Engineer).at(&instance);
     let id = send_while_full(&redis, &caller, "ECUReset").await;
     assert_eq!(caller.get(id).await.state(), State::Pending);
-    // In steps: after one leap the lease could end before it is renewed, and two supervisors would open the topic.
     let end = world.pushing(caller.end(id)).await;
     assert_eq!(end.state(), State::TimedOut, "nothing was sent to the connector");
     fill(&redis, false).await;
     until_published(&world, &caller, id, &["pending", "timed_out."]).await;
     assert_eq!(caller.get(id).await, end, "the end has not changed");
     assert_eq!(world.script.total(), 0);
+}
+
+/// After a takeover two supervisors can wait for the bus at the same time, until the earlier one finds its lease lost.
+async fn a_command_that_is_taken_over_before_its_topic_is_open_has_one_first_event(database: Database) {
+    let redis = RedisServer::start(false).await;
+    let world = World::on(database, Bus::redis(&redis.url(), Limits::default()).expect("a URL"));
+    let instance = world.start().await;
+    let caller = world.person(Role::Engineer).at(&instance);
+    let mut ids = vec![send_while_full(&redis, &caller, "ReadDTC").await];
+    for sent in join_all((0..8).map(|_| caller.try_send("ReadDTC", MOTOR))).await {
+        // The service refuses commands once it has found out that the bus is down.
+        ids.extend(sent.ok().map(|command| command.id.parse::<CommandId>().expect("an id")));
+    }
+    // Another instance has taken them over and has stopped. Then this one takes them over from itself.
+    world.execute("UPDATE commands SET fence = fence + 1, lease_until = 0").await;
+    let taken_over = async || world.count("SELECT COUNT(*) FROM commands WHERE fence = 2").await == 0;
+    world.pushing(eventually("the takeover", 10, || async { taken_over().await.then_some(()) })).await;
+    fill(&redis, false).await;
+    world.hand.advance(Duration::from_secs(1)); // both supervisors try again
+    for id in ids {
+        until_published(&world, &caller, id, &["pending", "timed_out."]).await;
+    }
 }
 
 async fn a_deadline_holds_while_the_bus_is_unavailable(database: Database) {

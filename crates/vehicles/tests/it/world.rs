@@ -130,6 +130,7 @@ impl World {
             issued_at: now,
             expires_at: now + Duration::from_secs(30 * 24 * 3600),
             auth_time: now,
+            api_key: None,
         };
         Person { user_id, token: AccessToken::new(self.key.sign(&claims)) }
     }
@@ -140,7 +141,7 @@ impl World {
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = tokio::time::sleep(Duration::from_millis(5)) => self.hand.advance(Duration::from_millis(50)),
+                () = tokio::time::sleep(Duration::from_millis(5)) => self.hand.advance(Duration::from_millis(25)),
             }
         }
     }

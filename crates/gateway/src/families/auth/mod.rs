@@ -1,26 +1,32 @@
 //! `/api/auth` and the public keys.
 
 mod account;
+pub(crate) mod api_keys;
 mod keys;
 mod one_time;
 pub(crate) mod sessions;
 mod sign_in;
 pub(crate) mod user;
 
+use axum::Extension;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::app::App;
+use crate::{access::scope::ApiKeys, app::App};
 
+/// Only `/me` admits API keys: a key manages no credentials.
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(account::me))
+        .layer(Extension(ApiKeys::Any))
         .routes(routes!(sign_in::login))
         .routes(routes!(one_time::one_time))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
-        .routes(routes!(account::me))
         .routes(routes!(account::change_password))
         .routes(routes!(sessions::sessions))
         .routes(routes!(sessions::end_session))
         .routes(routes!(sessions::ticket))
+        .routes(routes!(api_keys::list, api_keys::create))
+        .routes(routes!(api_keys::revoke))
         .routes(routes!(keys::jwks))
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::AccessToken;
 use turnpike_proto::auth::v1 as pb;
+use turnpike_token::ApiKey;
 use utoipa::ToSchema;
 
 use super::{account::Message, user::User};
@@ -186,7 +187,7 @@ pub(super) fn no_store() -> HeaderMap {
 
 /// Sign out.
 ///
-/// Always succeeds. Ends the session of the access token or the cookie and closes its sockets.
+/// Always succeeds. Ends the session of the access token or the cookie and closes its sockets. API keys are revoked instead.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "auth", security((), ("bearer" = []), ("cookie" = [])),
     responses((status = 200, body = Message)))]
 pub(crate) async fn logout(
@@ -200,7 +201,7 @@ pub(crate) async fn logout(
         return Ok((HeaderMap::new(), Json(Message { message: "Logout successful" })));
     }
     let cookie = session_cookie(&headers).unwrap_or_default();
-    let token = bearer(&headers);
+    let token = bearer(&headers).filter(|token| !ApiKey::is_meant(token));
     if token.is_some() || !cookie.is_empty() {
         let message = pb::LogoutRequest { refresh_token: String::new(), session_token: cookie };
         let request = match token {

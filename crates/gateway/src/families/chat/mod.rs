@@ -11,11 +11,13 @@ mod personas;
 mod search;
 mod usage;
 
+use axum::Extension;
 use serde::Serialize;
+use turnpike_token::Scope;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::app::App;
+use crate::{access::scope::ApiKeys, app::App};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -26,15 +28,22 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(answers::regenerate))
         .routes(routes!(answers::stop))
         .routes(routes!(export::one))
-        .routes(routes!(export_all::all))
         .routes(routes!(search::search))
         .routes(routes!(personas::list, personas::create))
         .routes(routes!(personas::update, personas::delete))
         .routes(routes!(models::list))
+        .routes(routes!(usage::usage))
+        .layer(Extension(ApiKeys::Of(Scope::Chat)))
+        .merge(of_admins())
+}
+
+fn of_admins() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(export_all::all))
         .routes(routes!(models::list_all))
         .routes(routes!(models::load))
         .routes(routes!(models::unload))
-        .routes(routes!(usage::usage))
+        .layer(Extension(ApiKeys::Of(Scope::Admin)))
 }
 
 /// The confirmation of a change.

@@ -7,9 +7,11 @@ mod late;
 mod models;
 mod relay;
 
+use axum::Extension;
+use turnpike_token::Scope;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::app::App;
+use crate::{access::scope::ApiKeys, app::App};
 
 pub(crate) use error::{ErrorBody, OpenAiError};
 
@@ -26,4 +28,5 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(forward::embeddings))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
+        .layer(Extension(ApiKeys::Of(Scope::Llm)))
 }

@@ -4,9 +4,11 @@ mod commands;
 mod registry;
 mod states;
 
+use axum::Extension;
+use turnpike_token::Scope;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::app::App;
+use crate::{access::scope::ApiKeys, app::App};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -17,4 +19,5 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(commands::get))
         .routes(routes!(commands::responses))
         .routes(routes!(commands::cancel))
+        .layer(Extension(ApiKeys::Of(Scope::Vehicles)))
 }

@@ -30,6 +30,7 @@ fn caller(session: SessionId) -> Caller {
         issued_at: Timestamp::UNIX_EPOCH,
         expires_at: Timestamp::MAX,
         auth_time: Timestamp::UNIX_EPOCH,
+        api_key: None,
     };
     Caller { claims, token: AccessToken::new("token") }
 }

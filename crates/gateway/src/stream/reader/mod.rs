@@ -25,6 +25,7 @@ use super::{
     since::Since,
     topics::Topics,
 };
+use crate::access::scope;
 
 pub(crate) struct Reader {
     topic_reader: TopicReader,
@@ -57,6 +58,7 @@ pub(crate) async fn open(
     since: Since,
     wake: &Arc<Notify>,
 ) -> Result<Reader, Fault> {
+    scope::may_follow(&caller.claims, topic)?;
     let after = match since {
         Since::After(offset) => Some(offset),
         Since::Start | Since::Live => None,

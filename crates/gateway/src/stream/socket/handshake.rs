@@ -17,7 +17,12 @@ use turnpike_kit::OnExit;
 use turnpike_rpc::Context;
 
 use super::{context::SocketContext, protocol::Protocol, session};
-use crate::{config::MAX_FRAME, http::problem::Problem, stream::ending::Close};
+use crate::{
+    access::scope::{self, ApiKeys},
+    config::MAX_FRAME,
+    http::problem::Problem,
+    stream::ending::Close,
+};
 
 /// The subprotocol that a client may name, and must name to send a ticket.
 pub(super) const PROTOCOL: &str = "turnpike.v1";
@@ -35,12 +40,24 @@ pub(crate) struct Opening {
 
 pub(super) type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
+/// The caller of a handshake, whose API key, if it is one, must be among those that the route admits.
+pub(super) async fn caller(
+    context: &SocketContext,
+    api_keys: ApiKeys,
+    opening: &Opening,
+    headers: &HeaderMap,
+) -> Result<Caller, Fault> {
+    let caller = credential(context, opening, headers).await?;
+    scope::admit(&caller.claims, Some(api_keys), true)?;
+    Ok(caller)
+}
+
 /// The credentials of a handshake: `?token=`, then a ticket in the subprotocols, then those of any request.
-pub(super) async fn caller(context: &SocketContext, opening: &Opening, headers: &HeaderMap) -> Result<Caller, Fault> {
+async fn credential(context: &SocketContext, opening: &Opening, headers: &HeaderMap) -> Result<Caller, Fault> {
     if let Some(token) = &opening.token {
         return match token.is_empty() {
             true => Err(Refusal::Missing.into()),
-            false => Ok(context.identity.of_token(token).await?),
+            false => context.identity.of_bearer(token).await,
         };
     }
     if let Some(ticket) = ticket(headers) {
@@ -53,6 +70,12 @@ pub(super) async fn caller(context: &SocketContext, opening: &Opening, headers: 
 fn ticket(headers: &HeaderMap) -> Option<&str> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).find_map(|protocol| protocol.trim().strip_prefix("ticket."))
+}
+
+/// Whether a refusal is an HTTP status also on a route that hides no refusal behind an upgrade: pages of other origins must not get
+/// a socket, and programs with API keys read statuses.
+pub(super) fn is_status(fault: &Fault) -> bool {
+    matches!(fault.kind(), Kind::Forbidden | Kind::RateLimited)
 }
 
 pub(super) fn prepare(context: &SocketContext, upgrade: Upgrade) -> Result<WebSocketUpgrade, Problem> {

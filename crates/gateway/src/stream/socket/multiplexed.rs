@@ -7,18 +7,18 @@ use axum::{
     response::Response,
 };
 use http::HeaderMap;
-use turnpike_fault::Kind;
 use turnpike_token::Claims;
 use turnpike_topic::{Offset, Topic};
 
 use super::{
     context::SocketContext,
-    handshake::{Opening, PROTOCOL, Upgrade, accept, caller, prepare, refuse},
+    handshake::{Opening, PROTOCOL, Upgrade, accept, caller, is_status, prepare, refuse},
     protocol::{Protocol, Start},
     request::Parsed,
     session::MAX_TOPICS,
 };
 use crate::{
+    access::scope::ApiKeys,
     config::Limits,
     http::{extract::Query, problem::Problem},
     stream::{control_frames, ending::Close},
@@ -32,13 +32,13 @@ pub(crate) async fn open(
     headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
-    match (caller(&context, &opening, &headers).await, opening.token.is_some()) {
+    match (caller(&context, ApiKeys::Any, &opening, &headers).await, opening.token.is_some()) {
         (Ok(caller), _) => {
             let protocol = Multiplexed { limits: context.limits, heartbeat: context.heartbeat };
             let upgrade = prepare(&context, upgrade)?;
             Ok(accept(context, upgrade, &caller, Box::new(protocol)))
         }
-        (Err(fault), true) if fault.kind() != Kind::Forbidden => {
+        (Err(fault), true) if !is_status(&fault) => {
             let upgrade = prepare(&context, upgrade)?;
             Ok(refuse(context, upgrade, Close::refused(&fault)))
         }

@@ -5,23 +5,23 @@ use axum::{
     response::Response,
 };
 use http::HeaderMap;
-use turnpike_fault::Kind;
-use turnpike_token::Claims;
+use turnpike_token::{Claims, Scope};
 use turnpike_topic::{CommandId, Offset, Topic};
 
 use super::{
     context::SocketContext,
-    handshake::{Opening, Upgrade, accept, caller, prepare, refuse},
+    handshake::{Opening, Upgrade, accept, caller, is_status, prepare, refuse},
     protocol::{Protocol, Start},
     request::{Invalid, Parsed, Request},
 };
 use crate::{
+    access::scope::ApiKeys,
     http::{extract::Query, problem::Problem},
     stream::{ending::Close, since::Since},
 };
 
 /// The connection is upgraded before it is refused, because browsers hide the status of a refused upgrade. Only a page of
-/// another origin is refused without an upgrade.
+/// another origin, and an API key without the scope or over its limit, are refused without an upgrade.
 pub(crate) async fn open(
     State(context): State<SocketContext>,
     command_id: Result<Path<CommandId>, PathRejection>,
@@ -30,9 +30,9 @@ pub(crate) async fn open(
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
     let upgrade = prepare(&context, upgrade)?;
-    let caller = match caller(&context, &opening, &headers).await {
+    let caller = match caller(&context, ApiKeys::Of(Scope::Vehicles), &opening, &headers).await {
         Ok(caller) => caller,
-        Err(fault) if fault.kind() == Kind::Forbidden => return Err(fault.into()),
+        Err(fault) if is_status(&fault) => return Err(fault.into()),
         Err(fault) => return Ok(refuse(context, upgrade, Close::refused(&fault))),
     };
     let Ok(Path(command_id)) = command_id else {

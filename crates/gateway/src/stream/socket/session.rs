@@ -227,14 +227,14 @@ impl Session {
 
     /// A new access token on the open socket. It must belong to the same user.
     async fn renew(&mut self, id: Option<Value>, token: &str) -> Result<(), Close> {
-        let answer = match self.context.identity.of_token(token).await {
+        let answer = match self.context.identity.of_bearer(token).await {
             Ok(caller) if caller.claims.user_id == self.registration.user_id => {
                 let expires_at = caller.claims.expires_at;
                 self.registration.renew(caller).map_err(|refusal| Close::from(Ending::from(refusal)))?;
                 control_frames::authenticated(id.as_ref(), expires_at)
             }
             Ok(_) => control_frames::fault(id.as_ref(), None, &Refusal::Invalid.into()),
-            Err(refusal) => control_frames::fault(id.as_ref(), None, &refusal.into()),
+            Err(fault) => control_frames::fault(id.as_ref(), None, &fault),
         };
         self.send_text(answer).await
     }
