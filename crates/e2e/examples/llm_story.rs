@@ -130,7 +130,8 @@ async fn cut_and_resume(user: &Person, elsewhere: &Person, conversation: &str) {
     let mut whole = Events::follow(user, conversation, None).await;
     whole.until("message").await;
     assert_eq!(cut + &second.text, whole.text, "the part before the cut and the part after it are the whole");
-    let said: String = frames(&whole.text).filter(|frame| frame["event"] == "delta").map(|frame| content(&frame)).collect();
+    let said: String =
+        frames(&whole.text).filter(|frame| frame["event"] == "delta").map(|frame| content(&frame)).collect();
     assert_eq!(said, content(&last), "the pieces are the whole text");
     assert_eq!(last["usage"]["estimated"], json!(false), "{last}");
     let stored = user.get(&format!("/api/chat/conversations/{conversation}")).await;

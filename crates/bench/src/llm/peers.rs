@@ -118,12 +118,13 @@ fn command(name: &str, peers: &Path, upstream: &str, port: u16, folder: &Path) -
                 .into_iter()
                 .find(|path| Path::new(path).exists())
                 .ok_or("not installed")?;
-            let config = include_str!("peers/nginx.conf").replace("UPSTREAM", address).replace("PORT", &port_text);
+            let config =
+                include_str!("../../peers/nginx.conf").replace("UPSTREAM", address).replace("PORT", &port_text);
             command = Command::new(path);
             command.arg("-p").arg(folder).arg("-e").arg("stderr").arg("-c").arg(file("nginx.conf", config));
         }
         "envoy" => {
-            let config = include_str!("peers/envoy.yaml")
+            let config = include_str!("../../peers/envoy.yaml")
                 .replace("UPSTREAM_HOST", host)
                 .replace("UPSTREAM_PORT", upstream_port)
                 .replace("PORT", &port_text);
@@ -160,7 +161,7 @@ fn command(name: &str, peers: &Path, upstream: &str, port: u16, folder: &Path) -
             command.arg(program).args([&format!("--port={port}"), "--headless"]).env("NODE_ENV", "production");
         }
         "litellm" => {
-            let config = include_str!("peers/litellm.yaml").replace("UPSTREAM", upstream);
+            let config = include_str!("../../peers/litellm.yaml").replace("UPSTREAM", upstream);
             command = Command::new(installed("bin/python")?);
             command.arg(installed("bin/litellm")?).args(["--host", "127.0.0.1", "--port", &port_text, "--config"]);
             command

@@ -23,6 +23,7 @@ use super::{
 /// Delays in microseconds, from the time at which the upstream made a chunk to the time at which the client had read it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Delay {
+    pub(crate) streams: u64,
     pub(crate) expected: u64,
     pub(crate) chunks: u64,
     pub(crate) p50: u64,
@@ -98,6 +99,7 @@ pub(crate) async fn delay(target: &Target, count: u64, rate: u64, seconds: u64) 
         took.add(part).expect("the histograms have the same bounds");
     }
     Delay {
+        streams: count,
         expected: count * chunks,
         chunks: took.len(),
         p50: took.value_at_quantile(0.5),

@@ -24,6 +24,9 @@ pub(crate) struct Row {
 /// slow.
 const LATEST: u64 = 500;
 
+/// A delay of chunks without a gateway, in microseconds at p99, above which the generator, the upstream or the machine is too slow.
+const SLOWEST: u64 = 1000;
+
 /// Cores that programs other than the measured ones may use.
 const OTHERS: f64 = 0.15;
 
@@ -39,8 +42,14 @@ impl Row {
                 reasons.push(format!("{} of {} requests failed", unary.failures, unary.failures + unary.answers));
             }
         }
-        if let Some(delay) = self.delay.as_ref().filter(|delay| delay.chunks != delay.expected) {
-            reasons.push(format!("{} of {} chunks arrived", delay.chunks, delay.expected));
+        if let Some(delay) = &self.delay {
+            if delay.chunks != delay.expected {
+                reasons.push(format!("{} of {} chunks arrived", delay.chunks, delay.expected));
+            }
+            if self.name == "direct" && delay.p99 > SLOWEST {
+                reasons
+                    .push("chunks were late without any gateway, so the delays of all gateways say little".to_owned());
+            }
         }
         let direct_rate = direct.and_then(|direct| direct.maximum.as_ref());
         if let (Some(own), Some(direct)) = (&self.maximum, direct_rate) {
