@@ -121,6 +121,15 @@ enum Measurement {
         #[arg(long)]
         upstream: String,
     },
+    /// A conversation with a real model through separate processes; ./scripts/llm-story starts the model
+    LlmStory {
+        /// Base URL of the model server, with its /v1
+        #[arg(long)]
+        url: String,
+        /// Its API key
+        #[arg(long, default_value = "")]
+        key: String,
+    },
     /// Generates one load on any OpenAI-compatible server in front of `llm-upstream`
     #[command(subcommand)]
     LlmLoad(llm::Load),
@@ -145,6 +154,7 @@ async fn main() {
         Measurement::Llm(options) => llm::compare(options).await,
         Measurement::LlmUpstream { port } => llm::upstream(port).await,
         Measurement::LlmFloor { port, upstream } => llm::floor(port, &upstream).await,
+        Measurement::LlmStory { url, key } => llm::story(&url, &key).await,
         Measurement::LlmLoad(load) => llm::load(load).await,
     }
 }

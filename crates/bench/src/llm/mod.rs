@@ -5,6 +5,7 @@ mod durable;
 mod floor;
 mod peers;
 mod resources;
+mod story;
 mod streams;
 mod table;
 mod target;
@@ -107,6 +108,11 @@ pub(crate) async fn upstream(port: u16) {
 /// Serves as the minimal gateway until the process ends.
 pub(crate) async fn floor(port: u16, upstream: &str) {
     floor::serve(port, upstream).await;
+}
+
+/// Tells and checks a story with a real model.
+pub(crate) async fn story(url: &str, key: &str) {
+    story::tell(url, key).await;
 }
 
 /// Generates one load and prints the result as JSON.

@@ -1,26 +1,22 @@
 //! A conversation with a real model, through gateways, auth and chat in separate processes: streamed, cut, resumed on a second
 //! gateway, titled, counted, stopped. `./scripts/llm-story` starts the model's server and this program.
 
-#![expect(clippy::print_stdout, reason = "a program that tells what it checks")]
-
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use turnpike_testkit::{Person, Stack, eventually, within};
 
 const QUESTION: &str = "Name three colours, and say where each of them can be seen in nature.";
 
-#[tokio::main]
-async fn main() {
-    let url = std::env::var("TURNPIKE_LLM_URL").expect("TURNPIKE_LLM_URL: start this with ./scripts/llm-story");
-    let key = std::env::var("TURNPIKE_LLM_API_KEY").unwrap_or_default();
-    let mut variables = vec![("TURNPIKE_LLM_URL", url.as_str())];
+/// Tells the story with the model of this server; ends with a panic if something does not hold.
+pub(crate) async fn tell(url: &str, key: &str) {
+    let mut variables = vec![("TURNPIKE_LLM_URL", url)];
     if !key.is_empty() {
-        variables.push(("TURNPIKE_LLM_API_KEY", key.as_str()));
+        variables.push(("TURNPIKE_LLM_API_KEY", key));
     }
     let stack = Stack::start(2, &variables).await;
     let user = stack.admin(0).await.create_user("user").await;
     let elsewhere = user.at(stack.url(1));
-    let model = Server { url: url.trim_end_matches("/v1").to_owned(), key };
+    let model = Server { url: url.trim_end_matches("/v1").to_owned(), key: key.to_owned() };
     println!("started: two gateways, auth, chat and vehicles, each a process");
 
     let before = model.counts().await;
