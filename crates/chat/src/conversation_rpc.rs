@@ -220,7 +220,7 @@ impl ConversationService for ConversationRpc {
         let writing = (self.store.clone(), Bulk::new(filter, format));
         let parts = stream::try_unfold(writing, |(store, mut bulk)| async move {
             let part = bulk.part(&store).await.map_err(turnpike_store::fault)?;
-            Ok(part.map(|(of, data)| (to_pb_part(of.id, of.user_id, data), (store, bulk))))
+            Ok(part.map(|(id, user_id, data)| (to_pb_part(id, user_id, data), (store, bulk))))
         });
         Ok(Response::new(Box::pin(parts)))
     }

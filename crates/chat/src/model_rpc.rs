@@ -19,7 +19,8 @@ use turnpike_token::Role;
 use turnpike_topic::UserId;
 
 use crate::{
-    Limits, budget,
+    Limits,
+    budget::{self, ApiKey},
     ledger::{Account, Ledger},
     upstream::{Call, Endpoint, Forwarded, Upstreams},
     usage::{self, Spent},
@@ -46,13 +47,14 @@ impl ModelService for ModelRpc {
     type ForwardStream = BoxStream<'static, Result<pb::ForwardPart, Status>>;
 
     async fn forward(&self, request: Request<pb::ForwardRequest>) -> Result<Response<Self::ForwardStream>, Status> {
-        let user_id = caller(&request)?.claims.user_id;
+        let claims = &caller(&request)?.claims;
+        let (user_id, key) = (claims.user_id, claims.api_key.map(ApiKey::from));
         let request = request.into_inner();
         let call = Call::parse(to_endpoint(request.endpoint())?, request.body)?;
-        budget::check(&self.store, &self.limits, user_id, None, self.clock.now()).await.map_err(Fault::from)?;
+        budget::check(&self.store, &self.limits, user_id, key.as_ref(), self.clock.now()).await.map_err(Fault::from)?;
         let spent = Spent {
             user_id,
-            api_key_id: None,
+            api_key_id: key.map(|key| key.id),
             model: call.model.clone().unwrap_or_default(),
             prompt_tokens: call.prompt_estimate,
             completion_tokens: 0,

@@ -29,6 +29,8 @@ pub(crate) enum Subcommands {
     Command(Command),
     /// Print the events of a topic, from its start or after an offset
     Follow(Follow),
+    /// Ask a language model; Ctrl C stops its answer
+    Chat(Chat),
 }
 
 #[derive(Args)]
@@ -88,6 +90,46 @@ pub(crate) struct Follow {
     /// `start`, `live`, or an offset to continue after
     #[arg(long, default_value = "start")]
     pub(crate) since: String,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Chat {
+    #[command(subcommand)]
+    pub(crate) action: Option<ChatAction>,
+    #[command(flatten)]
+    pub(crate) sign_in: SignInArgs,
+    /// The model; by default the configured one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Continue this conversation; by default a new one begins
+    #[arg(long, value_name = "ID")]
+    pub(crate) conversation: Option<String>,
+    /// What to ask. Text from a pipe is added to it. Without both, each line that is typed is asked
+    pub(crate) prompt: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ChatAction {
+    /// List the conversations, the newest change first
+    List {
+        #[command(flatten)]
+        sign_in: SignInArgs,
+    },
+    /// Print the newest messages of a conversation
+    Show {
+        #[command(flatten)]
+        sign_in: SignInArgs,
+        /// The conversation
+        id: String,
+    },
+    /// Search the titles and messages of all conversations
+    Search {
+        #[command(flatten)]
+        sign_in: SignInArgs,
+        /// Words; the last one may be the beginning of a word
+        words: String,
+    },
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {

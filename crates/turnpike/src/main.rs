@@ -22,5 +22,6 @@ fn main() -> ExitCode {
         cli::Subcommands::Whoami(gateway) => client::run(client::Action::Whoami(gateway)),
         cli::Subcommands::Command(command) => client::run(client::Action::Command(command)),
         cli::Subcommands::Follow(follow) => client::run(client::Action::Follow(follow)),
+        cli::Subcommands::Chat(chat) => client::run(client::Action::Chat(chat)),
     }
 }

@@ -37,7 +37,6 @@ use crate::{
 use running::Running;
 
 /// What the service gives to its answers.
-#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) bus: Bus,
@@ -51,7 +50,12 @@ pub(crate) struct Parts {
 /// What the tasks share.
 #[derive(Clone)]
 pub(crate) struct Resources {
-    pub(crate) parts: Parts,
+    pub(crate) store: Store,
+    bus: Bus,
+    bell: Bell,
+    upstreams: Upstreams,
+    models: Models,
+    pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     tasks: Tasks,
     running: Running,
@@ -59,14 +63,8 @@ pub(crate) struct Resources {
 
 impl Resources {
     pub(crate) fn new(process: &Process, parts: Parts) -> Self {
-        Self { parts, clock: process.clock.clone(), tasks: process.tasks.clone(), running: Running::default() }
-    }
-}
-
-impl std::ops::Deref for Resources {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.parts
+        let Parts { store, bus, bell, upstreams, models, limits } = parts;
+        let (clock, tasks) = (process.clock.clone(), process.tasks.clone());
+        Self { store, bus, bell, upstreams, models, limits, clock, tasks, running: Running::default() }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use jiff::Timestamp;
 use turnpike_store::Store;
-use turnpike_topic::UserId;
+use turnpike_topic::{ConversationId, UserId};
 
 use super::{Document, Format};
 use crate::conversations::{COLUMNS, Conversation, conversation};
@@ -39,12 +39,18 @@ impl Bulk {
         Self { filter, format, document: None, waiting: VecDeque::new(), read: Some(Default::default()) }
     }
 
-    /// The next part, and the conversation that it belongs to; `None` after the last one.
-    pub(crate) async fn part(&mut self, store: &Store) -> Result<Option<(Conversation, Vec<u8>)>, sqlx::Error> {
+    /// The next part, with the conversation and the user that it belongs to; `None` after the last one.
+    pub(crate) async fn part(
+        &mut self,
+        store: &Store,
+    ) -> Result<Option<(ConversationId, UserId, Vec<u8>)>, sqlx::Error> {
         loop {
             if let Some(document) = &mut self.document {
                 match document.part(store).await? {
-                    Some(part) => return Ok(Some((document.conversation().clone(), part))),
+                    Some(part) => {
+                        let of = document.conversation();
+                        return Ok(Some((of.id, of.user_id, part)));
+                    }
                     None => self.document = None,
                 }
             }

@@ -46,3 +46,43 @@ async fn lists_models(http: &Http, port: u16) -> bool {
     let Ok(body) = Body::Http(response.into_body()).collect(1 << 20).await else { return false };
     is_success && serde_json::from_slice::<List>(&body).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+    use turnpike_kit::Clock;
+
+    use super::*;
+
+    /// Whether a server with this response is taken for one of language models.
+    async fn is_named(status: &str, body: &str) -> bool {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let response = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let serving = async {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.expect("a request");
+            assert!(request[..length].starts_with(b"GET /v1/models HTTP/1.1\r\n"));
+            stream.write_all(response.as_bytes()).await.expect("written");
+            stream // closed later
+        };
+        let http = Http::new(&Clock::system(), PATIENCE);
+        tokio::join!(lists_models(&http, port), serving).0
+    }
+
+    #[tokio::test]
+    async fn only_a_list_of_models_is_named() {
+        assert!(is_named("200 OK", r#"{"object":"list","data":[{"id":"m"}]}"#).await);
+        for (status, body) in [
+            ("401 Unauthorized", r#"{"code":"UNAUTHENTICATED"}"#), // our own gateway
+            ("200 OK", "<h1>Welcome</h1>"),
+            ("404 Not Found", r#"{"data":[]}"#),
+        ] {
+            assert!(!is_named(status, body).await, "{status} {body}");
+        }
+    }
+}

@@ -110,17 +110,19 @@ impl Scanner {
         if line.is_empty() {
             return true;
         }
-        let colon = memchr::memchr(b':', line.get(..6).unwrap_or(line)).unwrap_or(line.len());
-        let value = match line.get(colon + 1) {
+        let value = |colon: usize| match line.get(colon + 1) {
             Some(b' ') => start + colon + 2..end,
             Some(_) => start + colon + 1..end,
             None => end..end,
         };
-        match &line[..colon] {
-            b"data" if self.data.is_none() => self.data = Some(value),
-            b"data" => self.more_data.push(value),
-            b"event" => self.name = value,
-            _ => {} // a comment, or a field that no model server uses
+        // Other lines are comments, or fields that no model server uses.
+        if line.starts_with(b"data:") || line == b"data" {
+            match self.data {
+                None => self.data = Some(value(4)),
+                Some(_) => self.more_data.push(value(4)),
+            }
+        } else if line.starts_with(b"event:") || line == b"event" {
+            self.name = value(5);
         }
         false
     }
@@ -131,7 +133,7 @@ impl Scanner {
         (self.line, self.searched) = (0, 0);
         let name = std::mem::take(&mut self.name);
         let first = self.data.take()?;
-        let name = raw.slice(name);
+        let name = if name.is_empty() { Bytes::new() } else { raw.slice(name) };
         if self.more_data.is_empty() {
             return Some(Event { name, data: raw.slice(first), raw });
         }

@@ -14,7 +14,12 @@ use crate::{
     world::World,
 };
 
-on_both!(the_ledger_equals_what_the_server_counted, uncounted_tokens_are_estimates, budgets_are_checked_and_renew);
+on_both!(
+    the_ledger_equals_what_the_server_counted,
+    uncounted_tokens_are_estimates,
+    budgets_are_checked_and_renew,
+    an_api_key_has_a_budget_of_its_own,
+);
 
 fn with(database: Database, fake: &Fake) -> World {
     World::new(database).with("TURNPIKE_LLM_URL", fake.url())
@@ -173,4 +178,30 @@ async fn budgets_are_checked_and_renew(database: Database) {
     let shown = caller.usage(GetUsageRequest::default()).await.expect("usage");
     let (day, month) = (shown.day.expect("a day"), shown.month.expect("a month"));
     assert_eq!((day.used, day.limit, month.used, month.limit), (9, 10, 9, 30));
+}
+
+async fn an_api_key_has_a_budget_of_its_own(database: Database) {
+    let fake = Fake::start().await;
+    let world = with(database, &fake);
+    let instance = world.start().await;
+    let person = world.person(Role::User);
+    let caller = Caller::new(person.clone(), &instance);
+    let (by_key, id) = world.by_key(&person, 10);
+    let by_key = Caller::new(by_key, &instance);
+    caller.chat(true).await.expect("an answer").rest().await;
+    // What the user spends without the key does not count for the key.
+    for requests in [2, 3] {
+        by_key.chat(true).await.expect("an answer").rest().await;
+        day(&caller, requests).await;
+    }
+    let fault = by_key.chat(true).await.expect_err("the budget is used up");
+    assert_eq!((fault.kind(), fault.code()), (Kind::RateLimited, "BUDGET_EXCEEDED"));
+    assert!(fault.detail().contains("API key"), "{fault}");
+    caller.chat(true).await.expect("the user has no limit").rest().await;
+    day(&caller, 4).await;
+    let shown = caller.usage(GetUsageRequest::default()).await.expect("usage").days;
+    let rows: Vec<_> = shown.iter().map(|row| (row.api_key_id.as_str(), row.requests)).collect();
+    assert_eq!(rows, [("", 2), (id.as_str(), 2)]);
+    world.hand.advance(fault.retry_in().expect("the time of renewal"));
+    by_key.chat(true).await.expect("the budget has renewed").rest().await;
 }

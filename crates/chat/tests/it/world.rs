@@ -12,8 +12,8 @@ use turnpike_identity::{AccessToken, Verifier};
 use turnpike_kit::{Clock, ClockControl, Environment, Outbound, Process};
 use turnpike_rpc::Transport;
 use turnpike_testkit::Database;
-use turnpike_token::{Claims, KeySet, Role, SigningKey};
-use turnpike_topic::{ConversationId, Offset, Topic, UserId};
+use turnpike_token::{ApiKeyClaims, Claims, KeySet, Role, Scopes, SigningKey};
+use turnpike_topic::{ApiKeyId, ConversationId, Offset, Topic, UserId};
 use uuid::Uuid;
 
 pub struct World {
@@ -106,6 +106,26 @@ impl World {
             api_key: None,
         };
         Person { user_id, token: AccessToken::new(self.key.sign(&claims)) }
+    }
+
+    /// The same user by an API key with this many tokens a day; returns the key's id, too.
+    pub fn by_key(&self, person: &Person, tokens_per_day: u64) -> (Person, String) {
+        let now = self.clock.now();
+        let id = ApiKeyId::from(Uuid::now_v7());
+        let tokens_per_day = Some(tokens_per_day);
+        let api_key =
+            ApiKeyClaims { id, scopes: Scopes::from_words("chat"), requests_per_minute: None, tokens_per_day };
+        let claims = Claims {
+            user_id: person.user_id,
+            session_id: Uuid::now_v7().into(),
+            token_id: Uuid::now_v7(),
+            role: Role::User,
+            issued_at: now,
+            expires_at: now + Duration::from_secs(30 * 24 * 3600),
+            auth_time: now,
+            api_key: Some(api_key),
+        };
+        (Person { user_id: person.user_id, token: AccessToken::new(self.key.sign(&claims)) }, id.to_string())
     }
 
     /// Advances the clock while a future is awaited.

@@ -10,35 +10,50 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
 use turnpike_testkit::{ADMIN_PASSWORD, Host, Person, ServiceProcess, SingleProcess, binary, eventually, within};
 
 /// The environment that a user runs programs in: an empty home directory, and no `TURNPIKE_*` variables unless set with `with`.
-struct UserEnvironment {
+pub struct UserEnvironment {
     home: TempDir,
     variables: Vec<(&'static str, String)>,
 }
 
 /// The exit code and the output of a program.
 #[derive(Debug)]
-struct Output {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Output {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl UserEnvironment {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { home: TempDir::new().expect("a directory"), variables: Vec::new() }
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.variables.push((name, value.to_owned()));
         self
     }
 
-    async fn run(&self, program: &Path, arguments: &[&str], stdin_text: &str) -> Output {
-        let mut child = Command::new(program)
+    pub async fn run(&self, program: &Path, arguments: &[&str], stdin_text: &str) -> Output {
+        let mut child = self.start(program, arguments);
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // The write fails if the program reads nothing and has already exited.
+        let _ = stdin.write_all(stdin_text.as_bytes()).await;
+        drop(stdin);
+        let output = within("the program to exit", 60, child.wait_with_output()).await.expect("the output is read");
+        let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
+        Output { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Starts a program with pipes for its input and output.
+    pub fn start(&self, program: &Path, arguments: &[&str]) -> Child {
+        Command::new(program)
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -50,14 +65,7 @@ impl UserEnvironment {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("the program starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        // The write fails if the program reads nothing and has already exited.
-        let _ = stdin.write_all(stdin_text.as_bytes()).await;
-        drop(stdin);
-        let output = within("the program to exit", 60, child.wait_with_output()).await.expect("the output is read");
-        let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
-        Output { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+            .expect("the program starts")
     }
 
     async fn turnpike(&self, arguments: &[&str]) -> Output {

@@ -2,6 +2,8 @@
 
 mod api_keys;
 mod architecture;
+mod chat;
+mod chat_client;
 mod client;
 mod commands;
 mod cycles;

@@ -75,8 +75,19 @@ impl Api {
         (format!("{base}{path}"), format!("Bearer {}", self.token.expose_secret()))
     }
 
+    /// Sends a POST whose response is a stream of server-sent events. The key makes a repeated request get the response of the first.
+    pub(crate) async fn open(&mut self, path: &str, body: &Value, key: &str) -> anyhow::Result<reqwest::Response> {
+        match self.gateway.open(path, &self.token, body, key).await {
+            Err(error) if is_unauthorized(&error) => {
+                self.renew().await?;
+                self.gateway.open(path, &self.token, body, key).await
+            }
+            result => result,
+        }
+    }
+
     /// Sends a request. If the gateway refuses the access token, gets another one and sends the request again.
-    async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    pub(crate) async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         match self.gateway.call(method.clone(), path, &self.token, body).await {
             Err(error) if is_unauthorized(&error) => {
                 self.renew().await?;

@@ -10,6 +10,11 @@ use turnpike_kit::{Environment, Outbound, listen, variables};
 
 use crate::cli::GatewayArgs;
 
+/// A request with its whole response; for a stream, the request until its response begins.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A stream that goes on for longer is cut, and resumed.
+const LONGEST_STREAM: Duration = Duration::from_secs(3600);
+
 /// A gateway, without a credential.
 #[derive(Clone)]
 pub(crate) struct Gateway {
@@ -35,7 +40,7 @@ impl Gateway {
         let http = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(30))
+            .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none()) // the credential must be sent only to this gateway
             .build()?;
         Ok(Self { http, base })
@@ -63,6 +68,26 @@ impl Gateway {
             return Err(Problem::new(status, &body).into());
         }
         Ok(body)
+    }
+
+    /// Sends a POST whose response is a stream.
+    pub(crate) async fn open(
+        &self,
+        path: &str,
+        token: &SecretString,
+        body: &Value,
+        idempotency_key: &str,
+    ) -> anyhow::Result<reqwest::Response> {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(token.expose_secret()).json(body);
+        let request = request.header("idempotency-key", idempotency_key).timeout(LONGEST_STREAM);
+        let sent = tokio::time::timeout(REQUEST_TIMEOUT, request.send()).await;
+        let unreachable = || format!("{} cannot be reached", self.base);
+        let answer = sent.with_context(unreachable)?.with_context(unreachable)?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(Problem::new(status, &answer.json().await.unwrap_or_default()).into());
+        }
+        Ok(answer)
     }
 
     /// Sends a POST without a credential.
@@ -99,6 +124,11 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// Whether the error is a response that the same request gets again.
+pub(crate) fn is_refusal(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Problem>().is_some_and(|problem| problem.status.is_client_error())
+}
 
 /// Whether the error is a response of the gateway with this status.
 pub(crate) fn has_status(error: &anyhow::Error, status: StatusCode) -> bool {

@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod chat;
 mod credential;
 mod frames;
 mod gateway;
@@ -27,9 +28,11 @@ pub(crate) enum Action {
     Whoami(cli::GatewayArgs),
     Command(cli::Command),
     Follow(cli::Follow),
+    Chat(cli::Chat),
 }
 
-/// Runs a subcommand. The exit code is 0 if it succeeds; for `command` that means the status `completed`.
+/// Runs a subcommand. The exit code is 0 if it succeeds; for `command` that means the status `completed`, for `chat` an answer that
+/// was not stopped.
 #[expect(clippy::print_stderr, reason = "a command prints its error")]
 pub(crate) fn run(action: Action) -> ExitCode {
     let result = tokio::runtime::Builder::new_current_thread()
@@ -67,6 +70,22 @@ async fn execute(action: Action) -> anyhow::Result<bool> {
                 printer.print(&frame)?;
             }
             Ok(true)
+        }
+        Action::Chat(mut chat) => {
+            let action = chat.action.take();
+            let sign_in = match &action {
+                None => &chat.sign_in,
+                Some(
+                    cli::ChatAction::List { sign_in }
+                    | cli::ChatAction::Show { sign_in, .. }
+                    | cli::ChatAction::Search { sign_in, .. },
+                ) => sign_in,
+            };
+            let api = signed_in(&env, &outbound, sign_in).await?;
+            match action {
+                None => chat::ask(api, chat).await,
+                Some(action) => chat::show(api, action).await.map(|()| true),
+            }
         }
     }
 }

@@ -91,7 +91,7 @@ fn too_long() -> Fault {
     responses((status = 200, description = "The events of the answer", content_type = "text/event-stream"),
         (status = 400, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 413, body = ProblemBody), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
-pub(crate) async fn send(
+pub(crate) async fn send_message(
     State(chat): State<Chat>,
     State(connections): State<Connections>,
     State(topics): State<Topics>,
@@ -179,7 +179,7 @@ pub(crate) struct Stopped {
 /// Stop the running answer, also at the model's server. The text so far is kept.
 #[utoipa::path(post, path = "/api/chat/conversations/{id}/stop", tag = "chat", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Stopped), (status = 404, body = ProblemBody)))]
-pub(crate) async fn stop(
+pub(crate) async fn stop_answer(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Id(id): Id<ConversationId>,

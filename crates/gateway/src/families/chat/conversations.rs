@@ -87,7 +87,7 @@ pub(crate) struct NewConversation {
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Conversation), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-pub(crate) async fn create(
+pub(crate) async fn create_conversation(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     headers: HeaderMap,
@@ -108,7 +108,7 @@ pub(crate) async fn create(
 /// The caller's conversations: pinned ones first, then the newest change first.
 #[utoipa::path(get, path = "/api/chat/conversations", tag = "chat", params(Page),
     responses((status = 200, body = Vec<Conversation>), (status = 422, body = ProblemBody)))]
-pub(crate) async fn list(
+pub(crate) async fn list_conversations(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Query(page): Query<Page>,
@@ -130,7 +130,7 @@ pub(crate) struct WithMessages {
 /// One conversation with its newest messages.
 #[utoipa::path(get, path = "/api/chat/conversations/{id}", tag = "chat", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = WithMessages), (status = 404, body = ProblemBody)))]
-pub(crate) async fn get(
+pub(crate) async fn get_conversation(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Id(id): Id<ConversationId>,
@@ -171,7 +171,7 @@ fn present<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Option<String>>,
     params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Conversation), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody),
         (status = 422, body = ProblemBody)))]
-pub(crate) async fn update(
+pub(crate) async fn update_conversation(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Id(id): Id<ConversationId>,
@@ -190,7 +190,7 @@ pub(crate) async fn update(
 /// Delete a conversation with its messages. Its running answer is stopped, and its topic is closed.
 #[utoipa::path(delete, path = "/api/chat/conversations/{id}", tag = "chat", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Confirmation), (status = 404, body = ProblemBody)))]
-pub(crate) async fn delete(
+pub(crate) async fn delete_conversation(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Id(id): Id<ConversationId>,

@@ -48,7 +48,7 @@ pub(crate) struct Export {
     params(("id" = String, Path, format = Uuid), Export),
     responses((status = 200, description = "The document", content((Object = "application/json"), (String = "text/markdown"))),
         (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
-pub(crate) async fn one(
+pub(crate) async fn export(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Id(id): Id<ConversationId>,

@@ -52,7 +52,7 @@ pub(crate) struct ExportAll {
 #[utoipa::path(get, path = "/api/admin/conversations/export", tag = "admin", params(ExportAll),
     responses((status = 200, description = "One JSON object a line", content_type = "application/x-ndjson"),
         (status = 403, body = ProblemBody), (status = 422, body = ProblemBody)))]
-pub(crate) async fn all(
+pub(crate) async fn export_conversations(
     State(chat): State<Chat>,
     Admin(caller): Admin,
     Query(query): Query<ExportAll>,

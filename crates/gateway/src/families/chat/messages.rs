@@ -144,7 +144,7 @@ pub(crate) struct Before {
 #[utoipa::path(get, path = "/api/chat/conversations/{id}/messages", tag = "chat",
     params(("id" = String, Path, format = Uuid), Before),
     responses((status = 200, body = Vec<Message>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
-pub(crate) async fn list(
+pub(crate) async fn list_messages(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Id(id): Id<ConversationId>,
@@ -181,7 +181,7 @@ pub(super) fn page(uri: &Uri, page: pb::ListMessagesResponse) -> (HeaderMap, Vec
 #[utoipa::path(post, path = "/api/chat/conversations/{id}/messages/{message_id}/select", tag = "chat",
     params(("id" = String, Path, format = Uuid), ("message_id" = String, Path, format = Uuid)),
     responses((status = 200, body = Conversation), (status = 404, body = ProblemBody)))]
-pub(crate) async fn select(
+pub(crate) async fn select_version(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Ids(id, message_id): Ids<ConversationId, MessageId>,

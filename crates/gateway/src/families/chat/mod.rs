@@ -21,17 +21,21 @@ use crate::{access::scope::ApiKeys, app::App};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(conversations::list, conversations::create))
-        .routes(routes!(conversations::get, conversations::update, conversations::delete))
-        .routes(routes!(messages::list, answers::send))
-        .routes(routes!(messages::select))
+        .routes(routes!(conversations::list_conversations, conversations::create_conversation))
+        .routes(routes!(
+            conversations::get_conversation,
+            conversations::update_conversation,
+            conversations::delete_conversation
+        ))
+        .routes(routes!(messages::list_messages, answers::send_message))
+        .routes(routes!(messages::select_version))
         .routes(routes!(answers::regenerate))
-        .routes(routes!(answers::stop))
-        .routes(routes!(export::one))
+        .routes(routes!(answers::stop_answer))
+        .routes(routes!(export::export))
         .routes(routes!(search::search))
-        .routes(routes!(personas::list, personas::create))
-        .routes(routes!(personas::update, personas::delete))
-        .routes(routes!(models::list))
+        .routes(routes!(personas::list_personas, personas::create_persona))
+        .routes(routes!(personas::update_persona, personas::delete_persona))
+        .routes(routes!(models::list_models))
         .routes(routes!(usage::usage))
         .layer(Extension(ApiKeys::Of(Scope::Chat)))
         .merge(of_admins())
@@ -39,10 +43,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 
 fn of_admins() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(export_all::all))
-        .routes(routes!(models::list_all))
-        .routes(routes!(models::load))
-        .routes(routes!(models::unload))
+        .routes(routes!(export_all::export_conversations))
+        .routes(routes!(models::list_all_models))
+        .routes(routes!(models::load_model))
+        .routes(routes!(models::unload_model))
         .layer(Extension(ApiKeys::Of(Scope::Admin)))
 }
 

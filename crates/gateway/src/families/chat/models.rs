@@ -42,14 +42,14 @@ impl From<pb::Model> for Model {
 
 /// The models that can answer.
 #[utoipa::path(get, path = "/api/chat/models", tag = "chat", responses((status = 200, body = Vec<Model>)))]
-pub(crate) async fn list(State(chat): State<Chat>, SignedIn(caller): SignedIn) -> Answer<Json<Vec<Model>>> {
+pub(crate) async fn list_models(State(chat): State<Chat>, SignedIn(caller): SignedIn) -> Answer<Json<Vec<Model>>> {
     models(&chat, &caller).await
 }
 
 /// The models of every configured server.
 #[utoipa::path(get, path = "/api/admin/models", tag = "admin",
     responses((status = 200, body = Vec<Model>), (status = 403, body = ProblemBody)))]
-pub(crate) async fn list_all(State(chat): State<Chat>, Admin(caller): Admin) -> Answer<Json<Vec<Model>>> {
+pub(crate) async fn list_all_models(State(chat): State<Chat>, Admin(caller): Admin) -> Answer<Json<Vec<Model>>> {
     models(&chat, &caller).await
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct LoadModel {
 #[utoipa::path(post, path = "/api/admin/models/load", tag = "admin", request_body = LoadModel,
     responses((status = 200, body = Confirmation), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-pub(crate) async fn load(
+pub(crate) async fn load_model(
     State(chat): State<Chat>,
     Admin(caller): Admin,
     Body(load, _): Body<LoadModel>,
@@ -82,7 +82,7 @@ pub(crate) async fn load(
 /// Unload the active model. 409: the server cannot unload models.
 #[utoipa::path(post, path = "/api/admin/models/unload", tag = "admin",
     responses((status = 200, body = Confirmation), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub(crate) async fn unload(State(chat): State<Chat>, Admin(caller): Admin) -> Answer<Json<Confirmation>> {
+pub(crate) async fn unload_model(State(chat): State<Chat>, Admin(caller): Admin) -> Answer<Json<Confirmation>> {
     chat.slow_models().unload_model(caller.token.request(pb::UnloadModelRequest {})).await?;
     Ok(Json(Confirmation { message: "Model unloaded" }))
 }

@@ -44,7 +44,7 @@ impl From<pb::Persona> for Persona {
 
 /// The caller's personas and the system-wide ones, by name.
 #[utoipa::path(get, path = "/api/chat/personas", tag = "chat", responses((status = 200, body = Vec<Persona>)))]
-pub(crate) async fn list(State(chat): State<Chat>, SignedIn(caller): SignedIn) -> Answer<Json<Vec<Persona>>> {
+pub(crate) async fn list_personas(State(chat): State<Chat>, SignedIn(caller): SignedIn) -> Answer<Json<Vec<Persona>>> {
     let message = caller.token.request(pb::ListPersonasRequest {});
     let answer = chat.conversations().list_personas(message).await?.into_inner();
     Ok(Json(answer.personas.into_iter().map(Persona::from).collect()))
@@ -68,7 +68,7 @@ pub(crate) struct NewPersona {
 #[utoipa::path(post, path = "/api/chat/personas", tag = "chat", request_body = NewPersona,
     responses((status = 201, body = Persona), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-pub(crate) async fn create(
+pub(crate) async fn create_persona(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Body(new, _): Body<NewPersona>,
@@ -102,7 +102,7 @@ pub(crate) struct PersonaChanges {
     params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = Persona), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
-pub(crate) async fn update(
+pub(crate) async fn update_persona(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Id(id): Id<PersonaId>,
@@ -121,7 +121,7 @@ pub(crate) async fn update(
 /// Delete a persona. Conversations that used it have none afterwards.
 #[utoipa::path(delete, path = "/api/chat/personas/{id}", tag = "chat", params(("id" = String, Path, format = Uuid)),
     responses((status = 204), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub(crate) async fn delete(
+pub(crate) async fn delete_persona(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Id(id): Id<PersonaId>,

@@ -26,7 +26,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(forward::completions))
         .routes(routes!(forward::responses))
         .routes(routes!(forward::embeddings))
-        .routes(routes!(models::list))
-        .routes(routes!(models::get))
+        .routes(routes!(models::list_models))
+        .routes(routes!(models::get_model))
         .layer(Extension(ApiKeys::Of(Scope::Llm)))
 }

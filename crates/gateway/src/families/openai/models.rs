@@ -41,14 +41,14 @@ impl From<pb::Model> for Model {
 
 /// The models that can answer.
 #[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, body = Models)))]
-pub(crate) async fn list(State(chat): State<Chat>, Client(caller): Client) -> Result<Json<Models>, OpenAiError> {
+pub(crate) async fn list_models(State(chat): State<Chat>, Client(caller): Client) -> Result<Json<Models>, OpenAiError> {
     Ok(Json(Models { object: "list", data: models(&chat, &caller).await?.collect() }))
 }
 
 /// One model. Its name may contain slashes.
 #[utoipa::path(get, path = "/v1/models/{*id}", tag = "openai", params(("id" = String, Path)),
     responses((status = 200, body = Model), (status = 404, body = ErrorBody)))]
-pub(crate) async fn get(
+pub(crate) async fn get_model(
     State(chat): State<Chat>,
     Client(caller): Client,
     Path(id): Path<String>,
