@@ -35,6 +35,9 @@ pub(crate) struct Compare {
     /// Concurrent streams
     #[arg(long, default_value_t = 100)]
     streams: u64,
+    /// Messages of the long conversation (Turnpike only)
+    #[arg(long, default_value_t = 10_000)]
+    messages: u64,
     /// Without the measurements of the chat API (Turnpike only)
     #[arg(long)]
     no_durable: bool,
