@@ -3,12 +3,15 @@
 #![expect(clippy::disallowed_methods, reason = "a load generator needs untracked tasks and the system clock")]
 
 mod accept;
+mod fanout;
 mod fleet;
 mod flood;
+mod history;
 mod http;
 mod list;
 mod llm;
 mod publish;
+mod raw_socket;
 mod round_trip;
 mod sockets;
 
@@ -80,11 +83,35 @@ enum Measurement {
         #[arg(long)]
         database: Option<String>,
     },
-    /// Memory of an idle, authenticated WebSocket with one subscription
+    /// Memory and CPU of an idle, authenticated WebSocket with one subscription
     Sockets {
         /// Number of WebSockets
         #[arg(long, default_value_t = 5000)]
         sockets: usize,
+        /// Seconds for which the CPU of the idle sockets is measured
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Events delivered to many WebSockets for each second of CPU of the server
+    FanOut {
+        /// Number of WebSockets
+        #[arg(long, default_value_t = 1000)]
+        sockets: usize,
+        /// Number of topics, at most 100; every socket follows one of them
+        #[arg(long, default_value_t = 1)]
+        topics: usize,
+        /// Events a second in all; without it, as many as are delivered
+        #[arg(long)]
+        rate: Option<u64>,
+        /// Bytes of an event's content
+        #[arg(long, default_value_t = 128)]
+        bytes: usize,
+        /// Duration in seconds
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Percentage of sockets that do not read
+        #[arg(long, default_value_t = 0)]
+        stalled: usize,
     },
     /// Memory of the single process during floods of anonymous connections
     Flood {
@@ -94,6 +121,24 @@ enum Measurement {
         /// Connections that send nothing
         #[arg(long, default_value_t = 15_000)]
         silent: usize,
+    },
+    /// Clients that are cut, stall and resume while gateways are killed and paused: every event exactly once, or reported
+    History {
+        /// Decides when what happens
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Number of clients, which follow every topic
+        #[arg(long, default_value_t = 20)]
+        clients: usize,
+        /// Number of topics
+        #[arg(long, default_value_t = 4)]
+        topics: usize,
+        /// Events a second in all
+        #[arg(long, default_value_t = 1000)]
+        rate: u64,
+        /// Duration in seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
     /// Publishes a second on a private Redis
     Publish {
@@ -148,8 +193,14 @@ async fn main() {
             fleet::measure(vehicles, commands, watchers, rounds).await;
         }
         Measurement::List { rows, database } => list::measure(rows, database).await,
-        Measurement::Sockets { sockets } => sockets::measure(sockets).await,
+        Measurement::Sockets { sockets, seconds } => sockets::measure(sockets, seconds).await,
+        Measurement::FanOut { sockets, topics, rate, bytes, seconds, stalled } => {
+            fanout::measure(fanout::Load { sockets, topics, rate, bytes, seconds, stalled_percent: stalled }).await;
+        }
         Measurement::Flood { connections, silent } => flood::measure(connections, silent).await,
+        Measurement::History { seed, clients, topics, rate, seconds } => {
+            history::run(history::Plan { seed, clients, topics, rate, seconds }).await;
+        }
         Measurement::Publish { in_flight, seconds } => publish::measure(in_flight, seconds).await,
         Measurement::Llm(options) => llm::compare(options).await,
         Measurement::LlmUpstream { port } => llm::upstream(port).await,

@@ -66,6 +66,9 @@ impl Config {
     }
 }
 
+/// How long a client may leave written data unread: two and a half of the default heartbeats.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(75);
+
 /// A longer WebSocket frame closes its socket.
 pub(crate) const MAX_FRAME: usize = 1 << 20;
 

@@ -15,3 +15,4 @@ pub use access::slots::PerAddress;
 pub use config::{Config, Limits};
 pub use serve::serve;
 pub use service::{Deps, Service};
+pub use stream::socket::echo::serve_echo;

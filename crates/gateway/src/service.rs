@@ -24,6 +24,7 @@ use crate::{
     http::listener::accept,
     router::router,
     stream::{
+        conn::Shared,
         connections::Connections,
         hub::Hub,
         owners::Owners,
@@ -64,6 +65,7 @@ impl Service {
         let revocations = deps.revocations.clone();
         let connections = Connections::new(config.limits.sockets_per_user, move |claims| revocations.check(claims));
         connections.watch(process, &deps.revocations, &deps.bus);
+        connections.renew_api_keys(process, &identity);
         let owners = Owners { auth: deps.auth.clone(), vehicles: deps.vehicles.clone(), chat: deps.chat.clone() };
         let hub = Hub::new(deps.bus.clone(), process.tasks.clone());
         let topics = Topics { bus: deps.bus, hub: hub.clone(), owners };
@@ -75,6 +77,11 @@ impl Service {
             tasks: process.tasks.clone(),
             limits: config.limits,
             heartbeat: config.heartbeat,
+            shared: Arc::new(Shared {
+                tasks: process.tasks.clone(),
+                wheel: connections.wheel().clone(),
+                heartbeat: config.heartbeat,
+            }),
         });
         let app = App::new(app::Parts {
             health: process.health.clone(),

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use crate::eventually;
@@ -82,11 +83,16 @@ impl ServiceProcess {
         }
     }
 
+    /// Sends a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("the process runs").id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill is on the PATH");
+        assert!(sent.success(), "{} gets the signal {name}", self.name);
+    }
+
     /// Sends SIGTERM and waits until the process has exited.
     pub async fn stop(&mut self) -> ExitStatus {
-        let child = self.child.as_mut().expect("the process runs");
-        let id = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill is on the PATH").success());
+        self.signal("TERM");
         let status = eventually(&format!("{} to stop", self.name), 30, || {
             let status = self.child.as_mut().and_then(|child| child.try_wait().expect("the process can be waited for"));
             async move { status }
@@ -109,6 +115,16 @@ impl ServiceProcess {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.as_ref().expect("the process runs").id()
+    }
+
+    /// The CPU time that the process has used so far.
+    pub fn cpu(&self) -> Duration {
+        let id = self.id();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("the process runs");
+        // The fields after the name, which is in parentheses: the 14th and 15th of all are user and system time in 1/100 s.
+        let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// The resident memory in bytes.

@@ -31,6 +31,8 @@ pub(crate) enum Subcommands {
     Follow(Follow),
     /// Ask a language model; Ctrl C stops its answer
     Chat(Chat),
+    /// Create, list and revoke the API keys of the signed-in user
+    ApiKeys(ApiKeys),
 }
 
 #[derive(Args)]
@@ -130,6 +132,50 @@ pub(crate) enum ChatAction {
         /// Words; the last one may be the beginning of a word
         words: String,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct ApiKeys {
+    #[command(subcommand)]
+    pub(crate) action: ApiKeysAction,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ApiKeysAction {
+    /// Create a key and print it; it is not shown again
+    Create(NewApiKey),
+    /// Print the keys, newest first
+    List(SignInArgs),
+    /// Revoke a key; its sockets are closed
+    Revoke(RevokedApiKey),
+}
+
+#[derive(Args)]
+pub(crate) struct NewApiKey {
+    #[command(flatten)]
+    pub(crate) sign_in: SignInArgs,
+    /// A name for the list of keys
+    pub(crate) name: String,
+    /// What the key may be used for: all (the default), read, vehicles, chat, llm or admin; may be repeated
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+    /// By default the key does not expire
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) expires_in_days: Option<u32>,
+    /// A limit of requests with the key
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) requests_per_minute: Option<u32>,
+    /// A limit of tokens of language models
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) tokens_per_day: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct RevokedApiKey {
+    #[command(flatten)]
+    pub(crate) sign_in: SignInArgs,
+    /// The id in the list of keys
+    pub(crate) id: String,
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {

@@ -360,3 +360,37 @@ async fn the_password_in_the_environment_is_used_without_a_saved_session() {
     assert_success(&user.turnpike(&["whoami", "--server", url]).await);
     assert!(user.file().is_none(), "the ended session is removed");
 }
+
+#[tokio::test]
+async fn keys_are_created_listed_and_revoked() {
+    let turnpike = SingleProcess::start(&[]).await;
+    let user = UserEnvironment::new().with("TURNPIKE_ADMIN_PASSWORD", ADMIN_PASSWORD);
+    let api_keys = async |arguments: &[&str]| {
+        let server = ["--server", turnpike.url()];
+        user.turnpike(&[&["api-keys"], arguments, &server].concat()).await
+    };
+    let created =
+        api_keys(&["create", "ci", "--scope", "read", "--scope", "chat", "--requests-per-minute", "90"]).await;
+    assert_eq!(created.code, Some(0), "{}", created.err);
+    let key = created.out.trim_end();
+    assert!(!created.err.contains(key), "{}", created.err);
+    let program = Person::anonymous(turnpike.url()).with_token(key);
+    assert_eq!(program.get("/api/vehicles").await.status, 200);
+
+    let listed = api_keys(&["list"]).await;
+    assert!(listed.out.contains("  ci  scopes read,chat  expires never  last used 2"), "{}", listed.out);
+    assert!(listed.out.contains("90 requests a minute") && !listed.out.contains(key), "{}", listed.out);
+    let id = listed.out.split_whitespace().next().expect("the id");
+    let revoked = api_keys(&["revoke", id]).await;
+    assert_eq!((revoked.code, revoked.out), (Some(0), format!("revoked {id}\n")));
+    eventually("the gateway to know of it", 10, async || {
+        (program.get("/api/vehicles").await.status == 401).then_some(())
+    })
+    .await;
+
+    let unknown = api_keys(&["create", "ci", "--scope", "teleport"]).await;
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.err.contains("scopes[0]"), "{}", unknown.err);
+    assert!(api_keys(&["revoke", "../x"]).await.err.contains("is not an id"));
+    assert!(api_keys(&["revoke", id]).await.err.contains("404"));
+}

@@ -11,6 +11,7 @@ mod deploy;
 mod documents;
 mod ending;
 mod flood;
+mod history;
 mod loss;
 mod openapi;
 mod parallel;

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use turnpike_kit::{Clock, ClockControl, Environment, Process};
-use turnpike_testkit::{ADMIN_PASSWORD, Answer, Person, Socket};
+use turnpike_testkit::{ADMIN_PASSWORD, Answer, Person, Socket, eventually};
 use turnpike_token::{Claims, Role, SigningKey};
 use turnpike_topic::{SessionId, UserId};
 use uuid::Uuid;
@@ -165,5 +165,39 @@ async fn an_api_key_expires_with_its_sockets() {
     let closed = socket.next().await.expect_err("the end of the socket");
     assert_eq!((closed.code, closed.reason.as_str()), (4401, "Token expired"));
     refused(&program.get("/api/vehicles").await, "API_KEY_EXPIRED");
+    harness.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_of_an_api_key_outlives_its_access_token() {
+    let harness = Harness::start().await;
+    let admin = harness.admin().await;
+    let created = admin.post("/api/auth/api-keys", json!({ "name": "ci" })).await.json;
+    let program = admin.with_token(created["key"].as_str().expect("the key"));
+    let mut socket = program.socket().await;
+    assert_eq!(socket.frame().await["event"], "hello");
+    let last_used = async || {
+        let admin = harness.admin().await; // a new sign-in: its own token expires, too
+        admin.get("/api/auth/api-keys").await.json[0]["last_used_at"].as_str().map(str::to_owned)
+    };
+    let mut seen = last_used().await;
+    // The token expires 900 seconds after its exchange. It is replaced in the last minute before, without any request of the program.
+    for wait in [870, 840, 840] {
+        harness.advance(wait);
+        seen = eventually("another exchange of the key", 10, || async {
+            let now = last_used().await;
+            (now != seen).then_some(now)
+        })
+        .await;
+        for step in 0..6 {
+            socket.send(json!({ "action": "ping", "id": step })).await;
+            assert_eq!(socket.frame_of(&["pong"]).await["id"], json!(step));
+            harness.advance(5);
+        }
+    }
+    let path = format!("/api/auth/api-keys/{}", created["id"].as_str().expect("an id"));
+    assert_eq!(harness.admin().await.delete(&path).await.status, 204);
+    let closed = socket.next().await.expect_err("the end of the socket");
+    assert_eq!((closed.code, closed.reason.as_str()), (4401, "Session ended"));
     harness.stop().await;
 }

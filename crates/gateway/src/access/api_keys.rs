@@ -14,7 +14,7 @@ use turnpike_rpc::Transport;
 use turnpike_token::{ApiKey, ApiKeyClaims};
 use turnpike_topic::ApiKeyId;
 
-/// Keys whose access tokens are cached, and keys whose requests are counted. Keys that were used least recently are dropped.
+/// Keys whose access tokens are cached, and keys whose requests are counted. Keys that are used least are dropped.
 const MAX_KEYS: usize = 10_000;
 /// Refused keys that are remembered. They are not among the others, so that invented keys displace no valid one.
 const MAX_REFUSED: usize = 10_000;
@@ -35,7 +35,14 @@ struct Inner {
     /// The caches know digests of keys: a key itself is not in memory for longer than its request.
     known: Cache<Digest, Known>,
     refused: Cache<Digest, Refused>,
-    limits: Cache<ApiKeyId, Arc<DefaultDirectRateLimiter>>,
+    in_use: Cache<ApiKeyId, Arc<InUse>>,
+}
+
+/// A key that was accepted.
+struct InUse {
+    digest: Digest,
+    /// `None`: the key has no limit.
+    limiter: Option<DefaultDirectRateLimiter>,
 }
 
 type Digest = [u8; 32];
@@ -60,7 +67,7 @@ impl ApiKeyCallers {
             clock,
             known: Cache::new(MAX_KEYS),
             refused: Cache::new(MAX_REFUSED),
-            limits: Cache::new(MAX_KEYS),
+            in_use: Cache::new(MAX_KEYS),
         }))
     }
 
@@ -71,10 +78,17 @@ impl ApiKeyCallers {
                 .code_is("INVALID_API_KEY")
         })?;
         let caller = self.0.of_digest(key.digest()).await?;
-        if let Some(key) = &caller.claims.api_key {
-            self.0.count(key)?;
+        if let Some(claims) = &caller.claims.api_key {
+            self.0.count(claims, key.digest())?;
         }
         Ok(caller)
+    }
+
+    /// The caller of a key that was used before, with a token that does not expire soon. [`Refusal::Expired`] if the key was
+    /// dropped from the cache.
+    pub(crate) async fn again(&self, key: ApiKeyId) -> Result<Caller, Fault> {
+        let in_use = self.0.in_use.get(&key).ok_or(Refusal::Expired)?;
+        self.0.of_digest(in_use.digest).await
     }
 }
 
@@ -141,10 +155,12 @@ impl Inner {
     }
 
     /// Counts a request. The requests of a whole minute may arrive at once.
-    fn count(&self, key: &ApiKeyClaims) -> Result<(), Fault> {
-        let Some(times) = key.requests_per_minute else { return Ok(()) };
-        let new = || Ok::<_, Fault>(Arc::new(RateLimiter::direct(Quota::per_minute(times))));
-        let limiter = self.limits.get_or_insert_with(&key.id, new)?;
+    fn count(&self, key: &ApiKeyClaims, digest: Digest) -> Result<(), Fault> {
+        let limiter = || key.requests_per_minute.map(|times| RateLimiter::direct(Quota::per_minute(times)));
+        let in_use = self
+            .in_use
+            .get_or_insert_with(&key.id, || Ok::<_, Fault>(Arc::new(InUse { digest, limiter: limiter() })))?;
+        let (Some(limiter), Some(times)) = (&in_use.limiter, key.requests_per_minute) else { return Ok(()) };
         limiter.check().map_err(|until| {
             let wait = until.wait_time_from(limiter.clock().now());
             let detail = format!("The API key may send {times} requests a minute");

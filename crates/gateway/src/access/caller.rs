@@ -14,6 +14,7 @@ use turnpike_kit::Clock;
 use turnpike_proto::auth::v1::{self as pb, auth_service_client::AuthServiceClient};
 use turnpike_rpc::Transport;
 use turnpike_token::{ApiKey, Role};
+use turnpike_topic::ApiKeyId;
 
 use super::{
     api_keys::ApiKeyCallers,
@@ -56,6 +57,11 @@ impl Identity {
             true => self.api_keys.caller(credential).await,
             false => Ok(self.of_token(credential).await?),
         }
+    }
+
+    /// The caller of a key that was used before, with a new token if the last one expires soon. No request is counted.
+    pub(crate) async fn of_api_key_again(&self, key: ApiKeyId) -> Result<Caller, Fault> {
+        self.api_keys.again(key).await
     }
 
     /// The bearer of an access token.

@@ -2,19 +2,13 @@
 
 use std::{
     collections::HashMap,
-    io,
     net::{IpAddr, Ipv6Addr},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
 };
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The limit when many files may be open: the task and the buffers of each connection need memory.
 const MAX_CONNECTIONS: u64 = 100_000;
@@ -124,50 +118,6 @@ impl Drop for Slot {
                 open.remove(&address);
             }
         }
-    }
-}
-
-/// A stream that holds its slot until it is closed, also after it was upgraded to a WebSocket.
-pub(crate) struct SlotStream<S> {
-    stream: S,
-    _slot: Slot,
-}
-
-impl<S> SlotStream<S> {
-    pub(crate) fn new(stream: S, slot: Slot) -> Self {
-        Self { stream, _slot: slot }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for SlotStream<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for SlotStream<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 

@@ -8,14 +8,17 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::net::{TcpListener, TcpStream};
-use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 use turnpike_kit::{OnExit, Tasks};
 
-use crate::access::{
-    client::Peer,
-    slots::{ConnectionSlots, Slot, SlotStream},
+use super::client_stream::ClientStream;
+use crate::{
+    access::{
+        client::Peer,
+        slots::{ConnectionSlots, Slot},
+    },
+    config::WRITE_TIMEOUT,
 };
 
 /// How long a client may take to send the first byte of a request, and then to send the rest of its head.
@@ -23,8 +26,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a request, and the part of a body that is read before its handler reads it. A connection uses as much
 /// memory.
 const HEAD_BYTES: usize = 16 << 10;
-/// How long a client may leave written data unread: two and a half of the default heartbeats.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long an open request may take when the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The delay after an attempt to accept that failed.
@@ -78,9 +79,7 @@ async fn serve(stream: TcpStream, peer: Peer, slot: Slot, router: Router, tasks:
 async fn serve_http(stream: TcpStream, peer: Peer, slot: Slot, router: Router, tasks: Tasks) {
     // Small frames are sent at once. If the kernel refuses the option, they are only later.
     let _ = stream.set_nodelay(true);
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let stream = SlotStream::new(Box::pin(stream), slot);
+    let stream = ClientStream::new(stream, slot, WRITE_TIMEOUT);
     let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
         request.map(axum::body::Body::new)

@@ -1,9 +1,11 @@
 //! The parts that every route shares.
 
+pub(crate) mod client_stream;
 pub(crate) mod extract;
 pub(crate) mod guard;
 pub(crate) mod idempotency;
 pub(crate) mod listener;
+pub(crate) mod number;
 pub(crate) mod openapi;
 pub(crate) mod problem;
 

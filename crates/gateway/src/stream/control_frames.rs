@@ -1,6 +1,5 @@
 //! The frames that are not events of a topic: confirmations, resets and errors. They have no offset.
 
-use axum::extract::ws::Utf8Bytes;
 use serde_json::{Value, json};
 use turnpike_bus::ResetReason;
 use turnpike_fault::Fault;
@@ -9,13 +8,7 @@ use turnpike_topic::{Offset, Topic};
 use crate::config::Limits;
 
 /// The first frame of a multiplexed socket.
-pub(crate) fn hello(
-    protocol: &str,
-    limits: &Limits,
-    topics: usize,
-    heartbeat_seconds: u64,
-    session: &str,
-) -> Utf8Bytes {
+pub(crate) fn hello(protocol: &str, limits: &Limits, topics: usize, heartbeat_seconds: u64, session: &str) -> String {
     let limits = json!({
         "sockets_per_user": limits.sockets_per_user,
         "messages_per_minute": limits.messages_per_minute,
@@ -26,27 +19,27 @@ pub(crate) fn hello(
         "heartbeat_interval": heartbeat_seconds, "session_id": session }))
 }
 
-pub(crate) fn subscribed(id: Option<&Value>, topic: Topic, head: Option<Offset>) -> Utf8Bytes {
+pub(crate) fn subscribed(id: Option<&Value>, topic: Topic, head: Option<Offset>) -> String {
     answer("subscribed", id, json!({ "topic": topic.to_string(), "head": head_value(head) }))
 }
 
-pub(crate) fn unsubscribed(id: Option<&Value>, topic: Topic) -> Utf8Bytes {
+pub(crate) fn unsubscribed(id: Option<&Value>, topic: Topic) -> String {
     answer("unsubscribed", id, json!({ "topic": topic.to_string() }))
 }
 
-pub(crate) fn authenticated(id: Option<&Value>, expires_at: jiff::Timestamp) -> Utf8Bytes {
+pub(crate) fn authenticated(id: Option<&Value>, expires_at: jiff::Timestamp) -> String {
     answer("authenticated", id, json!({ "expires_at": expires_at.to_string() }))
 }
 
-pub(crate) fn pong(id: Option<&Value>) -> Utf8Bytes {
+pub(crate) fn pong(id: Option<&Value>) -> String {
     answer("pong", id, json!({}))
 }
 
-pub(crate) fn caught_up(topic: Topic, head: Option<Offset>) -> Utf8Bytes {
+pub(crate) fn caught_up(topic: Topic, head: Option<Offset>) -> String {
     text(json!({ "event": "caught_up", "topic": topic.to_string(), "head": head_value(head) }))
 }
 
-pub(crate) fn reset(topic: Topic, reason: ResetReason, head: Option<Offset>) -> Utf8Bytes {
+pub(crate) fn reset(topic: Topic, reason: ResetReason, head: Option<Offset>) -> String {
     let reason = match reason {
         ResetReason::Epoch => "epoch",
         ResetReason::Trimmed => "trimmed",
@@ -54,15 +47,15 @@ pub(crate) fn reset(topic: Topic, reason: ResetReason, head: Option<Offset>) -> 
     text(json!({ "event": "reset", "topic": topic.to_string(), "reason": reason, "head": head_value(head) }))
 }
 
-pub(crate) fn closed(topic: Topic) -> Utf8Bytes {
+pub(crate) fn closed(topic: Topic) -> String {
     text(json!({ "event": "closed", "topic": topic.to_string() }))
 }
 
-pub(crate) fn error(id: Option<&Value>, code: &str, detail: &str) -> Utf8Bytes {
+pub(crate) fn error(id: Option<&Value>, code: &str, detail: &str) -> String {
     answer("error", id, json!({ "code": code, "detail": detail }))
 }
 
-pub(crate) fn fault(id: Option<&Value>, topic: Option<Topic>, fault: &Fault) -> Utf8Bytes {
+pub(crate) fn fault(id: Option<&Value>, topic: Option<Topic>, fault: &Fault) -> String {
     let mut fields = json!({ "code": fault.code(), "detail": fault.detail() });
     if let Some(topic) = topic {
         fields["topic"] = topic.to_string().into();
@@ -73,7 +66,7 @@ pub(crate) fn fault(id: Option<&Value>, topic: Option<Topic>, fault: &Fault) -> 
     answer("error", id, fields)
 }
 
-fn answer(event: &str, id: Option<&Value>, mut fields: Value) -> Utf8Bytes {
+fn answer(event: &str, id: Option<&Value>, mut fields: Value) -> String {
     fields["event"] = event.into();
     if let Some(id) = id {
         fields["id"] = id.clone();
@@ -85,6 +78,6 @@ fn head_value(head: Option<Offset>) -> Value {
     head.map_or(Value::Null, |head| head.to_string().into())
 }
 
-fn text(value: Value) -> Utf8Bytes {
-    value.to_string().into()
+fn text(value: Value) -> String {
+    value.to_string()
 }

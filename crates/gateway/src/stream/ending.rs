@@ -74,13 +74,13 @@ impl Close {
     }
 
     /// The close for an error while reading.
-    pub(crate) fn broken(error: axum::Error) -> Self {
-        match error.into_inner().downcast_ref() {
-            Some(tungstenite::Error::Capacity(_)) => Self::TooBig,
-            Some(tungstenite::Error::Utf8(_)) => Self::NotText,
+    pub(crate) fn broken(error: &tungstenite::Error) -> Self {
+        match error {
+            tungstenite::Error::Capacity(_) => Self::TooBig,
+            tungstenite::Error::Utf8(_) => Self::NotText,
             // a connection that ends without a close frame is a protocol error, too
-            Some(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Self::Gone,
-            Some(tungstenite::Error::Protocol(_)) => Self::NotWebSocket,
+            tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Gone,
+            tungstenite::Error::Protocol(_) => Self::NotWebSocket,
             _ => Self::Gone,
         }
     }

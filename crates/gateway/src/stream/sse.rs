@@ -16,10 +16,10 @@ use turnpike_topic::Topic;
 use utoipa::IntoParams;
 
 use super::{
-    connections::{Connections, Registration},
+    connections::{Connections, Registration, Target},
     control_frames,
     ending::Ending,
-    hub::topic_reader::Batch,
+    hub::{members::Wake, topic_reader::Batch},
     reader::{self, Reader},
     since::{InvalidSince, Since},
     topics::Topics,
@@ -77,7 +77,9 @@ pub(crate) async fn follow(
     };
     // An event stream is registered like a socket: it counts against the same limit and ends for the same reasons.
     let registration = connections.register(&caller).map_err(Fault::from)?;
-    let reader = reader::open(&topics, &caller, topic, since, &registration.handle.wake).await?;
+    let wake = Arc::new(Notify::new());
+    registration.attach(Target::Stream(wake.clone()));
+    let reader = reader::open(&topics, &caller, topic, since, &Wake::Task(wake.clone())).await?;
     if reader.is_finished() {
         // EventSource reconnects after the end of any other response (HTML standard, section 9.2.3).
         let mut response = Response::new(Body::empty());
@@ -85,7 +87,7 @@ pub(crate) async fn follow(
         return Ok(response);
     }
     let retry = Bytes::from_static(b"retry: 1000\n\n");
-    let events = EventStream { reader, registration, done: false };
+    let events = EventStream { reader, registration, wake, done: false };
     let first = stream::iter([Ok::<_, Infallible>(retry)]);
     let rest = stream::unfold(events, async |mut events| events.next().await.map(|bytes| (Ok(bytes), events)));
     Ok(response(Body::from_stream(futures_util::StreamExt::chain(first, rest))))
@@ -104,13 +106,13 @@ pub(crate) fn response(events: Body) -> Response {
 struct EventStream {
     reader: Reader,
     registration: Registration,
+    wake: Arc<Notify>,
     done: bool,
 }
 
 impl EventStream {
     /// The next bytes; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
-        let wake: Arc<Notify> = self.registration.handle.wake.clone();
         let quiet_until = Instant::now() + KEEP_ALIVE_INTERVAL;
         loop {
             if self.done {
@@ -143,7 +145,7 @@ impl EventStream {
                 Batch::Unavailable => Instant::now() + RETRY_DELAY,
             };
             tokio::select! {
-                () = wake.notified() => {}
+                () = self.wake.notified() => {}
                 () = tokio::time::sleep_until(pause.min(quiet_until)) => if Instant::now() >= quiet_until {
                     return Some(COMMENT);
                 },

@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod api_keys;
 mod chat;
 mod credential;
 mod frames;
@@ -29,6 +30,7 @@ pub(crate) enum Action {
     Command(cli::Command),
     Follow(cli::Follow),
     Chat(cli::Chat),
+    ApiKeys(cli::ApiKeysAction),
 }
 
 /// Runs a subcommand. The exit code is 0 if it succeeds; for `command` that means the status `completed`, for `chat` an answer that
@@ -86,6 +88,18 @@ async fn execute(action: Action) -> anyhow::Result<bool> {
                 None => chat::ask(api, chat).await,
                 Some(action) => chat::show(api, action).await.map(|()| true),
             }
+        }
+        Action::ApiKeys(cli::ApiKeysAction::Create(new)) => {
+            let api = signed_in(&env, &outbound, &new.sign_in).await?;
+            api_keys::create(api, new).await.map(|()| true)
+        }
+        Action::ApiKeys(cli::ApiKeysAction::List(sign_in)) => {
+            let api = signed_in(&env, &outbound, &sign_in).await?;
+            api_keys::list(api).await.map(|()| true)
+        }
+        Action::ApiKeys(cli::ApiKeysAction::Revoke(key)) => {
+            let api = signed_in(&env, &outbound, &key.sign_in).await?;
+            api_keys::revoke(api, &key.id).await.map(|()| true)
         }
     }
 }

@@ -3,6 +3,7 @@
 use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::auth::v1 as pb;
 use turnpike_topic::ApiKeyId;
@@ -15,7 +16,7 @@ use crate::{
         caller::SignedIn,
     },
     app::Auth,
-    http::{Answer, extract::Id, idempotency, problem::ProblemBody, rfc3339},
+    http::{Answer, extract::Id, idempotency, number, problem::ProblemBody, rfc3339},
 };
 
 /// What an API key may be used for, within what its owner may do. `all` is everything; `read` is reading in every part but `admin`.
@@ -96,17 +97,17 @@ pub(crate) struct NewApiKey {
     )]
     name: String,
     /// Absent: the key does not expire.
-    #[schema(minimum = 1, maximum = 3650)]
-    expires_in_days: Option<u32>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 3650)]
+    expires_in_days: Option<Number>,
     /// Absent: `all`.
     #[schema(min_items = 1)]
     scopes: Option<Vec<Scope>>,
     /// Requests with this key, on each gateway. Absent: no limit of the key.
-    #[schema(minimum = 1, maximum = 1_000_000)]
-    requests_per_minute: Option<u32>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
+    requests_per_minute: Option<Number>,
     /// Tokens of language models. Absent: no limit of the key.
-    #[schema(minimum = 1, maximum = 1_000_000_000_000_u64)]
-    tokens_per_day: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 1_000_000_000_000_u64)]
+    tokens_per_day: Option<Number>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -137,13 +138,16 @@ pub(crate) async fn create(
             .field("scopes", "must name a scope; without the field the key may be used for everything")
             .into());
     }
+    let expires_in_days = number::optional("expires_in_days", new.expires_in_days.as_ref(), 1..=3650)?;
+    let requests_per_minute = number::optional("requests_per_minute", new.requests_per_minute.as_ref(), 1..=1_000_000)?;
+    let tokens_per_day = number::optional("tokens_per_day", new.tokens_per_day.as_ref(), 1..=1_000_000_000_000)?;
     let scopes = new.scopes.into_iter().flatten().map(|scope| turnpike_token::Scope::from(scope).as_str().to_owned());
     let message = pb::CreateApiKeyRequest {
         name: new.name,
-        expires_in_days: new.expires_in_days,
+        expires_in_days: expires_in_days.map(|days| days as u32),
         scopes: scopes.collect(),
-        requests_per_minute: new.requests_per_minute,
-        tokens_per_day: new.tokens_per_day,
+        requests_per_minute: requests_per_minute.map(|requests| requests as u32),
+        tokens_per_day,
         idempotency_key: idempotency::key(&headers)?,
     };
     let answer = auth.api_keys().create_api_key(caller.token.request(message)).await?.into_inner();

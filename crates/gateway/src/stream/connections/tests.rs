@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
+use tokio::sync::Notify;
 use turnpike_identity::AccessToken;
 use turnpike_token::Role;
 use uuid::Uuid;
@@ -79,16 +81,12 @@ fn a_dropped_registration_is_no_longer_counted() {
 }
 
 #[tokio::test]
-async fn a_wake_for_another_reason_is_not_lost_during_a_wait_for_the_end() {
+async fn an_ending_that_was_decided_before_a_connection_is_open_reaches_it() {
     let (connections, _) = registry(0);
     let registration = connections.register(&caller(SessionId::from(Uuid::now_v7()))).expect("a registration");
-    registration.handle.wake.notify_one();
-    {
-        let mut ended = std::pin::pin!(registration.handle.ended());
-        assert!(futures_util::poll!(&mut ended).is_pending(), "the wake is taken");
-    }
-    let woken = std::pin::pin!(registration.handle.wake.notified());
-    assert!(futures_util::poll!(woken).is_ready(), "and passed on");
     connections.stop();
-    assert_eq!(registration.handle.ended().await, Ending::Stopping);
+    let wake = Arc::new(Notify::new());
+    registration.attach(Target::Stream(wake.clone()));
+    assert!(futures_util::poll!(std::pin::pin!(wake.notified())).is_ready());
+    assert_eq!(registration.handle.ending(), Some(Ending::Stopping));
 }

@@ -1,33 +1,33 @@
 //! One topic on this gateway: its follower, its ring of recent frames, and the readers to wake.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::task::AbortHandle;
 use turnpike_bus::{Bus, Delivery, From, ResetReason};
 use turnpike_kit::{OnExit, Tasks};
 use turnpike_topic::{Offset, Topic};
 
-use super::{frame::Frame, ring::Ring};
+use super::{
+    frame::Frame,
+    members::{Member, Members, Wake},
+    ring::Ring,
+    sweep::Sweepers,
+};
 
 pub(super) struct Channel {
     pub(super) topic: Topic,
     ring: Mutex<Ring>,
-    wakes: Mutex<Wakes>,
+    members: Arc<Members>,
+    sweepers: Sweepers,
     follower: Mutex<Option<AbortHandle>>,
-}
-
-#[derive(Default)]
-struct Wakes {
-    next: u64,
-    readers: HashMap<u64, Arc<Notify>>,
 }
 
 impl Channel {
     /// Follows a topic from its present head.
-    pub(super) fn open(topic: Topic, bus: &Bus, tasks: &Tasks) -> Arc<Self> {
-        let channel =
-            Arc::new(Self { topic, ring: Mutex::default(), wakes: Mutex::default(), follower: Mutex::default() });
+    pub(super) fn open(topic: Topic, bus: &Bus, tasks: &Tasks, sweepers: &Sweepers) -> Arc<Self> {
+        let (members, sweepers) = (Arc::new(Members::new(sweepers.len())), sweepers.clone());
+        let channel = Arc::new(Self { topic, ring: Mutex::default(), members, sweepers, follower: Mutex::default() });
         channel.follow(bus, tasks);
         channel
     }
@@ -102,26 +102,16 @@ impl Channel {
         }
         let more = !ring.closed;
         drop(ring);
-        self.wake();
+        self.sweepers.news(&self.members);
         more
     }
 
-    fn wake(&self) {
-        let wakes = self.wakes.lock();
-        for reader in wakes.readers.values() {
-            reader.notify_one();
-        }
+    /// Adds a reader, which is woken from now on.
+    pub(super) fn enter(&self, wake: &Wake) -> Member {
+        self.members.enter(wake)
     }
 
-    pub(super) fn enter(&self, wake: &Arc<Notify>) -> u64 {
-        let mut wakes = self.wakes.lock();
-        wakes.next += 1;
-        let id = wakes.next;
-        wakes.readers.insert(id, wake.clone());
-        id
-    }
-
-    pub(super) fn leave(&self, id: u64) {
-        self.wakes.lock().readers.remove(&id);
+    pub(super) fn leave(&self, member: &Member) {
+        self.members.leave(member);
     }
 }

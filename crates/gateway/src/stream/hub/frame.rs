@@ -1,16 +1,18 @@
-//! One event in the formats of clients.
+//! One event, encoded once for all of its readers.
 
 use std::sync::OnceLock;
 
-use axum::{body::Bytes, extract::ws::Utf8Bytes};
+use bytes::Bytes;
 use turnpike_bus::Record;
 use turnpike_event::{Event, frame};
 use turnpike_topic::{Offset, Topic};
 
+use crate::stream::rfc6455;
+
 /// The bytes of one event in each format, shared by all readers.
 pub(crate) struct Frame {
     pub(crate) offset: Offset,
-    text: Utf8Bytes,
+    websocket: Bytes,
     sse: OnceLock<Bytes>,
 }
 
@@ -23,22 +25,29 @@ impl Frame {
     /// Encodes a decoded event.
     pub(crate) fn of(topic: &Topic, record: &turnpike_event::Record) -> Self {
         metrics::counter!("turnpike_gateway_events_encoded_total").increment(1);
-        Self { offset: record.offset, text: frame(topic, record).into(), sse: OnceLock::new() }
+        let text = frame(topic, record);
+        Self { offset: record.offset, websocket: rfc6455::text(text), sse: OnceLock::new() }
     }
 
-    /// The text of a WebSocket frame.
-    pub(crate) fn text(&self) -> Utf8Bytes {
-        self.text.clone()
+    /// The complete WebSocket frame: header and text.
+    pub(crate) fn websocket(&self) -> &Bytes {
+        &self.websocket
+    }
+
+    /// The text of the event: a slice of the WebSocket frame.
+    pub(crate) fn text(&self) -> Bytes {
+        self.websocket.slice(rfc6455::header_len(&self.websocket)..)
     }
 
     /// The bytes of a server-sent event, encoded when the first reader takes them.
     pub(crate) fn sse(&self) -> Bytes {
         // JSON has no line breaks outside its strings, and inside they are escaped: one data line is enough.
-        self.sse.get_or_init(|| format!("id: {}\ndata: {}\n\n", self.offset, self.text.as_str()).into()).clone()
+        let encode = || [format!("id: {}\ndata: ", self.offset).as_bytes(), &self.text(), b"\n\n"].concat().into();
+        self.sse.get_or_init(encode).clone()
     }
 
     /// The bytes that it occupies in a ring.
     pub(crate) fn len(&self) -> usize {
-        self.text.len()
+        self.websocket.len()
     }
 }

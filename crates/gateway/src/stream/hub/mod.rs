@@ -4,10 +4,18 @@
 //! A reader has a position and no queue. When it can write, it takes the frames after its position: from the topic's ring of
 //! recent frames, or, if the position is before the ring, from the topic's history on the bus. A slow reader therefore has a
 //! higher latency, but uses no more memory. A position moves only past frames that were taken, so a reader misses no event.
+//!
+//! A reader of an event stream has a task, which is woken. A reader of a WebSocket has none: a sweeper writes to all connections
+//! that are current. It serves only a reader that is *current*: nothing but further frames of the same epoch can follow. Anything
+//! else (a confirmation, history, a reset, the end of the topic) is the work of the connection's catch-up task.
 
 mod channel;
 pub(crate) mod frame;
-mod ring;
+pub(crate) mod members;
+#[cfg(test)]
+pub(crate) mod model;
+pub(crate) mod ring;
+mod sweep;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topic_reader;
@@ -19,7 +27,7 @@ use turnpike_bus::Bus;
 use turnpike_kit::Tasks;
 use turnpike_topic::Topic;
 
-use channel::Channel;
+use self::{channel::Channel, sweep::Sweepers};
 
 /// The topics that this gateway follows.
 #[derive(Clone)]
@@ -28,6 +36,7 @@ pub(crate) struct Hub(Arc<Inner>);
 struct Inner {
     bus: Bus,
     tasks: Tasks,
+    sweepers: Sweepers,
     channels: Mutex<HashMap<Topic, Entry>>,
 }
 
@@ -37,8 +46,10 @@ struct Entry {
 }
 
 impl Hub {
+    /// Must be called within a runtime: it starts the sweepers.
     pub(crate) fn new(bus: Bus, tasks: Tasks) -> Self {
-        Self(Arc::new(Inner { bus, tasks, channels: Mutex::default() }))
+        let sweepers = Sweepers::start(&tasks);
+        Self(Arc::new(Inner { bus, tasks, sweepers, channels: Mutex::default() }))
     }
 
     /// Adds a reader of a topic. The topic is followed until every reader has called [`Hub::leave`].
@@ -46,7 +57,8 @@ impl Hub {
         let mut channels = self.0.channels.lock();
         let entry = channels.entry(topic).or_insert_with(|| {
             metrics::gauge!("turnpike_gateway_topics").increment(1);
-            Entry { channel: Channel::open(topic, &self.0.bus, &self.0.tasks), readers: 0 }
+            let channel = Channel::open(topic, &self.0.bus, &self.0.tasks, &self.0.sweepers);
+            Entry { channel, readers: 0 }
         });
         entry.readers += 1;
         entry.channel.clone()

@@ -2,12 +2,27 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use bytes::{Bytes, BytesMut};
 use turnpike_topic::Offset;
 
 use super::frame::Frame;
 
 const RING_FRAMES: usize = 256;
 const RING_BYTES: usize = 256 << 10;
+/// The most that one run has, unless a single frame is longer.
+const RUN_BYTES: usize = 64 << 10;
+
+/// Consecutive complete WebSocket frames in one piece of memory, shared by all readers at the same position.
+#[derive(Clone, Default)]
+pub(crate) struct Run {
+    /// The `n` of the event before the first frame.
+    pub(crate) from: u64,
+    /// The `n` of the last frame.
+    pub(crate) to: u64,
+    pub(crate) bytes: Bytes,
+    /// Something follows: further frames, or the end of the topic.
+    pub(crate) more: bool,
+}
 
 /// Every frame after `base`, without a gap.
 #[derive(Default)]
@@ -20,6 +35,8 @@ pub(super) struct Ring {
     pub(super) base: u64,
     pub(super) frames: VecDeque<Arc<Frame>>,
     bytes: usize,
+    /// The run that was joined last.
+    joined: Run,
     /// The topic is closed: no frame follows.
     pub(super) closed: bool,
     /// How often the topic was reset.
@@ -47,7 +64,50 @@ impl Ring {
     }
 
     pub(super) fn head(&self) -> Option<Offset> {
-        let n = self.frames.back().map_or(self.base, |frame| frame.offset.n);
+        let n = self.head_n();
         self.epoch.map(|epoch| Offset { epoch, n })
     }
+
+    fn head_n(&self) -> u64 {
+        self.frames.back().map_or(self.base, |frame| frame.offset.n)
+    }
+
+    /// The index of the frame after `after`, which is not before `base`.
+    pub(super) fn index(&self, after: u64) -> usize {
+        // The ring has no gap, so the difference is the index.
+        usize::try_from(after.saturating_sub(self.base)).unwrap_or(usize::MAX)
+    }
+
+    /// The frames after `after`, which is at least `base` and less than the head, as far as they fit into one run. The run is
+    /// joined once for all readers at this position.
+    pub(super) fn run(&mut self, after: u64) -> Run {
+        let (head, skip) = (self.head_n(), self.index(after));
+        if after + 1 == head {
+            return Run { from: after, to: head, bytes: self.frames[skip].websocket().clone(), more: self.closed };
+        }
+        // A run that ends before the head was full: newer frames do not change it.
+        let is_last = self.joined.from == after && !self.joined.bytes.is_empty();
+        if !is_last || (self.joined.to < head && self.joined_has_room(skip)) {
+            self.joined = join(after, self.frames.range(skip..));
+        }
+        Run { more: self.joined.to < head || self.closed, ..self.joined.clone() }
+    }
+
+    /// Whether the frame after the joined run, which begins at this index, fits into the run.
+    fn joined_has_room(&self, skip: usize) -> bool {
+        let next = skip + usize::try_from(self.joined.to - self.joined.from).unwrap_or(usize::MAX);
+        self.frames.get(next).is_some_and(|next| self.joined.bytes.len() + next.len() <= RUN_BYTES)
+    }
+}
+
+fn join<'a>(from: u64, frames: impl Iterator<Item = &'a Arc<Frame>>) -> Run {
+    let (mut bytes, mut to) = (BytesMut::new(), from);
+    for frame in frames {
+        if !bytes.is_empty() && bytes.len() + frame.len() > RUN_BYTES {
+            break;
+        }
+        bytes.extend_from_slice(frame.websocket());
+        to = frame.offset.n;
+    }
+    Run { from, to, bytes: bytes.freeze(), more: false }
 }

@@ -2,11 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
 use turnpike_bus::ResetReason;
 use turnpike_topic::{Offset, Topic};
 
-use super::{Hub, channel::Channel, frame::Frame};
+use super::{
+    Hub,
+    channel::Channel,
+    frame::Frame,
+    members::{Member, Wake},
+    ring::Run,
+};
 use crate::stream::since::Since;
 
 /// The result of [`TopicReader::take`].
@@ -25,10 +30,20 @@ pub(crate) enum Batch {
     Unavailable,
 }
 
+/// The result of [`TopicReader::current`].
+pub(crate) enum Current {
+    /// The reader has everything.
+    Nothing,
+    /// The next frames.
+    Run(Run),
+    /// The reader is not current: [`TopicReader::take`] is needed.
+    No,
+}
+
 pub(crate) struct TopicReader {
     hub: Hub,
     channel: Arc<Channel>,
-    id: u64,
+    member: Member,
     position: Position,
     caught_up_reported: bool,
     resets: u64,
@@ -61,14 +76,17 @@ const PAGE: usize = 128;
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl TopicReader {
-    /// A reader of a topic. `wake` is notified whenever there may be something to take.
-    pub(crate) fn open(hub: &Hub, topic: Topic, since: Since, wake: &Arc<Notify>) -> Self {
+    /// A reader of a topic, which is woken whenever there may be something new to take. It must take at least once before it
+    /// waits: the ring may be ready already.
+    pub(crate) fn open(hub: &Hub, topic: Topic, since: Since, wake: &Wake) -> Self {
         let channel = hub.join(topic);
-        let id = channel.enter(wake);
-        wake.notify_one(); // the ring may be ready already
+        let member = channel.enter(wake);
+        if let Wake::Task(wake) = wake {
+            wake.notify_one();
+        }
         let resets = channel.ring().resets;
         let position = Position::new(since);
-        Self { hub: hub.clone(), channel, id, position, caught_up_reported: false, resets }
+        Self { hub: hub.clone(), channel, member, position, caught_up_reported: false, resets }
     }
 
     pub(crate) fn topic(&self) -> Topic {
@@ -79,6 +97,14 @@ impl TopicReader {
     pub(crate) fn head(&self) -> Option<Option<Offset>> {
         let ring = self.channel.ring();
         ring.ready.then(|| ring.head())
+    }
+
+    /// The position, if it is after an event.
+    pub(crate) const fn offset(&self) -> Option<Offset> {
+        match self.position {
+            Position::After(offset) => Some(offset),
+            Position::Head | Position::Start | Position::Finished(_) => None,
+        }
     }
 
     pub(crate) fn seek(&mut self, since: Since) {
@@ -102,6 +128,33 @@ impl TopicReader {
             Some(batch) => batch,
             None => self.take_from_history(bytes).await,
         }
+    }
+
+    /// What follows for a reader that is current: its position is in the ring, and only frames follow it. The position stays
+    /// until [`TopicReader::advance`].
+    pub(crate) fn current(&self) -> Current {
+        let (Position::After(Offset { epoch, n }), true) = (self.position, self.caught_up_reported) else {
+            return Current::No;
+        };
+        let mut ring = self.channel.ring();
+        let head = match ring.head() {
+            Some(head) if ring.ready && head.epoch == epoch && ring.resets == self.resets => head.n,
+            _ => return Current::No,
+        };
+        if n < ring.base || n > head || (n == head && ring.closed) {
+            return Current::No;
+        }
+        if n == head {
+            return Current::Nothing;
+        }
+        Current::Run(ring.run(n))
+    }
+
+    /// Moves the position of a reader that is current past the event `n` of its epoch. Returns the position.
+    pub(crate) fn advance(&mut self, n: u64) -> Option<Offset> {
+        let Position::After(offset) = &mut self.position else { return None };
+        offset.n = n;
+        Some(*offset)
     }
 
     /// `None`: the position is outside the ring.
@@ -142,8 +195,7 @@ impl TopicReader {
         if ring.epoch.is_some() && after < ring.base {
             return None;
         }
-        // The ring has no gap, so the difference is the index.
-        let skip = usize::try_from(after.saturating_sub(ring.base)).unwrap_or(usize::MAX);
+        let skip = ring.index(after);
         let mut taken = Vec::new();
         let mut size = 0;
         for frame in ring.frames.iter().skip(skip) {
@@ -215,7 +267,7 @@ impl TopicReader {
 
 impl Drop for TopicReader {
     fn drop(&mut self) {
-        self.channel.leave(self.id);
+        self.channel.leave(&self.member);
         self.hub.leave(&self.channel.topic);
     }
 }

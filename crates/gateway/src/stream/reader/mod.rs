@@ -6,7 +6,7 @@ mod order;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 use tracing::debug;
 use turnpike_bus::ResetReason;
 use turnpike_fault::{Fault, Kind};
@@ -20,7 +20,8 @@ use self::{
 use super::{
     hub::{
         frame::Frame,
-        topic_reader::{Batch, TopicReader},
+        members::Wake,
+        topic_reader::{Batch, Current, TopicReader},
     },
     since::Since,
     topics::Topics,
@@ -29,8 +30,8 @@ use crate::access::scope;
 
 pub(crate) struct Reader {
     topic_reader: TopicReader,
-    /// `None`: the topic is not archived.
-    archive: Option<Archive>,
+    /// `None`: the topic is not archived. Boxed, because most topics are not.
+    archive: Option<Box<Archive>>,
     stage: Stage,
     /// The position: after the last event that was taken.
     position: Since,
@@ -56,7 +57,7 @@ pub(crate) async fn open(
     caller: &Caller,
     topic: Topic,
     since: Since,
-    wake: &Arc<Notify>,
+    wake: &Wake,
 ) -> Result<Reader, Fault> {
     scope::may_follow(&caller.claims, topic)?;
     let after = match since {
@@ -82,7 +83,7 @@ pub(crate) async fn open(
         } else if since != Since::Live && !topic_is_whole(topics, topic, after, first).await {
             stage = Stage::Archive;
         }
-        archive = Some(events);
+        archive = Some(Box::new(events));
     }
     let topic_reader = TopicReader::open(&topics.hub, topic, since, wake);
     let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
@@ -106,6 +107,15 @@ async fn topic_is_whole(topics: &Topics, topic: Topic, after: Option<Offset>, fi
 }
 
 impl Reader {
+    /// For tests: a reader of a topic that is not archived, for which no owner is asked.
+    #[cfg(test)]
+    pub(crate) fn of_hub(topic_reader: TopicReader, since: Since) -> Self {
+        let after = if let Since::After(offset) = since { Some(offset) } else { None };
+        let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
+        let (stage, recheck_at) = (Stage::Topic, Instant::now() + RECHECK_INTERVAL);
+        Self { topic_reader, archive: None, stage, position: since, order, recheck_at }
+    }
+
     pub(crate) fn topic(&self) -> Topic {
         self.topic_reader.topic()
     }
@@ -120,7 +130,25 @@ impl Reader {
 
     /// Whether the topic is closed and the reader has its final event.
     pub(crate) fn is_finished(&self) -> bool {
-        self.stage == Stage::Archive && self.archive.as_ref().is_some_and(Archive::is_finished)
+        self.stage == Stage::Archive && self.archive.as_ref().is_some_and(|archive| archive.is_finished())
+    }
+
+    /// What follows for a reader that is current; see [`TopicReader::current`].
+    pub(crate) fn current(&self) -> Current {
+        let offset = self.topic_reader.offset().filter(|offset| self.order.is_at(*offset));
+        match (self.stage, offset) {
+            (Stage::Topic, Some(_)) => self.topic_reader.current(),
+            _ => Current::No,
+        }
+    }
+
+    /// Moves the position of a reader that is current past the event `n`. The frames of a run continue one another, so `order`
+    /// has nothing to check.
+    pub(crate) fn advance(&mut self, n: u64) {
+        if let Some(offset) = self.topic_reader.advance(n) {
+            self.position = Since::After(offset);
+            self.order.advance(offset);
+        }
     }
 
     /// Takes the next frames; see [`TopicReader::take`].

@@ -21,6 +21,16 @@ impl<T> Order<T> {
         (!self.held.is_empty()).then(|| std::mem::take(&mut self.held))
     }
 
+    /// Whether the event after this one may be delivered next.
+    pub(super) fn is_at(&self, offset: Offset) -> bool {
+        self.held.is_empty() && self.last.is_none_or(|last| last == offset)
+    }
+
+    /// Events up to this one were delivered in order.
+    pub(super) const fn advance(&mut self, last: Offset) {
+        self.last = Some(last);
+    }
+
     /// Called when a reset is reported. Any event may follow it.
     pub(super) const fn reset(&mut self) {
         self.last = None;

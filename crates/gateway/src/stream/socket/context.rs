@@ -7,7 +7,7 @@ use turnpike_kit::Tasks;
 use crate::{
     access::{caller::Identity, messages::PerMinute},
     config::Limits,
-    stream::{connections::Connections, topics::Topics},
+    stream::{conn::Shared, connections::Connections, topics::Topics},
 };
 
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub(crate) struct Parts {
     pub(crate) tasks: Tasks,
     pub(crate) limits: Limits,
     pub(crate) heartbeat: Duration,
+    /// The parts that the connections themselves need.
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl SocketContext {

@@ -2,30 +2,33 @@
 
 use std::time::Duration;
 
-use axum::{
-    extract::{
-        WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket, rejection::WebSocketUpgradeRejection},
-    },
-    response::{IntoResponse, Response},
-};
+use axum::response::Response;
+use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, Method, header};
 use serde::Deserialize;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        protocol::{CloseFrame, Role, WebSocketConfig},
+    },
+};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::{Caller, Refusal};
 use turnpike_kit::OnExit;
 use turnpike_rpc::Context;
 
-use super::{context::SocketContext, protocol::Protocol, session};
+use super::{
+    context::SocketContext,
+    protocol::Protocol,
+    session::Session,
+    upgrade::{Upgrade, Upgraded},
+};
 use crate::{
     access::scope::{self, ApiKeys},
-    config::MAX_FRAME,
-    http::problem::Problem,
     stream::ending::Close,
 };
 
-/// The subprotocol that a client may name, and must name to send a ticket.
-pub(super) const PROTOCOL: &str = "turnpike.v1";
 /// The longest frame that a refused client may send before its connection is dropped.
 const REFUSED_FRAME_BYTES: usize = 4 << 10;
 /// How long a refused client has to answer the close frame.
@@ -37,8 +40,6 @@ pub(crate) struct Opening {
     pub(super) token: Option<String>,
     pub(super) since: Option<String>,
 }
-
-pub(super) type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
 /// The caller of a handshake, whose API key, if it is one, must be among those that the route admits.
 pub(super) async fn caller(
@@ -78,64 +79,47 @@ pub(super) fn is_status(fault: &Fault) -> bool {
     matches!(fault.kind(), Kind::Forbidden | Kind::RateLimited)
 }
 
-pub(super) fn prepare(context: &SocketContext, upgrade: Upgrade) -> Result<WebSocketUpgrade, Problem> {
-    let upgrade = upgrade.map_err(|_| {
-        Fault::new(Kind::Invalid, "This address speaks WebSocket: send an upgrade (RFC 6455)")
-            .code_is("NOT_A_WEBSOCKET")
-    })?;
-    // The library's default buffers hold 128 KiB for each socket from the start. A frame that is larger than the buffer grows
-    // the buffer, and clients send small frames.
-    Ok(upgrade
-        .read_buffer_size(1 << 10)
-        .write_buffer_size(1 << 10)
-        .max_write_buffer_size(MAX_FRAME.max(context.limits.frame_bytes) * 2)
-        // A frame a little over the limit is read to its end: a connection that is closed with unread bytes is reset, and the
-        // client may see the reset before it reads the close frame with the reason.
-        .max_message_size(MAX_FRAME * 4)
-        .max_frame_size(MAX_FRAME * 4)
-        .protocols([PROTOCOL]))
-}
-
 pub(super) fn accept(
     context: SocketContext,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
     caller: &Caller,
     protocol: Box<dyn Protocol>,
 ) -> Response {
     let registration = match context.connections.register(caller) {
         Ok(registration) => registration,
-        Err(ending) => return refuse(context, upgrade, ending.into()),
+        Err(ending) => return refuse(&context, upgrade, ending.into()),
     };
-    // From here on a stopping process waits for this socket, although its task starts only after the upgrade.
-    let (tasks, held, log_context) = (context.tasks.clone(), context.tasks.hold(), Context::current());
-    upgrade
-        .on_upgrade(async move |socket| {
-            let session = session::run(context, socket, registration, protocol);
-            tasks.spawn("socket", OnExit::Continue, log_context.scope(session));
-            drop(held);
-        })
-        .into_response()
+    let (tasks, log_context) = (context.tasks.clone(), Context::current());
+    upgrade.start(&tasks, move |upgraded| {
+        // A new task: the memory of the upgrade's task is as large as everything that an upgrade needs.
+        let tasks = context.tasks.clone();
+        let session = Session::open(context, upgraded, registration, protocol);
+        tasks.spawn("socket", OnExit::Continue, log_context.scope(session.run()));
+    })
 }
 
 /// Upgrades a connection only to close it with a reason, because browsers hide the status of a refused upgrade.
-pub(super) fn refuse(context: SocketContext, upgrade: WebSocketUpgrade, close: Close) -> Response {
+pub(super) fn refuse(context: &SocketContext, upgrade: Upgrade, close: Close) -> Response {
     metrics::counter!("turnpike_gateway_sockets_refused_total", "code" => close.code().to_string()).increment(1);
-    let held = context.tasks.hold();
-    upgrade
-        // The client may have no credential, so its frames are not stored.
-        .max_message_size(REFUSED_FRAME_BYTES)
-        .max_frame_size(REFUSED_FRAME_BYTES)
-        .on_upgrade(async move |mut socket: WebSocket| {
-            context.tasks.spawn("socket refused", OnExit::Continue, async move {
-                let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
-                let closing = async {
-                    socket.send(Message::Close(Some(frame))).await?;
-                    while let Some(Ok(_)) = socket.recv().await {}
-                    Ok::<_, axum::Error>(())
-                };
-                let _ = tokio::time::timeout(REFUSED_CLOSE_TIMEOUT, closing).await;
-            });
-            drop(held);
-        })
-        .into_response()
+    let tasks = context.tasks.clone();
+    upgrade.start(&context.tasks, move |Upgraded { stream, slot, early }| {
+        tasks.spawn("socket refused", OnExit::Continue, async move {
+            let _slot = slot;
+            // The client may have no credential, so its frames are not stored.
+            let config = WebSocketConfig::default()
+                .read_buffer_size(128)
+                .write_buffer_size(0)
+                .max_message_size(Some(REFUSED_FRAME_BYTES))
+                .max_frame_size(Some(REFUSED_FRAME_BYTES));
+            let closing = async {
+                let mut socket =
+                    WebSocketStream::from_partially_read(stream, early.into(), Role::Server, Some(config)).await;
+                let frame = CloseFrame { code: close.code().into(), reason: close.reason().into() };
+                socket.send(Message::Close(Some(frame))).await?;
+                while let Some(Ok(_)) = socket.next().await {}
+                Ok::<_, tungstenite::Error>(())
+            };
+            let _ = tokio::time::timeout(REFUSED_CLOSE_TIMEOUT, closing).await;
+        });
+    })
 }

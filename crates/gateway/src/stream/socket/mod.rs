@@ -1,13 +1,13 @@
 //! WebSockets.
 
 pub(crate) mod context;
-mod delivery;
+pub(crate) mod echo;
 mod handshake;
-mod heartbeat;
+mod incoming;
 mod intake;
 pub(crate) mod multiplexed;
 mod protocol;
 mod request;
 pub(crate) mod response;
 mod session;
-mod wire;
+mod upgrade;

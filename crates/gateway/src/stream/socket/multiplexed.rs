@@ -2,26 +2,27 @@
 
 use std::time::Duration;
 
-use axum::{
-    extract::{State, ws::Utf8Bytes},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use http::HeaderMap;
 use turnpike_token::Claims;
 use turnpike_topic::{Offset, Topic};
 
 use super::{
     context::SocketContext,
-    handshake::{Opening, PROTOCOL, Upgrade, accept, caller, is_status, prepare, refuse},
+    handshake::{Opening, accept, caller, is_status, refuse},
     protocol::{Protocol, Start},
     request::Parsed,
-    session::MAX_TOPICS,
+    upgrade::{PROTOCOL, Upgrade},
 };
 use crate::{
     access::scope::ApiKeys,
     config::Limits,
     http::{extract::Query, problem::Problem},
-    stream::{control_frames, ending::Close},
+    stream::{
+        conn::{MAX_TOPICS, TopicFrames},
+        control_frames,
+        ending::Close,
+    },
 };
 
 /// Without `?token=`, a refusal is an HTTP status, which programs read. With `?token=`, the connection is upgraded and closed
@@ -30,18 +31,14 @@ pub(crate) async fn open(
     State(context): State<SocketContext>,
     Query(opening): Query<Opening>,
     headers: HeaderMap,
-    upgrade: Upgrade,
+    upgrade: Result<Upgrade, Problem>,
 ) -> Result<Response, Problem> {
     match (caller(&context, ApiKeys::Any, &opening, &headers).await, opening.token.is_some()) {
         (Ok(caller), _) => {
             let protocol = Multiplexed { limits: context.limits, heartbeat: context.heartbeat };
-            let upgrade = prepare(&context, upgrade)?;
-            Ok(accept(context, upgrade, &caller, Box::new(protocol)))
+            Ok(accept(context, upgrade?, &caller, Box::new(protocol)))
         }
-        (Err(fault), true) if !is_status(&fault) => {
-            let upgrade = prepare(&context, upgrade)?;
-            Ok(refuse(context, upgrade, Close::refused(&fault)))
-        }
+        (Err(fault), true) if !is_status(&fault) => Ok(refuse(&context, upgrade?, Close::refused(&fault))),
         (Err(fault), _) => Err(fault.into()),
     }
 }
@@ -61,11 +58,20 @@ impl Protocol for Multiplexed {
         Parsed::new(text)
     }
 
-    fn caught_up(&self, topic: Topic, head: Option<Offset>) -> Option<Utf8Bytes> {
+    fn topic_frames(&self) -> &'static dyn TopicFrames {
+        &AllReported
+    }
+}
+
+/// The client has several topics, and learns everything about each.
+struct AllReported;
+
+impl TopicFrames for AllReported {
+    fn caught_up(&self, topic: Topic, head: Option<Offset>) -> Option<String> {
         Some(control_frames::caught_up(topic, head))
     }
 
-    fn topic_closed(&self, topic: Topic) -> Result<Utf8Bytes, Close> {
+    fn topic_closed(&self, topic: Topic) -> Result<String, Close> {
         Ok(control_frames::closed(topic))
     }
 }

@@ -1,16 +1,26 @@
 //! The requests of a client on a socket, and how a text frame is parsed.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 use turnpike_topic::Topic;
 
-use crate::stream::since::{InvalidSince, Since};
+use crate::stream::{
+    conn::MAX_TOPICS,
+    since::{InvalidSince, Since},
+};
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Request {
-    Subscribe { topic: Topic, since: Since },
-    Unsubscribe { topic: Topic },
-    Authenticate { token: String },
+    /// At least one topic, each from where the client continues.
+    Subscribe(Vec<(Topic, Since)>),
+    Unsubscribe {
+        topic: Topic,
+    },
+    Authenticate {
+        token: String,
+    },
     Ping,
 }
 
@@ -33,6 +43,8 @@ struct Raw {
     action: Option<String>,
     topic: Option<String>,
     since: Option<String>,
+    /// Several topics and the `since` of each.
+    topics: Option<BTreeMap<String, Option<String>>>,
     token: Option<String>,
 }
 
@@ -49,7 +61,7 @@ impl Parsed {
         });
         let request = match serde_json::from_value::<Raw>(Value::Object(object)) {
             Ok(raw) => validate(raw),
-            Err(_) => invalid("VALIDATION", "action, topic, since and token are texts"),
+            Err(_) => invalid("VALIDATION", "action, topic, since and token are texts; topics is an object of them"),
         };
         Self { id, request }
     }
@@ -58,15 +70,22 @@ impl Parsed {
 fn validate(raw: Raw) -> Result<Request, Invalid> {
     let topic = || match raw.topic.as_deref() {
         None => invalid("VALIDATION", "topic is missing"),
-        Some(text) => text.parse::<Topic>().or_else(|error| invalid("VALIDATION", format!("topic: {error}"))),
+        Some(text) => parse_topic(text),
     };
     match raw.action.as_deref() {
-        Some("subscribe") => {
-            let topic = topic()?;
-            let since = raw.since.as_deref().unwrap_or("start").parse();
-            let since = since.or_else(|error: InvalidSince| invalid("VALIDATION", error.to_string()))?;
-            Ok(Request::Subscribe { topic, since })
-        }
+        Some("subscribe") => match &raw.topics {
+            None => Ok(Request::Subscribe(vec![(topic()?, parse_since(raw.since.as_deref())?)])),
+            Some(_) if raw.topic.is_some() => invalid("VALIDATION", "topic and topics exclude each other"),
+            Some(topics) if topics.is_empty() || topics.len() > MAX_TOPICS => {
+                invalid("VALIDATION", format!("topics has 1 to {MAX_TOPICS} topics"))
+            }
+            Some(topics) => {
+                let parse = |(topic, since): (&String, &Option<String>)| {
+                    Ok((parse_topic(topic)?, parse_since(since.as_deref())?))
+                };
+                Ok(Request::Subscribe(topics.iter().map(parse).collect::<Result<_, _>>()?))
+            }
+        },
         Some("unsubscribe") => Ok(Request::Unsubscribe { topic: topic()? }),
         Some("auth") => match raw.token {
             Some(token) => Ok(Request::Authenticate { token }),
@@ -76,6 +95,14 @@ fn validate(raw: Raw) -> Result<Request, Invalid> {
         Some(_) => invalid("UNKNOWN_MESSAGE_TYPE", "action is one of subscribe, unsubscribe, auth, ping"),
         None => invalid("UNKNOWN_MESSAGE_TYPE", "action is missing"),
     }
+}
+
+fn parse_topic(text: &str) -> Result<Topic, Invalid> {
+    text.parse().or_else(|error| invalid("VALIDATION", format!("topic: {error}")))
+}
+
+fn parse_since(text: Option<&str>) -> Result<Since, Invalid> {
+    text.unwrap_or("start").parse().or_else(|error: InvalidSince| invalid("VALIDATION", error.to_string()))
 }
 
 fn invalid<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Invalid> {
@@ -97,10 +124,26 @@ mod tests {
             let frame = json!({ name: "subscribe", "id": 1, "topic": topic, "since": "7-3" }).to_string();
             let since = Since::After(Offset { epoch: 7, n: 3 });
             let Parsed { id, request } = Parsed::new(&frame);
-            assert_eq!((id, request), (Some(json!(1)), Ok(Request::Subscribe { topic: parsed, since })));
+            assert_eq!((id, request), (Some(json!(1)), Ok(Request::Subscribe(vec![(parsed, since)]))));
         }
         let Parsed { id, request } = Parsed::new(r#"{"action":"ping"}"#);
         assert_eq!((id, request), (None, Ok(Request::Ping)));
+    }
+
+    #[test]
+    fn one_frame_subscribes_to_several_topics() {
+        let [first, second] = [1, 2].map(|n| format!("user:01890000-0000-7000-8000-00000000000{n}"));
+        let frame = json!({ "action": "subscribe", "topics": { &first: "7-3", &second: null } }).to_string();
+        let topics = [(first, Since::After(Offset { epoch: 7, n: 3 })), (second, Since::Start)];
+        let topics = topics.map(|(topic, since)| (topic.parse().expect("a topic"), since));
+        assert_eq!(Parsed::new(&frame).request, Ok(Request::Subscribe(topics.into())));
+        let topic = "user:01890000-0000-7000-8000-000000000001";
+        for topics in [json!({}), json!({ "x": "live" }), json!({ topic: "x" }), json!({ topic: 7 }), json!([topic])] {
+            let frame = json!({ "action": "subscribe", "topics": topics }).to_string();
+            assert_eq!(Parsed::new(&frame).request.expect_err("invalid").code, "VALIDATION", "{frame}");
+        }
+        let both = json!({ "action": "subscribe", "topic": topic, "topics": { topic: "live" } }).to_string();
+        assert_eq!(Parsed::new(&both).request.expect_err("invalid").code, "VALIDATION");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `GET /ws/responses/{command_id}`: the whole of one command. The socket is closed with 1000 after the final event.
 
 use axum::{
-    extract::{Path, State, rejection::PathRejection, ws::Utf8Bytes},
+    extract::{Path, State, rejection::PathRejection},
     response::Response,
 };
 use http::HeaderMap;
@@ -10,14 +10,15 @@ use turnpike_topic::{CommandId, Offset, Topic};
 
 use super::{
     context::SocketContext,
-    handshake::{Opening, Upgrade, accept, caller, is_status, prepare, refuse},
+    handshake::{Opening, accept, caller, is_status, refuse},
     protocol::{Protocol, Start},
     request::{Invalid, Parsed, Request},
+    upgrade::Upgrade,
 };
 use crate::{
     access::scope::ApiKeys,
     http::{extract::Query, problem::Problem},
-    stream::{ending::Close, since::Since},
+    stream::{conn::TopicFrames, ending::Close, since::Since},
 };
 
 /// The connection is upgraded before it is refused, because browsers hide the status of a refused upgrade. Only a page of
@@ -27,19 +28,19 @@ pub(crate) async fn open(
     command_id: Result<Path<CommandId>, PathRejection>,
     Query(opening): Query<Opening>,
     headers: HeaderMap,
-    upgrade: Upgrade,
+    upgrade: Result<Upgrade, Problem>,
 ) -> Result<Response, Problem> {
-    let upgrade = prepare(&context, upgrade)?;
+    let upgrade = upgrade?;
     let caller = match caller(&context, ApiKeys::Of(Scope::Vehicles), &opening, &headers).await {
         Ok(caller) => caller,
         Err(fault) if is_status(&fault) => return Err(fault.into()),
-        Err(fault) => return Ok(refuse(context, upgrade, Close::refused(&fault))),
+        Err(fault) => return Ok(refuse(&context, upgrade, Close::refused(&fault))),
     };
     let Ok(Path(command_id)) = command_id else {
-        return Ok(refuse(context, upgrade, Close::Refused("Not found")));
+        return Ok(refuse(&context, upgrade, Close::Refused("Not found")));
     };
     let Ok(since) = opening.since.as_deref().map_or(Ok(Since::Start), str::parse) else {
-        return Ok(refuse(context, upgrade, Close::Refused("since is not an offset")));
+        return Ok(refuse(&context, upgrade, Close::Refused("since is not an offset")));
     };
     let protocol = CommandResponse { topic: Topic::Response(command_id), since };
     Ok(accept(context, upgrade, &caller, Box::new(protocol)))
@@ -57,18 +58,27 @@ impl Protocol for CommandResponse {
 
     fn parse(&self, text: &str) -> Parsed {
         let mut parsed = Parsed::new(text);
-        if let Ok(Request::Subscribe { .. } | Request::Unsubscribe { .. }) = parsed.request {
+        if let Ok(Request::Subscribe(_) | Request::Unsubscribe { .. }) = parsed.request {
             let detail = "This socket has its one topic".to_owned();
             parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail });
         }
         parsed
     }
 
-    fn caught_up(&self, _: Topic, _: Option<Offset>) -> Option<Utf8Bytes> {
+    fn topic_frames(&self) -> &'static dyn TopicFrames {
+        &EndsWithTopic
+    }
+}
+
+/// The socket has one topic and ends with it.
+struct EndsWithTopic;
+
+impl TopicFrames for EndsWithTopic {
+    fn caught_up(&self, _: Topic, _: Option<Offset>) -> Option<String> {
         None
     }
 
-    fn topic_closed(&self, _: Topic) -> Result<Utf8Bytes, Close> {
+    fn topic_closed(&self, _: Topic) -> Result<String, Close> {
         Err(Close::Done)
     }
 }

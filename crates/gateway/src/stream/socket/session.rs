@@ -1,8 +1,11 @@
-//! One socket from its first frame to its last. The loop handles one input to its end before it waits for the next.
+//! What a client says on its socket: one task, which waits for nothing but the client. It writes nothing itself (`conn`).
 
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tracing::debug;
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Refusal;
@@ -10,16 +13,18 @@ use turnpike_topic::Topic;
 
 use super::{
     context::SocketContext,
-    delivery::{Client, Confirmation, Delivery},
+    incoming::Incoming,
     intake::Intake,
     protocol::{Protocol, Start},
     request::{Parsed, Request},
-    wire::Wire,
+    upgrade::Upgraded,
 };
 use crate::{
+    access::slots::Slot,
     config::MAX_FRAME,
     stream::{
-        connections::Registration,
+        conn::{Conn, MAX_TOPICS},
+        connections::{Registration, Target},
         control_frames,
         ending::{Close, Ending},
         reader,
@@ -27,238 +32,193 @@ use crate::{
     },
 };
 
-/// Topics on one socket.
-pub(super) const MAX_TOPICS: usize = 100;
-/// Frames that change nothing (control frames, refused frames) may follow one another before the topics get another turn.
-const FRAMES_WITHOUT_DELIVERY: u32 = 32;
+/// A frame a little over the limit is read to its end: a connection that is closed with unread bytes is reset, and the client may
+/// see the reset before it reads the close frame with the reason.
+const MAX_MESSAGE: usize = MAX_FRAME * 4;
 
-struct Session {
+/// The topics of one request whose owners are asked at the same time.
+const OPENED_AT_ONCE: usize = 8;
+
+/// One socket. Boxed by its task, so that an idle task is small.
+pub(super) struct Session {
     context: SocketContext,
-    wire: Wire,
+    conn: Arc<Conn>,
+    incoming: Incoming,
     intake: Intake,
     registration: Registration,
     protocol: Box<dyn Protocol>,
-    delivery: Delivery,
-    /// The outage of the bus was reported to the client.
-    bus_outage_reported: bool,
+    _slot: Slot,
 }
-
-enum Input {
-    /// A topic may have new frames, or the registry of connections ends the socket.
-    Woken,
-    /// A frame of the client; `None`: the connection ended.
-    Received(Option<Result<Message, axum::Error>>),
-    /// A heartbeat or a retry is due.
-    TimerDue,
-}
-
-/// Serves a socket until either side ends it.
-pub(super) async fn run(
-    context: SocketContext,
-    socket: WebSocket,
-    registration: Registration,
-    protocol: Box<dyn Protocol>,
-) {
-    let wire = Wire::new(socket, context.heartbeat);
-    let intake = Intake::new(context.limits.messages_per_minute);
-    let delivery = Delivery::default();
-    let mut session = Session { context, wire, intake, registration, protocol, delivery, bus_outage_reported: false };
-    let close = match session.serve().await {
-        Ok(never) => match never {},
-        Err(close) => close,
-    };
-    debug!(?close, "socket closed");
-    metrics::counter!("turnpike_gateway_sockets_closed_total", "code" => close.code().to_string()).increment(1);
-    Box::pin(session.wire.close(close)).await;
-}
-
-type Served = Result<std::convert::Infallible, Close>;
 
 impl Session {
-    async fn serve(&mut self) -> Served {
-        Box::pin(self.start()).await?;
-        let mut more = Box::pin(self.deliver()).await?;
-        let mut frames_without_delivery = 0;
-        loop {
-            // A busy topic does not keep the socket from reading: frames that arrived are handled between two rounds.
-            match self.next(more).await {
-                Input::Woken => {}
-                Input::Received(None) => return Err(Close::Gone),
-                Input::Received(Some(Err(error))) => return Err(Close::broken(error)),
-                // Boxed: an idle socket's future holds room for its wait alone, not for the handling of every input.
-                Input::Received(Some(Ok(message))) => {
-                    let is_request = Box::pin(self.receive(message)).await?;
-                    frames_without_delivery += 1;
-                    if !is_request && frames_without_delivery < FRAMES_WITHOUT_DELIVERY {
-                        self.check_ending()?;
-                        continue;
-                    }
-                }
-                Input::TimerDue => {
-                    self.delivery.clear_retry(Instant::now());
-                    Box::pin(self.wire.beat(&self.registration.handle)).await?;
-                }
-            }
-            frames_without_delivery = 0;
-            more = Box::pin(self.deliver()).await?;
-        }
+    pub(super) fn open(
+        context: SocketContext,
+        upgraded: Upgraded,
+        registration: Registration,
+        protocol: Box<dyn Protocol>,
+    ) -> Box<Self> {
+        let Upgraded { stream, slot, early } = upgraded;
+        let conn = Conn::new(registration.id, &context.shared, stream, protocol.topic_frames());
+        let incoming = Incoming::new(conn.clone(), early, MAX_MESSAGE);
+        let intake = Intake::new(context.limits.messages_per_minute);
+        Box::new(Self { context, conn, incoming, intake, registration, protocol, _slot: slot })
     }
 
-    async fn start(&mut self) -> Result<(), Close> {
+    /// Serves the client until either side ends the socket.
+    pub(super) async fn run(self: Box<Self>) {
+        let mut session = Serving(self);
+        Box::pin(session.0.start()).await;
+        while let Some(message) = session.0.incoming.next().await {
+            if let Some(text) = session.0.accept(message) {
+                session.0.answer(&text).await;
+            }
+        }
+        session.0.incoming.drain().await;
+    }
+
+    async fn start(&mut self) {
         let caller = self.registration.handle.caller();
         match self.protocol.start(&caller.claims) {
-            Start::Frame(frame) => self.send_text(frame).await,
+            Start::Frame(text) => {
+                self.conn.say(text);
+                self.registration.attach(Target::Socket(self.conn.clone()));
+            }
             Start::Topic(topic, since) => {
-                let wake = &self.registration.handle.wake;
-                let opened = reader::open(&self.context.topics, &caller, topic, since, wake).await;
-                let reader = opened.map_err(|fault| Close::refused(&fault))?;
-                self.delivery.add(reader, Confirmation::None);
-                Ok(())
+                self.registration.attach(Target::Socket(self.conn.clone()));
+                if let Err(fault) = self.open_topic(topic, since, None).await {
+                    self.conn.end(Close::refused(&fault));
+                }
             }
         }
     }
 
-    /// If there is `more` to deliver, an input that is there already; else the next one.
-    async fn next(&mut self, more: bool) -> Input {
-        let beat = self.wire.heartbeat.due();
-        let due = self.delivery.retry_at().map_or(beat, |retry| retry.min(beat));
-        let woken = async {
-            if !more {
-                self.registration.handle.wake.notified().await;
-            }
-        };
-        tokio::select! {
-            biased; // a client with an unread frame is not dead
-            received = self.wire.next() => Input::Received(received),
-            () = tokio::time::sleep_until(due) => Input::TimerDue,
-            () = woken => Input::Woken,
+    /// Counts a frame of the client. Returns its text if it is a request; no other frame changes anything.
+    fn accept(&mut self, message: Message) -> Option<Utf8Bytes> {
+        if self.conn.is_ending() {
+            return None;
         }
-    }
-
-    /// Delivers one turn of each topic. Returns whether there may be more.
-    async fn deliver(&mut self) -> Result<bool, Close> {
-        self.check_ending()?;
-        self.report_bus_outage().await?;
-        let (handle, protocol) = (&*self.registration.handle, &*self.protocol);
-        self.delivery.round(&mut Client { wire: &mut self.wire, handle, protocol }).await
-    }
-
-    /// Handles a frame of the client. Returns whether it is a request; no other frame changes anything for the topics.
-    async fn receive(&mut self, message: Message) -> Result<bool, Close> {
         let now = Instant::now();
         // Counted before it is parsed: a frame over the limit costs next to nothing.
         let counted = match &message {
-            Message::Close(_) => return Err(Close::Gone),
-            Message::Text(text) if text.len() > MAX_FRAME => return Err(Close::TooBig),
-            Message::Binary(bytes) if bytes.len() > MAX_FRAME => return Err(Close::TooBig),
-            Message::Pong(_) if self.wire.heartbeat.is_answer() => return Ok(false),
+            Message::Text(text) if text.len() > MAX_FRAME => return self.end(Close::TooBig),
+            Message::Binary(bytes) if bytes.len() > MAX_FRAME => return self.end(Close::TooBig),
+            Message::Pong(_) if self.conn.is_answer() => return None,
             Message::Ping(_) | Message::Pong(_) => self.intake.control(now),
             Message::Text(_) | Message::Binary(_) => self.context.messages.count(self.registration.user_id),
+            Message::Close(_) | Message::Frame(_) => return None, // handled by the caller; never read
         };
         if let Err(fault) = counted {
             if self.intake.is_flood(now) {
-                return Err(Close::Flood);
+                return self.end(Close::Flood);
             }
-            self.send_text(control_frames::fault(None, None, &fault)).await?;
-            return Ok(false);
+            return self.say(control_frames::fault(None, None, &fault));
         }
         let text = match message {
             Message::Text(text) => text,
-            Message::Binary(_) => {
-                self.send_text(control_frames::error(None, "INVALID_JSON", "Frames are text")).await?;
-                return Ok(false);
-            }
+            Message::Binary(_) => return self.say(control_frames::error(None, "INVALID_JSON", "Frames are text")),
             // tungstenite answers pings by itself
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(false),
+            _ => return None,
         };
-        let limits = &self.context.limits;
-        if limits.frame_bytes > 0 && text.len() > limits.frame_bytes {
-            let detail = format!("A frame has at most {} bytes", limits.frame_bytes);
-            self.send_text(control_frames::error(None, "MESSAGE_TOO_LARGE", &detail)).await?;
-            return Ok(false);
+        let limit = self.context.limits.frame_bytes;
+        if limit > 0 && text.len() > limit {
+            let detail = format!("A frame has at most {limit} bytes");
+            return self.say(control_frames::error(None, "MESSAGE_TOO_LARGE", &detail));
         }
-        self.handle_request(&text).await?;
-        Ok(true)
+        Some(text)
     }
 
-    async fn handle_request(&mut self, text: &str) -> Result<(), Close> {
+    fn say<T>(&self, text: String) -> Option<T> {
+        self.conn.say(text);
+        None
+    }
+
+    fn end<T>(&self, close: Close) -> Option<T> {
+        self.conn.end(close);
+        None
+    }
+
+    async fn answer(&self, text: &str) {
         let Parsed { id, request } = self.protocol.parse(text);
         match request {
-            Err(invalid) => self.send_text(control_frames::error(id.as_ref(), invalid.code, &invalid.detail)).await,
-            Ok(Request::Ping) => self.send_text(control_frames::pong(id.as_ref())).await,
-            Ok(Request::Authenticate { token }) => self.renew(id, &token).await,
-            Ok(Request::Subscribe { topic, since }) => self.subscribe(id, topic, since).await,
-            Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id, topic).await,
-        }
-    }
-
-    async fn subscribe(&mut self, id: Option<Value>, topic: Topic, since: Since) -> Result<(), Close> {
-        let refused = if self.delivery.follows(topic) {
-            Some(Fault::new(Kind::Conflict, "This socket follows the topic already").code_is("ALREADY_SUBSCRIBED"))
-        } else if self.delivery.len() >= MAX_TOPICS {
-            Some(
-                Fault::new(Kind::RateLimited, format!("A socket follows at most {MAX_TOPICS} topics"))
-                    .code_is("TOO_MANY_TOPICS"),
-            )
-        } else {
-            None
-        };
-        let handle = &self.registration.handle;
-        let opened = match refused {
-            Some(fault) => Err(fault),
-            None => reader::open(&self.context.topics, &handle.caller(), topic, since, &handle.wake).await,
-        };
-        match opened {
-            Err(fault) => self.send_text(control_frames::fault(id.as_ref(), Some(topic), &fault)).await,
-            Ok(reader) => {
-                self.delivery.add(reader, Confirmation::Due { id });
-                Ok(())
+            Err(invalid) => self.conn.say(control_frames::error(id.as_ref(), invalid.code, &invalid.detail)),
+            Ok(Request::Ping) => self.conn.say(control_frames::pong(id.as_ref())),
+            Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id.as_ref(), topic),
+            // Boxed: an idle socket's future has no room for these.
+            Ok(Request::Authenticate { token }) => Box::pin(self.renew(id, &token)).await,
+            Ok(Request::Subscribe(topics)) => {
+                let opening = stream::iter(topics).for_each_concurrent(OPENED_AT_ONCE, async |(topic, since)| {
+                    self.subscribe(id.as_ref(), topic, since).await;
+                });
+                Box::pin(opening).await;
             }
         }
     }
 
-    async fn unsubscribe(&mut self, id: Option<Value>, topic: Topic) -> Result<(), Close> {
-        if !self.delivery.remove(topic) {
-            let fault = Fault::new(Kind::NotFound, "This socket does not follow the topic").code_is("NOT_SUBSCRIBED");
-            return self.send_text(control_frames::fault(id.as_ref(), Some(topic), &fault)).await;
+    async fn subscribe(&self, id: Option<&Value>, topic: Topic, since: Since) {
+        let opened = if self.conn.follows(topic) {
+            Err(Fault::new(Kind::Conflict, "This socket follows the topic already").code_is("ALREADY_SUBSCRIBED"))
+        } else {
+            self.open_topic(topic, since, Some(id.cloned())).await
+        };
+        if let Err(fault) = opened {
+            self.conn.say(control_frames::fault(id, Some(topic), &fault));
         }
-        self.send_text(control_frames::unsubscribed(id.as_ref(), topic)).await
+    }
+
+    async fn open_topic(&self, topic: Topic, since: Since, confirm: Option<Option<Value>>) -> Result<(), Fault> {
+        let Some((slot, wake)) = self.conn.reserve(topic) else {
+            let detail = format!("A socket follows at most {MAX_TOPICS} topics");
+            return Err(Fault::new(Kind::RateLimited, detail).code_is("TOO_MANY_TOPICS"));
+        };
+        let caller = self.registration.handle.caller();
+        match reader::open(&self.context.topics, &caller, topic, since, &wake).await {
+            Ok(reader) => {
+                self.conn.subscribe(slot, reader, confirm);
+                Ok(())
+            }
+            Err(fault) => {
+                self.conn.unsubscribe(topic);
+                Err(fault)
+            }
+        }
+    }
+
+    fn unsubscribe(&self, id: Option<&Value>, topic: Topic) {
+        self.conn.say(match self.conn.unsubscribe(topic) {
+            true => control_frames::unsubscribed(id, topic),
+            false => {
+                let fault =
+                    Fault::new(Kind::NotFound, "This socket does not follow the topic").code_is("NOT_SUBSCRIBED");
+                control_frames::fault(id, Some(topic), &fault)
+            }
+        });
     }
 
     /// A new access token on the open socket. It must belong to the same user.
-    async fn renew(&mut self, id: Option<Value>, token: &str) -> Result<(), Close> {
+    async fn renew(&self, id: Option<Value>, token: &str) {
         let answer = match self.context.identity.of_bearer(token).await {
             Ok(caller) if caller.claims.user_id == self.registration.user_id => {
                 let expires_at = caller.claims.expires_at;
-                self.registration.renew(caller).map_err(|refusal| Close::from(Ending::from(refusal)))?;
-                control_frames::authenticated(id.as_ref(), expires_at)
+                match self.registration.renew(caller) {
+                    Ok(()) => control_frames::authenticated(id.as_ref(), expires_at),
+                    Err(refusal) => return self.conn.end(Ending::from(refusal).into()),
+                }
             }
             Ok(_) => control_frames::fault(id.as_ref(), None, &Refusal::Invalid.into()),
             Err(fault) => control_frames::fault(id.as_ref(), None, &fault),
         };
-        self.send_text(answer).await
+        self.conn.say(answer);
     }
+}
 
-    fn check_ending(&self) -> Result<(), Close> {
-        self.registration.handle.ending().map_or(Ok(()), |ending| Err(ending.into()))
-    }
+/// Gives back the topics of a socket, however its task ends.
+struct Serving(Box<Session>);
 
-    /// An outage loses no event silently: the events arrive when the bus is back, or a reset reports the loss.
-    async fn report_bus_outage(&mut self) -> Result<(), Close> {
-        let outage = self.context.connections.bus_outage();
-        if outage == self.bus_outage_reported {
-            return Ok(());
-        }
-        self.bus_outage_reported = outage;
-        if !outage {
-            return Ok(());
-        }
-        let detail = "Events are delayed; they continue when the bus is back";
-        self.send_text(control_frames::error(None, "UPSTREAM_UNAVAILABLE", detail)).await
-    }
-
-    async fn send_text(&mut self, text: Utf8Bytes) -> Result<(), Close> {
-        self.wire.send(vec![Message::Text(text)], &self.registration.handle).await
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let close = self.0.conn.gone();
+        debug!(?close, "socket closed");
+        metrics::counter!("turnpike_gateway_sockets_closed_total", "code" => close.code().to_string()).increment(1);
     }
 }
 
@@ -266,13 +226,14 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn size<F>(_: impl Fn(SocketContext, WebSocket, Registration, Box<dyn Protocol>) -> F) -> usize {
+    fn size<F>(_: impl Fn(Box<Session>) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn an_idle_socket_is_small() {
         // Ten thousand sockets wait at a time, so the rare branches are boxed.
-        assert!(size(run) <= 2048, "{} bytes", size(run));
+        let (task, session, conn) = (size(Session::run), size_of::<Session>(), size_of::<Conn>());
+        assert!(task <= 512 && session <= 768 && conn <= 512, "{task}, {session} and {conn} bytes");
     }
 }

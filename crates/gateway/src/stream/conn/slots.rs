@@ -1,0 +1,73 @@
+//! The topics of one connection, each in a slot.
+
+use serde_json::Value;
+use turnpike_topic::Topic;
+
+use crate::stream::reader::Reader;
+
+/// Topics of one connection. A set of slots is a `u128`.
+pub(crate) const MAX_TOPICS: usize = 100;
+
+#[derive(Default)]
+pub(super) struct Slots {
+    slots: Vec<Option<Slot>>,
+    /// The number of readers so far, to distinguish the readers that have used a slot.
+    serial: u32,
+}
+
+pub(super) struct Slot {
+    pub(super) topic: Topic,
+    pub(super) serial: u32,
+    pub(super) place: Place,
+    /// The subscription is not confirmed yet: the id of the client's request.
+    pub(super) confirm: Option<Option<Value>>,
+}
+
+/// Where the reader of a slot is.
+pub(super) enum Place {
+    /// It is being opened.
+    Opening,
+    Here(Box<Reader>),
+    /// The catch-up task has it. `news`: it has more to take since then.
+    Taken {
+        news: bool,
+    },
+}
+
+impl Slots {
+    pub(super) fn reserve(&mut self, topic: Topic) -> Option<usize> {
+        let free = self.slots.iter().position(Option::is_none);
+        let number = match free {
+            Some(number) => number,
+            None if self.slots.len() < MAX_TOPICS => {
+                self.slots.reserve_exact(1); // most sockets have one topic
+                self.slots.push(None);
+                self.slots.len() - 1
+            }
+            None => return None,
+        };
+        self.serial = self.serial.wrapping_add(1);
+        self.slots[number] = Some(Slot { topic, serial: self.serial, place: Place::Opening, confirm: None });
+        Some(number)
+    }
+
+    pub(super) fn fill(&mut self, number: usize, reader: Reader, confirm: Option<Option<Value>>) {
+        if let Some(slot) = self.get(number) {
+            (slot.place, slot.confirm) = (Place::Here(Box::new(reader)), confirm);
+        }
+    }
+
+    pub(super) fn get(&mut self, number: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(number)?.as_mut()
+    }
+
+    pub(super) fn find(&self, topic: Topic) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.topic == topic))
+    }
+
+    /// Removes a slot. The caller drops it without the lock of the connection.
+    #[must_use]
+    pub(super) fn remove(&mut self, number: usize) -> Option<Slot> {
+        self.slots.get_mut(number)?.take()
+    }
+}

@@ -1,0 +1,120 @@
+//! One connection as the rest of the gateway sees it.
+
+use std::{
+    future::pending,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use turnpike_identity::Caller;
+
+use super::Purpose;
+use crate::stream::{
+    conn::Conn,
+    ending::Ending,
+    wheel::{AtomicTick, Tick, ticks},
+};
+
+pub(crate) struct Handle {
+    pub(super) purpose: Purpose,
+    pub(super) caller: Mutex<Caller>,
+    /// Set once: the first reason counts.
+    ending: OnceLock<Ending>,
+    /// `None` until the connection is open.
+    target: OnceLock<Target>,
+    /// When the timer wheel looks at this connection next.
+    pub(super) scheduled: AtomicTick,
+}
+
+/// How a connection is reached.
+pub(crate) enum Target {
+    Socket(Arc<Conn>),
+    /// An event stream: notified when it must end.
+    Stream(Arc<Notify>),
+}
+
+/// How often the timer wheel looks at a stream whose access token may expire.
+const GENERATION: Duration = Duration::from_secs(3600);
+
+impl Handle {
+    pub(super) fn new(purpose: Purpose, caller: Caller, now: Tick) -> Self {
+        let (ending, target) = (OnceLock::new(), OnceLock::new());
+        Self { purpose, caller: Mutex::new(caller), ending, target, scheduled: AtomicTick::new(now) }
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        self.caller.lock().clone()
+    }
+
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.ending.get().copied()
+    }
+
+    /// Waits until this stream must end. Cancel-safe.
+    pub(crate) async fn ended(&self) -> Ending {
+        loop {
+            match (self.ending(), self.target.get()) {
+                (Some(ending), _) => return ending,
+                (None, Some(Target::Stream(wake))) => wake.notified().await,
+                (None, _) => pending().await, // a socket is ended by its `Conn`
+            }
+        }
+    }
+
+    /// The connection is open. An ending that was decided before reaches it now.
+    pub(super) fn attach(&self, target: Target) {
+        let _ = self.target.set(target); // a connection attaches once
+        if self.ending().is_some() {
+            self.carry_out();
+        }
+    }
+
+    pub(super) fn end(&self, reason: Ending) {
+        self.decide(reason);
+        self.carry_out();
+    }
+
+    /// Decides that the connection ends, which it does not notice yet.
+    pub(super) fn decide(&self, reason: Ending) {
+        let _ = self.ending.set(reason); // an earlier reason stays
+    }
+
+    /// Ends the connection for the reason that was decided. Never waits.
+    pub(super) fn carry_out(&self) {
+        match (self.target.get(), self.ending()) {
+            (Some(Target::Socket(conn)), Some(ending)) => conn.end(ending.into()),
+            (Some(Target::Stream(wake)), Some(_)) => wake.notify_one(),
+            _ => {} // not open yet: `attach` continues
+        }
+    }
+
+    pub(super) fn report_bus_outage(&self, outage: bool) {
+        if let Some(Target::Socket(conn)) = self.target.get() {
+            conn.report_bus_outage(outage);
+        }
+    }
+
+    /// Does what is due. Returns when to look next.
+    pub(super) fn look(&self, now: Tick, time: Timestamp) -> Tick {
+        let left = match self.purpose {
+            Purpose::Topics => {
+                Duration::try_from(time.duration_until(self.caller.lock().claims.expires_at)).unwrap_or_default()
+            }
+            Purpose::Generation => GENERATION,
+        };
+        if left.is_zero() {
+            self.end(Ending::TokenExpired);
+        }
+        let expiry = now.after(ticks(left).max(1));
+        match self.target.get() {
+            Some(Target::Socket(conn)) => {
+                let next = conn.look();
+                if next.left(now) < expiry.left(now) { next } else { expiry }
+            }
+            Some(Target::Stream(_)) | None => expiry,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! From an HTTP request to the TCP stream itself: a WebSocket has no layers of HTTP around it.
+
+use axum::{
+    body::Body,
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tracing::debug;
+use turnpike_fault::{Fault, Kind};
+use turnpike_kit::{OnExit, Tasks};
+
+use crate::{
+    access::slots::Slot,
+    http::{client_stream::ClientStream, problem::Problem},
+};
+
+/// The subprotocol that a client may name, and must name to send a ticket.
+pub(super) const PROTOCOL: &str = "turnpike.v1";
+/// A client that does not read can make the kernel hold this much (which it doubles for its own records), instead of the 4 MiB up
+/// to which it otherwise grows. It is more than a run, and a round trip of 100 ms still allows 1 MB a second.
+const SEND_BUFFER: usize = 128 << 10;
+
+/// A valid handshake that is not answered yet (RFC 6455, section 4.2).
+pub(crate) struct Upgrade {
+    upgrade: OnUpgrade,
+    accept: String,
+    /// The client named our subprotocol.
+    names_protocol: bool,
+}
+
+/// An upgraded connection.
+pub(super) struct Upgraded {
+    pub(super) stream: TcpStream,
+    pub(super) slot: Slot,
+    /// What the client sent right behind its request.
+    pub(super) early: Bytes,
+}
+
+impl<S: Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let invalid = || {
+            Fault::new(Kind::Invalid, "This address speaks WebSocket: send an upgrade (RFC 6455)")
+                .code_is("NOT_A_WEBSOCKET")
+        };
+        let fits = parts.method == Method::GET
+            && names(&parts.headers, header::CONNECTION, "upgrade")
+            && names(&parts.headers, header::UPGRADE, "websocket")
+            && names(&parts.headers, header::SEC_WEBSOCKET_VERSION, "13");
+        let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| fits).ok_or_else(invalid)?;
+        let accept = derive_accept_key(key.as_bytes());
+        let names_protocol = names(&parts.headers, header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL);
+        let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(invalid)?;
+        Ok(Self { upgrade, accept, names_protocol })
+    }
+}
+
+/// Whether a header, which is a list, has this element.
+fn names(headers: &HeaderMap, header: HeaderName, element: &str) -> bool {
+    let values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(element))
+}
+
+impl Upgrade {
+    /// Answers the handshake. `open` gets the connection once the answer is written. From here on a stopping process waits for it.
+    pub(super) fn start(self, tasks: &Tasks, open: impl FnOnce(Upgraded) + Send + 'static) -> Response {
+        tasks.spawn("socket upgrade", OnExit::Continue, async move {
+            let upgraded = match self.upgrade.await {
+                Ok(upgraded) => upgraded,
+                Err(error) => return debug!(%error, "the client left during its upgrade"),
+            };
+            // The type that the listener gives to hyper.
+            let Ok(parts) = upgraded.downcast::<TokioIo<ClientStream>>() else {
+                return debug!("an upgrade of another connection");
+            };
+            let (stream, slot) = parts.io.into_inner().into_parts();
+            let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+            open(Upgraded { stream, slot, early: parts.read_buf });
+        });
+        let mut response = (StatusCode::SWITCHING_PROTOCOLS, Body::empty()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(accept) = HeaderValue::from_str(&self.accept) {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        if self.names_protocol {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+        }
+        response
+    }
+}
