@@ -9,6 +9,7 @@ mod flood;
 mod history;
 mod http;
 mod list;
+mod llm;
 mod publish;
 mod raw_socket;
 mod round_trip;
@@ -148,6 +149,35 @@ enum Measurement {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// The language-model gateway compared with its peers
+    Llm(llm::Compare),
+    /// Serves as a fast model server, the upstream of `llm`, until it is stopped
+    LlmUpstream {
+        /// 0: any
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Serves as a minimal gateway, the floor of `llm`, until it is stopped
+    LlmFloor {
+        /// 0: any
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Base URL of the model server, with its /v1
+        #[arg(long)]
+        upstream: String,
+    },
+    /// A conversation with a real model through separate processes; ./scripts/llm-story starts the model
+    LlmStory {
+        /// Base URL of the model server, with its /v1
+        #[arg(long)]
+        url: String,
+        /// Its API key
+        #[arg(long, default_value = "")]
+        key: String,
+    },
+    /// Generates one load on any OpenAI-compatible server in front of `llm-upstream`
+    #[command(subcommand)]
+    LlmLoad(llm::Load),
 }
 
 #[tokio::main]
@@ -172,5 +202,10 @@ async fn main() {
             history::run(history::Plan { seed, clients, topics, rate, seconds }).await;
         }
         Measurement::Publish { in_flight, seconds } => publish::measure(in_flight, seconds).await,
+        Measurement::Llm(options) => llm::compare(options).await,
+        Measurement::LlmUpstream { port } => llm::upstream(port).await,
+        Measurement::LlmFloor { port, upstream } => llm::floor(port, &upstream).await,
+        Measurement::LlmStory { url, key } => llm::story(&url, &key).await,
+        Measurement::LlmLoad(load) => llm::load(load).await,
     }
 }

@@ -112,9 +112,14 @@ impl ServiceProcess {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
+    }
+
     /// The CPU time that the process has used so far.
     pub fn cpu(&self) -> Duration {
-        let id = self.child.as_ref().expect("the process runs").id();
+        let id = self.id();
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("the process runs");
         // The fields after the name, which is in parentheses: the 14th and 15th of all are user and system time in 1/100 s.
         let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
@@ -124,7 +129,7 @@ impl ServiceProcess {
 
     /// The resident memory in bytes.
     pub fn memory(&self) -> u64 {
-        let id = self.child.as_ref().expect("the process runs").id();
+        let id = self.id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
         let line =
             status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("/proc names the resident memory");
