@@ -311,7 +311,11 @@ async fn use_the_api_of_openai(ada: &Person) {
     assert_eq!((answer.status, &answer.json["error"]["param"]), (422, &json!("body")), "{}", answer.text);
     let embeddings = ada.post("/v1/embeddings", json!({ "input": "brakes" })).await;
     assert!(embeddings.json["data"][0]["embedding"].is_array(), "{}", embeddings.text);
-    let usage = ada.get("/api/chat/usage").await.json;
-    let requests: u64 = usage["days"].as_array().expect("days").iter().filter_map(|day| day["requests"].as_u64()).sum();
-    assert!(requests >= 3, "{usage}");
+    // The ledger is written beside the responses.
+    eventually("the requests in the ledger", 20, async || {
+        let usage = ada.get("/api/chat/usage").await.json;
+        let requests = usage["days"].as_array()?.iter().filter_map(|day| day["requests"].as_u64());
+        (requests.sum::<u64>() >= 3).then_some(())
+    })
+    .await;
 }
