@@ -94,10 +94,8 @@ impl Vehicles {
 #[derive(Clone)]
 pub(crate) struct Chat(pub(crate) Transport);
 
-/// A page has up to 100 messages, and each may have 256 KiB or more.
-const MAX_PAGE: usize = 64 << 20;
-/// A part of a forwarded response, and an event of an answer, which may be the whole answer.
-const MAX_PART: usize = 16 << 20;
+/// The longest response of the chat service: a page of long messages.
+const MAX_RESPONSE: usize = 16 << 20;
 /// The chat service asks the servers of models.
 const LIST_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest wait for the head of a response of a language model. The chat service has shorter bounds, which are configured.
@@ -105,11 +103,11 @@ pub(crate) const MODEL_TIMEOUT: Duration = Duration::from_secs(86_400);
 
 impl Chat {
     pub(crate) fn conversations(&self) -> ConversationServiceClient<Transport> {
-        ConversationServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_PAGE)
+        ConversationServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_RESPONSE)
     }
 
     pub(crate) fn answers(&self) -> AnswerServiceClient<Transport> {
-        AnswerServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_PART)
+        AnswerServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_RESPONSE)
     }
 
     pub(crate) fn models(&self) -> ModelServiceClient<Transport> {
@@ -118,7 +116,7 @@ impl Chat {
 
     /// For calls that wait for a language model.
     pub(crate) fn slow_models(&self) -> ModelServiceClient<Transport> {
-        ModelServiceClient::new(self.0.clone().deadline(MODEL_TIMEOUT)).max_decoding_message_size(MAX_PART)
+        ModelServiceClient::new(self.0.clone().deadline(MODEL_TIMEOUT)).max_decoding_message_size(MAX_RESPONSE)
     }
 }
 

@@ -12,7 +12,8 @@ use crate::upstream::{
     chunk::{self, Tokens},
     error::{Failure, FailureKind},
     request::Call,
-    server::{Response, Server},
+    response::Response,
+    server::Server,
     stream::{EventStream, error_response},
 };
 

@@ -11,7 +11,8 @@ use turnpike_fault::{Fault, Kind};
 use crate::upstream::{
     Inner, Upstreams,
     error::{Failure, FailureKind, UpstreamError},
-    server::{Path, Server},
+    response::Path,
+    server::Server,
 };
 
 /// Bound for finding out what a server is, and for loading or unloading a model.

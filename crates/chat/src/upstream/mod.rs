@@ -17,6 +17,7 @@
 //! forward.rs   Upstreams::forward: a request of an OpenAI-compatible client
 //! relay.rs     Relay: the stream as an OpenAI-compatible client gets it
 //! chat.rs      ChatStream: the stream as pieces of an answer
+//! response.rs  a response before its body is read; listed.rs: what a server listed last
 //! models.rs    the models that servers list; manage.rs: loading and unloading them
 //! local.rs     names a server of this machine that could be configured
 //! scripted/    the built-in scripted model
@@ -33,11 +34,13 @@ mod edit;
 mod error;
 mod forward;
 mod http;
+mod listed;
 mod local;
 mod manage;
 mod models;
 mod relay;
 mod request;
+mod response;
 mod scripted;
 mod server;
 mod sse;

@@ -5,7 +5,6 @@ use std::{future::Future, time::Duration};
 use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use tracing::debug;
 use turnpike_kit::OnExit;
@@ -14,7 +13,9 @@ use crate::upstream::{
     Inner, Upstreams,
     bounds::Bounds,
     error::{Failure, FailureKind},
-    server::{Path, Server},
+    listed::{Known, Model},
+    response::Path,
+    server::Server,
 };
 
 /// How long a list is used without asking again.
@@ -25,33 +26,6 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const LENGTH: usize = 4 << 20;
 const MODELS: usize = 1000;
 const ID: usize = 200;
-
-/// A model of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Model {
-    pub id: String,
-    /// The position of its server in the configuration, from 1; 0: the scripted model.
-    pub server: u32,
-    pub owned_by: String,
-    pub created_at: Option<Timestamp>,
-    /// It answers requests that name no model.
-    pub active: bool,
-}
-
-/// What a server listed last.
-#[derive(Debug, Default)]
-pub struct Listed {
-    known: Mutex<Option<Known>>,
-    /// One request at a time asks.
-    asking: tokio::sync::Mutex<()>,
-}
-
-#[derive(Clone, Debug)]
-struct Known {
-    at: Timestamp,
-    /// Empty if the server did not answer.
-    models: Vec<Model>,
-}
 
 #[derive(Deserialize)]
 struct List {
@@ -65,22 +39,6 @@ struct Entry {
     owned_by: Option<String>,
     #[serde(default)]
     created: Option<f64>,
-}
-
-impl Listed {
-    /// The next request asks again.
-    pub fn forget(&self) {
-        *self.known.lock() = None;
-    }
-
-    fn known(&self) -> Option<Known> {
-        self.known.lock().clone()
-    }
-
-    /// Whether the server listed this model when it was last asked.
-    fn has(&self, model: &str) -> bool {
-        self.known.lock().as_ref().is_some_and(|known| known.models.iter().any(|listed| listed.id == model))
-    }
 }
 
 impl Upstreams {
@@ -143,7 +101,7 @@ impl Inner {
                 Vec::new()
             }
         };
-        *server.listed.known.lock() = Some(Known { at: self.clock.now(), models: models.clone() });
+        server.listed.set(Known { at: self.clock.now(), models: models.clone() });
         models
     }
 

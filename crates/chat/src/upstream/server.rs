@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
+    HeaderMap, HeaderValue, Method, Request, Uri,
     header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
 };
 use http_body_util::Full;
@@ -20,29 +20,13 @@ use crate::{
         Endpoint,
         body::Body,
         breaker::Breaker,
-        error::{ErrorResponse, Failure, FailureKind},
+        error::{Failure, FailureKind},
         http::Http,
-        models::Listed,
+        listed::Listed,
+        response::{Path, Response},
         scripted::Scripted,
     },
 };
-
-/// The head of a response, and its body.
-#[derive(Debug)]
-pub struct Response {
-    pub status: StatusCode,
-    pub content_type: String,
-    pub retry_after: Option<Duration>,
-    pub body: Body,
-}
-
-impl Response {
-    /// As an error, with its body.
-    pub fn error(&self, body: Bytes) -> ErrorResponse {
-        let (content_type, retry_after) = (self.content_type.clone(), self.retry_after);
-        ErrorResponse { status: self.status, content_type, retry_after, body }
-    }
-}
 
 #[derive(Debug)]
 pub struct Server {
@@ -170,13 +154,6 @@ impl Remote {
             body: Body::Http(body),
         })
     }
-}
-
-/// A path for the management of models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
-    InBase(&'static str),
-    OutsideBase(&'static str),
 }
 
 impl fmt::Debug for Backend {

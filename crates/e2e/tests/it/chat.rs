@@ -308,7 +308,7 @@ async fn use_the_api_of_openai(ada: &Person) {
     let answer = ada.post("/v1/chat/completions", unknown).await;
     assert_eq!((answer.status, answer.json["error"]["message"].is_string()), (404, true), "{}", answer.text);
     let answer = ada.send(ada.request(Method::POST, "/v1/chat/completions").body("no JSON")).await;
-    assert_eq!((answer.status, answer.json["error"]["message"].is_string()), (400, true), "{}", answer.text);
+    assert_eq!((answer.status, &answer.json["error"]["param"]), (422, &json!("body")), "{}", answer.text);
     let embeddings = ada.post("/v1/embeddings", json!({ "input": "brakes" })).await;
     assert!(embeddings.json["data"][0]["embedding"].is_array(), "{}", embeddings.text);
     let usage = ada.get("/api/chat/usage").await.json;

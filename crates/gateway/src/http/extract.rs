@@ -134,6 +134,23 @@ pub(crate) struct NumberedPage {
     cursor: Option<String>,
 }
 
+/// [`Page`] of a list whose cursors have no form that clients know.
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OpaquePage {
+    /// The length of the page, 1–100; 50 if absent.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// The cursor in the `Link` header of the previous page.
+    cursor: Option<String>,
+}
+
+impl From<OpaquePage> for Page {
+    fn from(OpaquePage { limit, cursor }: OpaquePage) -> Self {
+        Self { limit, cursor }
+    }
+}
+
 impl From<NumberedPage> for Page {
     fn from(NumberedPage { limit, cursor }: NumberedPage) -> Self {
         Self { limit, cursor }

@@ -110,8 +110,10 @@ async fn changes_distinguish_null_from_an_absent_field() {
     let [changes] = gateway.chat.received::<pb::UpdateConversationRequest>().try_into().expect("one request");
     assert_eq!((changes.title, changes.pinned), (None, Some(true)));
     assert_eq!((changes.persona_id, changes.system_prompt), (Some(String::new()), None));
-    let answer = caller.patch(&path, json!({ "pinned": "yes" })).await;
-    assert_eq!((answer.status, &answer.json["errors"][0]["field"]), (422, &json!("pinned")));
+    for (field, value) in [("pinned", json!("yes")), ("persona_id", json!(""))] {
+        let answer = caller.patch(&path, json!({ field: value })).await;
+        assert_eq!((answer.status, &answer.json["errors"][0]["field"]), (422, &json!(field)), "{}", answer.text);
+    }
     let answer = caller.delete(&path).await;
     assert_eq!((answer.status, answer.json), (200, json!({ "message": "Conversation deleted" })));
 }

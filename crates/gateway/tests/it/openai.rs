@@ -266,14 +266,17 @@ async fn the_server_sees_that_the_client_has_left_in_every_phase() {
     let caller = gateway.caller(Role::User);
     let received = || gateway.chat.received::<pb::ForwardRequest>().len();
 
-    for body in [r#"{"stream":true}"#, "{}"] {
+    for (body, has_head) in [(r#"{"stream":true}"#, false), ("{}", false), ("{}", true)] {
         let (parts, before) = (script(&gateway), received());
+        if has_head {
+            send_head(&parts, 200, "application/json").await;
+        }
         let request = caller.request(Method::POST, PATH).body(body).send();
         tokio::select! {
             _ = request => panic!("no response begins"),
             () = turnpike_testkit::eventually("the request", 20, async || (received() > before).then_some(())) => {}
         }
-        within("the cancellation before the head", 5, parts.closed()).await;
+        within("the cancellation before the response", 5, parts.closed()).await;
     }
     let parts = script(&gateway);
     let mut response = begin(&caller, r#"{"stream":true}"#).await;
@@ -281,13 +284,13 @@ async fn the_server_sees_that_the_client_has_left_in_every_phase() {
     drop(response);
     within("the cancellation of an early response", 5, parts.closed()).await;
 
-    for content_type in [EVENTS, "application/json"] {
-        let parts = script(&gateway);
-        send_head(&parts, 200, content_type).await;
-        let response = begin(&caller, "{}").await;
-        drop(response);
-        within("the cancellation before the body", 5, parts.closed()).await;
+    let parts = script(&gateway);
+    send_head(&parts, 200, EVENTS).await;
+    let response = begin(&caller, "{}").await;
+    drop(response);
+    within("the cancellation before the body", 5, parts.closed()).await;
 
+    for content_type in [EVENTS, "application/json"] {
         let parts = script(&gateway);
         send_head(&parts, 200, content_type).await;
         send_body(&parts, "data: 1\n\n").await;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::upstream::{
     Endpoint,
     body::Body,
-    server::{Path, Response},
+    response::{Path, Response},
 };
 
 use answer::Script;

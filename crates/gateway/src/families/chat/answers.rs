@@ -17,7 +17,7 @@ use turnpike_proto::chat::v1 as pb;
 use turnpike_topic::{ConversationId, MessageId, Topic};
 use utoipa::ToSchema;
 
-use super::{answer_stream::AnswerStream, text};
+use super::{answer_stream::AnswerStream, id as id_of, text};
 use crate::{
     access::{
         body::{Bodies, OptionalBody, Refused, Share},
@@ -47,7 +47,7 @@ const FIRST_EVENT_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct NewMessage {
     /// At most 256 KiB.
-    #[schema(min_length = 1, max_length = 262144)]
+    #[schema(min_length = 1)]
     content: String,
     /// The configured model if absent.
     model: Option<String>,
@@ -107,7 +107,7 @@ pub(crate) async fn send_message(
         conversation_id: id.to_string(),
         content: new.content,
         model: new.model.unwrap_or_default(),
-        edit_of: new.edit_of.unwrap_or_default(),
+        edit_of: id_of::<MessageId>("edit_of", new.edit_of)?,
         idempotency_key: idempotency::key(&headers)?,
     };
     let registration = connections.register_generation(&caller).map_err(Fault::from)?;

@@ -5,11 +5,11 @@ use http::{HeaderMap, Uri};
 use serde::{Deserialize, Deserializer, Serialize};
 use turnpike_fault::Fault;
 use turnpike_proto::chat::v1 as pb;
-use turnpike_topic::ConversationId;
+use turnpike_topic::{ConversationId, MessageId, PersonaId};
 use utoipa::ToSchema;
 
 use super::{
-    Confirmation,
+    Confirmation, id as id_of,
     messages::{self, Message},
     text,
 };
@@ -21,7 +21,7 @@ use crate::{
     app::Chat,
     http::{
         Answer,
-        extract::{Id, Page, Query, next_link},
+        extract::{Id, Ids, OpaquePage, Page, Query, next_link},
         idempotency,
         problem::ProblemBody,
         rfc3339,
@@ -96,7 +96,7 @@ pub(crate) async fn create_conversation(
     let message = pb::CreateConversationRequest {
         title: new.title.unwrap_or_default(),
         temporary: new.temporary.unwrap_or_default(),
-        persona_id: new.persona_id.unwrap_or_default(),
+        persona_id: id_of::<PersonaId>("persona_id", new.persona_id)?,
         system_prompt: new.system_prompt.unwrap_or_default(),
         idempotency_key: idempotency::key(&headers)?,
     };
@@ -106,14 +106,15 @@ pub(crate) async fn create_conversation(
 }
 
 /// The caller's conversations: pinned ones first, then the newest change first.
-#[utoipa::path(get, path = "/api/chat/conversations", tag = "chat", params(Page),
+#[utoipa::path(get, path = "/api/chat/conversations", tag = "chat", params(OpaquePage),
     responses((status = 200, body = Vec<Conversation>), (status = 422, body = ProblemBody)))]
 pub(crate) async fn list_conversations(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
-    Query(page): Query<Page>,
+    Query(page): Query<OpaquePage>,
     uri: Uri,
 ) -> Answer<(HeaderMap, Json<Vec<Conversation>>)> {
+    let page = Page::from(page);
     let message = pb::ListConversationsRequest { limit: page.limit()?, cursor: page.cursor() };
     let answer = chat.conversations().list_conversations(caller.token.request(message)).await?.into_inner();
     let conversations = answer.conversations.into_iter().map(Conversation::from).collect();
@@ -181,7 +182,7 @@ pub(crate) async fn update_conversation(
         conversation_id: id.to_string(),
         title: changes.title,
         pinned: changes.pinned,
-        persona_id: changes.persona_id.map(Option::unwrap_or_default),
+        persona_id: changes.persona_id.map(|persona| id_of::<PersonaId>("persona_id", persona)).transpose()?,
         system_prompt: changes.system_prompt.map(Option::unwrap_or_default),
     };
     Ok(Json(chat.conversations().update_conversation(caller.token.request(message)).await?.into_inner().into()))
@@ -198,4 +199,18 @@ pub(crate) async fn delete_conversation(
     let message = pb::DeleteConversationRequest { conversation_id: id.to_string() };
     chat.conversations().delete_conversation(caller.token.request(message)).await?;
     Ok(Json(Confirmation { message: "Conversation deleted" }))
+}
+
+/// Show another version of a message. The shown path then leads through this message to its newest descendant.
+#[utoipa::path(post, path = "/api/chat/conversations/{id}/messages/{message_id}/select", tag = "chat",
+    params(("id" = String, Path, format = Uuid), ("message_id" = String, Path, format = Uuid)),
+    responses((status = 200, body = Conversation), (status = 404, body = ProblemBody)))]
+pub(crate) async fn select_version(
+    State(chat): State<Chat>,
+    SignedIn(caller): SignedIn,
+    Ids(id, message_id): Ids<ConversationId, MessageId>,
+) -> Answer<Json<Conversation>> {
+    let message = pb::SelectVersionRequest { conversation_id: id.to_string(), message_id: message_id.to_string() };
+    let conversation = chat.conversations().select_version(caller.token.request(message)).await?.into_inner();
+    Ok(Json(conversation.into()))
 }

@@ -7,19 +7,20 @@ use turnpike_proto::chat::v1 as pb;
 use turnpike_topic::{ConversationId, MessageId};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{conversations::Conversation, text};
+use super::text;
 use crate::{
     access::caller::SignedIn,
     app::Chat,
     http::{
         Answer,
-        extract::{Id, Ids, Query, invalid, next_link_by},
+        extract::{Id, Query, invalid, next_link_by},
         problem::ProblemBody,
         rfc3339,
     },
 };
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = ChatMessage)]
 pub(crate) struct Message {
     #[schema(format = Uuid)]
     id: String,
@@ -57,6 +58,7 @@ pub(crate) struct Message {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MessageRole)]
 enum Role {
     User,
     Assistant,
@@ -175,18 +177,4 @@ pub(super) fn newest(id: ConversationId, limit: u32) -> pb::ListMessagesRequest 
 pub(super) fn page(uri: &Uri, page: pb::ListMessagesResponse) -> (HeaderMap, Vec<Message>) {
     let before = page.messages.first().filter(|_| page.more).map(|first| first.id.clone()).unwrap_or_default();
     (next_link_by(uri, "before", &before), page.messages.into_iter().map(Message::from).collect())
-}
-
-/// Show another version of a message. The shown path then leads through this message to its newest descendant.
-#[utoipa::path(post, path = "/api/chat/conversations/{id}/messages/{message_id}/select", tag = "chat",
-    params(("id" = String, Path, format = Uuid), ("message_id" = String, Path, format = Uuid)),
-    responses((status = 200, body = Conversation), (status = 404, body = ProblemBody)))]
-pub(crate) async fn select_version(
-    State(chat): State<Chat>,
-    SignedIn(caller): SignedIn,
-    Ids(id, message_id): Ids<ConversationId, MessageId>,
-) -> Answer<Json<Conversation>> {
-    let message = pb::SelectVersionRequest { conversation_id: id.to_string(), message_id: message_id.to_string() };
-    let conversation = chat.conversations().select_version(caller.token.request(message)).await?.into_inner();
-    Ok(Json(conversation.into()))
 }

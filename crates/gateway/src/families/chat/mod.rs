@@ -11,8 +11,11 @@ mod personas;
 mod search;
 mod usage;
 
+use std::str::FromStr;
+
 use axum::Extension;
 use serde::Serialize;
+use turnpike_fault::{Fault, Kind};
 use turnpike_token::Scope;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -28,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
             conversations::delete_conversation
         ))
         .routes(routes!(messages::list_messages, answers::send_message))
-        .routes(routes!(messages::select_version))
+        .routes(routes!(conversations::select_version))
         .routes(routes!(answers::regenerate))
         .routes(routes!(answers::stop_answer))
         .routes(routes!(export::export))
@@ -54,6 +57,14 @@ fn of_admins() -> OpenApiRouter<App> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Confirmation {
     message: &'static str,
+}
+
+/// An id in a request, as the services expect it: empty if it is absent.
+fn id<T: FromStr + ToString>(field: &str, text: Option<String>) -> Result<String, Fault> {
+    let Some(text) = text else { return Ok(String::new()) };
+    let id: Result<T, _> = text.parse();
+    let invalid = |_| Fault::new(Kind::Validation, "The request is not valid").field(field, "must be an id (UUID)");
+    id.map(|id| id.to_string()).map_err(invalid)
 }
 
 /// The services send an empty text for a value that is absent.

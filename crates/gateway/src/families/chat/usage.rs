@@ -3,9 +3,10 @@
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use turnpike_proto::chat::v1 as pb;
+use turnpike_topic::UserId;
 use utoipa::{IntoParams, ToSchema};
 
-use super::text;
+use super::{id, text};
 use crate::{
     access::caller::SignedIn,
     app::Chat,
@@ -89,7 +90,7 @@ pub(crate) async fn usage(
     Query(days): Query<Days>,
 ) -> Answer<Json<TokenUsage>> {
     let message = pb::GetUsageRequest {
-        user_id: days.user_id.unwrap_or_default(),
+        user_id: id::<UserId>("user_id", days.user_id)?,
         since: days.since.unwrap_or_default(),
         until: days.until.unwrap_or_default(),
     };

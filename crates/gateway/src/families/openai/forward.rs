@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::{
     error::{Client, ErrorBody, OpenAiError},
     late,
-    relay::{respond, revoked},
+    relay::{Answered, respond, revoked},
 };
 use crate::{
     access::body::{Bodies, Share},
@@ -30,9 +30,6 @@ const MAX_BODY: usize = 16 << 20;
 /// A client that asked for a stream gets a response after this time, even if the model has not begun to answer. Proxies and
 /// clients would otherwise take the connection for dead.
 const EARLY_RESPONSE: Duration = Duration::from_secs(1);
-
-/// The head of a response and the rest of it.
-pub(super) type Answered = (pb::ForwardHead, Streaming<pb::ForwardPart>);
 
 /// The bytes of the body. They are not parsed here.
 pub(crate) struct Raw(Bytes, Share);
@@ -130,7 +127,7 @@ async fn forward(
         answered
     });
     tokio::select! {
-        answered = &mut call => return Ok(respond(registration, answered?)),
+        answered = &mut call => return Ok(respond(registration, answered?).await),
         ending = revoked(&registration.handle) => return Err(ending.into()),
         () = sleep(EARLY_RESPONSE) => {}
     }
@@ -142,7 +139,7 @@ async fn forward(
         answered = &mut call => answered?,
         ending = revoked(&registration.handle) => return Err(ending.into()),
     };
-    Ok(respond(registration, answered))
+    Ok(respond(registration, answered).await)
 }
 
 async fn head(mut parts: Streaming<pb::ForwardPart>) -> Result<Answered, Status> {

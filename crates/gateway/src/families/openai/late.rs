@@ -13,8 +13,7 @@ use turnpike_proto::chat::v1::{self as pb, forward_part::Part};
 
 use super::{
     error::OpenAiError,
-    forward::Answered,
-    relay::{EVENTS, KEEP_ALIVE_INTERVAL, Relay, revoked},
+    relay::{Answered, EVENTS, KEEP_ALIVE_INTERVAL, Relay, revoked},
 };
 use crate::stream::{
     connections::Registration,

@@ -7,19 +7,22 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::chat::v1::{self as pb, forward_part::Part};
 
-use super::{error::OpenAiError, forward::Answered};
+use super::error::OpenAiError;
 use crate::stream::{
     connections::{Handle, Registration},
     ending::Ending,
     sse::{self, COMMENT},
 };
+
+/// The head of a response and the rest of it.
+pub(super) type Answered = (pb::ForwardHead, Streaming<pb::ForwardPart>);
 
 /// A comment is sent after this time without data.
 pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -27,7 +30,7 @@ pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) const EVENTS: &str = "text/event-stream";
 
 /// The response to a request whose response has begun at the model's server.
-pub(super) fn respond(registration: Registration, (head, parts): Answered) -> Response {
+pub(super) async fn respond(registration: Registration, (head, mut parts): Answered) -> Response {
     let status = StatusCode::from_u16(head.status.try_into().unwrap_or_default()).unwrap_or(StatusCode::BAD_GATEWAY);
     let is_events = head.content_type.starts_with(EVENTS);
     if !status.is_success() && !head.content_type.starts_with("application/json") {
@@ -35,11 +38,25 @@ pub(super) fn respond(registration: Registration, (head, parts): Answered) -> Re
             Fault::new(Kind::Unavailable, format!("The model's server answered with the status {}", head.status));
         return OpenAiError::with_status(status, fault.code_is("UPSTREAM_ERROR")).into_response();
     }
-    let relay = Relay::new(registration, parts, is_events);
-    let body = stream::unfold(relay, async |mut relay| relay.next().await.map(|bytes| (bytes, relay)));
-    let mut response = match is_events {
-        true => sse::response(Body::from_stream(body)),
-        false => Response::new(Body::from_stream(body)),
+    let mut response = if is_events {
+        sse::response(rest(Vec::new(), Relay::new(registration, parts, true)))
+    } else {
+        let first = tokio::select! {
+            first = parts.message() => first,
+            ending = revoked(&registration.handle) => return OpenAiError::from(ending).into_response(),
+        };
+        let first = match first {
+            Ok(first) => bytes_of(first),
+            Err(status) => return OpenAiError::from(status).into_response(),
+        };
+        // A response that has arrived in one part is sent with its length.
+        let body = match parts.message().now_or_never() {
+            Some(Ok(None)) => Body::from(first),
+            Some(Ok(second)) => rest(vec![first, bytes_of(second)], Relay::new(registration, parts, false)),
+            Some(Err(status)) => return OpenAiError::from(status).into_response(),
+            None => rest(vec![first], Relay::new(registration, parts, false)),
+        };
+        Response::new(body)
     };
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -50,6 +67,20 @@ pub(super) fn respond(registration: Registration, (head, parts): Answered) -> Re
         headers.insert(header::RETRY_AFTER, head.retry_after.into());
     }
     response
+}
+
+fn bytes_of(part: Option<pb::ForwardPart>) -> Bytes {
+    match part.and_then(|part| part.part) {
+        Some(Part::Body(bytes)) => bytes,
+        _ => Bytes::new(),
+    }
+}
+
+/// A body of these bytes, and of what arrives.
+fn rest(begin: Vec<Bytes>, relay: Relay) -> Body {
+    let begin = stream::iter(begin.into_iter().map(Ok));
+    let rest = stream::unfold(relay, async |mut relay| relay.next().await.map(|bytes| (bytes, relay)));
+    Body::from_stream(begin.chain(rest))
 }
 
 /// Waits until the caller's session ends. A gateway that stops gives responses time to end.
@@ -99,7 +130,10 @@ impl Relay {
                     return Some(Ok(bytes));
                 }
                 Step::Part(Ok(Some(_))) => {}
-                Step::Part(Ok(None)) => return None,
+                Step::Part(Ok(None)) => {
+                    self.parts = None;
+                    return None;
+                }
                 Step::Part(Err(status)) => return Some(self.fail(status.into())),
                 Step::End(ending) => return Some(self.fail(ending.into())),
                 Step::Quiet => return Some(Ok(COMMENT)),

@@ -80,6 +80,18 @@ fn a_dropped_registration_is_no_longer_counted() {
     assert!(register().is_ok());
 }
 
+#[test]
+fn answers_of_models_have_a_limit_of_their_own() {
+    let (connections, _) = registry(1);
+    let caller = caller(SessionId::from(Uuid::now_v7()));
+    let _socket = connections.register(&caller).expect("a registration");
+    let answers: Vec<_> = (0..GENERATIONS_PER_USER).map(|_| connections.register_generation(&caller)).collect();
+    assert!(answers.iter().all(Result::is_ok), "a user with as many sockets as allowed can ask");
+    assert_eq!(connections.register_generation(&caller).err(), Some(Ending::TooMany));
+    drop(answers);
+    assert!(connections.register_generation(&caller).is_ok());
+}
+
 #[tokio::test]
 async fn an_ending_that_was_decided_before_a_connection_is_open_reaches_it() {
     let (connections, _) = registry(0);
