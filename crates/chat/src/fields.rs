@@ -20,7 +20,7 @@ pub(crate) fn line(field: &str, text: &str, most: usize) -> Result<String, Fault
     Ok(text.to_owned())
 }
 
-/// Like [`line`], and not empty.
+/// Like [`line()`], and not empty.
 pub(crate) fn required_line(field: &str, text: &str, most: usize) -> Result<String, Fault> {
     match line(field, text, most) {
         Ok(text) if !text.is_empty() => Ok(text),
