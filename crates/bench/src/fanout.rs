@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::raw_socket::RawSocket;
 
-/// What is published, and to whom it is delivered.
+/// The events to publish, and the sockets that receive them.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) sockets: usize,

@@ -12,7 +12,7 @@ pub(crate) struct RawSocket {
 }
 
 impl RawSocket {
-    /// Opens `/ws`. A small receive buffer fills soon when nobody reads.
+    /// Opens `/ws`. A small receive buffer fills soon if the client does not read.
     pub(crate) async fn open(base: &str, person: &Person, small: bool) -> Self {
         Self::try_open(base, person, small).await.expect("the gateway opens the socket")
     }

@@ -146,7 +146,7 @@ impl Write for Show {
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Option<Conversation>>, sqlx::Error> {
         let mut outputs = Vec::with_capacity(writes.len());
         for Self { id, user_id, leaf, now } in writes {
-            // What is shown is not a change of the conversation: it keeps its place in lists.
+            // Showing another version leaves `updated_at` as it is, so that the conversation keeps its position in lists.
             let sql =
                 format!("UPDATE conversations SET leaf_id = $3 WHERE id = $1 AND user_id = $2 RETURNING {COLUMNS}");
             let row = sqlx::query(sqlx::AssertSqlSafe(sql))

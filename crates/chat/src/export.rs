@@ -30,7 +30,7 @@ pub(crate) struct Document {
     text: String,
 }
 
-/// What is written next.
+/// The part of the document that the export writes next.
 enum Next {
     Head,
     Messages { pages: Pages, page: VecDeque<MessageId> },

@@ -1,4 +1,4 @@
-//! Accounting for requests that are passed on: nobody waits for the ledger. Entries of one row are added up while the database is
+//! Accounting for forwarded requests. A request does not wait for the ledger. Entries of one row are added up while the database is
 //! busy, so that the number of writes does not grow with the number of requests.
 
 use std::{

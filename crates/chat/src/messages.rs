@@ -38,7 +38,7 @@ pub(crate) struct Message {
     pub(crate) created_at: Timestamp,
 }
 
-/// Who wrote a message.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     User,

@@ -324,6 +324,6 @@ async fn users_revoke_only_their_own_keys_and_admins_those_of_others(database: D
     exchange(&harness, &hers.key).await.expect("still good");
     keys.revoke_user_api_key(admin.access.request(revoke)).await.expect("revoked");
     refused(exchange(&harness, &hers.key).await, Code::Unauthenticated, "INVALID_API_KEY");
-    let nobody = pb::ListUserApiKeysRequest { user_id: "no id".to_owned() };
-    refused(keys.list_user_api_keys(admin.access.request(nobody)).await, Code::NotFound, "NOT_FOUND");
+    let unknown = pb::ListUserApiKeysRequest { user_id: "no id".to_owned() };
+    refused(keys.list_user_api_keys(admin.access.request(unknown)).await, Code::NotFound, "NOT_FOUND");
 }

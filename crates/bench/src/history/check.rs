@@ -19,7 +19,7 @@ pub(crate) enum Line {
         at: Position,
         hash: Hash,
     },
-    /// The client was told that events of the topic are lost.
+    /// The client received a `reset`: events of the topic may be missing.
     Reset {
         topic: usize,
     },

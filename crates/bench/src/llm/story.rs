@@ -194,6 +194,6 @@ async fn stop(user: &Person, elsewhere: &Person, conversation: &str, model: &Ser
     })
     .await;
     let stored = user.get(&format!("/api/chat/conversations/{conversation}")).await;
-    assert_eq!(stored.json["messages"][3]["content"], last["content"], "what was said is kept");
+    assert_eq!(stored.json["messages"][3]["content"], last["content"], "the text so far is kept");
     println!("stopped from the second gateway after {} characters; the model's server is idle", content(&last).len());
 }

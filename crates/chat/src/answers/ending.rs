@@ -149,7 +149,7 @@ impl Write for End {
     }
 }
 
-/// An answer as it is stored: its end if it has ended, otherwise what was said by the last checkpoint, as interrupted.
+/// An answer as it is stored: its end, or, if it has not ended, the text of the last checkpoint as an interrupted answer.
 pub(super) async fn load(store: &Store, id: MessageId) -> Result<Option<Ended>, Error> {
     let row = sqlx::query(
         "SELECT conversation_id, content, reasoning_content, state, finish_reason, model, prompt_tokens, completion_tokens,

@@ -1,4 +1,3 @@
-#![allow(dead_code, reason = "the answers will call it")]
 //! A conversation's request to the model, and its answer in pieces.
 
 use std::{collections::VecDeque, future::poll_fn};
@@ -28,7 +27,7 @@ pub struct ChatMessage {
     pub content: String,
 }
 
-/// Who wrote a message of the prompt.
+/// The author of a message of the prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChatRole {
     System,

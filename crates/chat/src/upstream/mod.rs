@@ -52,7 +52,6 @@ use turnpike_kit::{Clock, Process, Tasks};
 
 use crate::config;
 
-#[allow(unused_imports, reason = "the answers will use them")]
 pub use chat::{ChatMessage, ChatRequest, ChatRole, ChatStream, Piece};
 pub use chunk::{Chunk, Tokens};
 pub use error::UpstreamError;

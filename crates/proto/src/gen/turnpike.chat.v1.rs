@@ -871,9 +871,9 @@ pub enum MessageState {
     Generating = 2,
     /// A user stopped the answer.
     Stopped = 3,
-    /// The process that generated it ended; `content` is what was said by then.
+    /// The process that generated it ended; `content` is the text that the model had written by then.
     Interrupted = 4,
-    /// The model could not be reached or failed; `content` is what was said by then.
+    /// The model could not be reached or failed; `content` is the text that the model had written by then.
     Error = 5,
 }
 impl MessageState {

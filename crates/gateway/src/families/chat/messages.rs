@@ -64,7 +64,7 @@ enum Role {
     Assistant,
 }
 
-/// `stopped`: by a user. `interrupted`: the process that generated the answer ended. `content` is then what was said by then.
+/// `stopped`: by a user. `interrupted`: the process that generated the answer ended. `content` is then the text that the model had written by then.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum MessageState {
