@@ -28,6 +28,7 @@ impl Tokens {
             user_id: session.user.id,
             session_id: session.id,
             token_id: random::token_id(),
+            username: session.user.username.as_str().into(),
             role: session.user.role,
             issued_at: now,
             expires_at,

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast, watch};
 use turnpike_topic::{Offset, Topic};
 
 use crate::{
@@ -117,6 +118,27 @@ impl Bus {
         match &self.0.backend {
             Backend::Memory(memory) => memory.append(topic, event, how),
             Backend::Redis(redis) => redis.append(timeout, topic, event, how).await,
+        }
+    }
+
+    /// Sends an event to the processes that follow the topic now, see [`Bus::notices`]. It is not stored and has no offset. It can be
+    /// lost, and after an outage it can arrive twice.
+    pub async fn notify(&self, topic: &Topic, event: &[u8]) -> Result<(), PublishError> {
+        if event.len() > MAX_EVENT_BYTES {
+            return Err(PublishError::TooLarge { bytes: event.len(), limit: MAX_EVENT_BYTES });
+        }
+        match &self.0.backend {
+            Backend::Memory(memory) => memory.notify(topic, event),
+            Backend::Redis(redis) => redis.notify(TIMEOUT, topic, event).await?,
+        }
+        Ok(())
+    }
+
+    /// The notices of all topics that this process follows, from now on. A receiver that falls behind loses the oldest.
+    pub fn notices(&self) -> broadcast::Receiver<(Topic, Bytes)> {
+        match &self.0.backend {
+            Backend::Memory(memory) => memory.notices(),
+            Backend::Redis(redis) => redis.notices(),
         }
     }
 

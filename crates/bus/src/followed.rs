@@ -20,6 +20,8 @@ use crate::record::Fingerprint;
 
 /// Signals that wait for a slow follower before it has to read history. Few, because each followed topic reserves the memory.
 const BACKLOG: usize = 16;
+/// Notices that wait for a slow receiver before it loses the oldest.
+const NOTICES: usize = 1024;
 
 /// A signal to the followers of a topic.
 #[derive(Clone, Debug)]
@@ -35,6 +37,7 @@ pub(crate) enum Signal {
 /// The followed topics of a process.
 pub(crate) struct FollowedTopics {
     inner: Mutex<Inner>,
+    notices: broadcast::Sender<(Topic, Bytes)>,
     /// Records arrive only after this process has subscribed to the topic's channel at a server.
     by_server: bool,
     changed: Notify,
@@ -72,12 +75,12 @@ pub(crate) struct Changes {
 impl FollowedTopics {
     /// Records arrive as soon as a topic is followed.
     pub(crate) fn at_once() -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), by_server: false, changed: Notify::new() })
+        Arc::new(Self { inner: Mutex::default(), notices: broadcast::Sender::new(NOTICES), by_server: false, changed: Notify::new() })
     }
 
     /// Records arrive after the topic's channel was joined at a server, see [`FollowedTopics::take_changes`].
     pub(crate) fn by_server() -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), by_server: true, changed: Notify::new() })
+        Arc::new(Self { inner: Mutex::default(), notices: broadcast::Sender::new(NOTICES), by_server: true, changed: Notify::new() })
     }
 
     /// Adds a follower of a topic.
@@ -122,6 +125,18 @@ impl FollowedTopics {
         if let Some(followed) = self.get(topic) {
             let _ = followed.signals.send(signal); // an error means that the last follower has just been dropped
         }
+    }
+
+    /// Passes a notice on, if the topic is followed.
+    pub(crate) fn send_notice(&self, topic: Topic, event: Bytes) {
+        if self.get(&topic).is_some() {
+            let _ = self.notices.send((topic, event)); // an error means that nobody receives notices
+        }
+    }
+
+    /// The notices from now on.
+    pub(crate) fn notices(&self) -> broadcast::Receiver<(Topic, Bytes)> {
+        self.notices.subscribe()
     }
 
     /// Sends the head of a topic, unless the same head was sent last.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::{AccountEvent, ChatEvent, CommandEvent, VehicleEvent};
+use crate::{AccountEvent, ChatEvent, CommandEvent, RoomEvent, RoomNotice, VehicleEvent};
 
 /// One event, as its producer made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,10 @@ pub enum Body {
     Vehicle(VehicleEvent),
     /// Of a conversation with a language model.
     Chat(ChatEvent),
+    /// Of a room of people.
+    Room(RoomEvent),
+    /// Of a room of people, not stored.
+    Notice(RoomNotice),
     /// Of an account and its sessions.
     Account(AccountEvent),
     /// An event that this version does not know, from a newer producer. The bytes are the whole event, unchanged.
@@ -36,6 +40,8 @@ impl Body {
             Self::Command(event) => event.name(),
             Self::Vehicle(event) => event.name(),
             Self::Chat(event) => event.name(),
+            Self::Room(event) => event.name(),
+            Self::Notice(notice) => notice.name(),
             Self::Account(event) => event.name(),
             Self::Unknown(_) => "unknown",
         }

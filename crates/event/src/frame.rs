@@ -10,7 +10,7 @@ pub fn frame(topic: &Topic, record: &Record) -> String {
     text(&Frame { topic, offset: Some(record.offset), event: &record.event })
 }
 
-/// The frame of an event that is not on the topic, because the bus is not available. It has no `offset`.
+/// The frame of an event that is not on the topic: a notice, or an event while the bus is not available. It has no `offset`.
 pub fn frame_without_offset(topic: &Topic, event: &Event) -> String {
     text(&Frame { topic, offset: None, event })
 }
@@ -40,6 +40,8 @@ impl Serialize for Frame<'_> {
             Body::Command(event) => event.fields(&mut map)?,
             Body::Vehicle(event) => event.fields(&mut map)?,
             Body::Chat(event) => event.fields(&mut map)?,
+            Body::Room(event) => event.fields(&mut map)?,
+            Body::Notice(notice) => notice.fields(&mut map)?,
             Body::Account(event) => event.fields(&mut map)?,
             Body::Unknown(_) => {}
         }

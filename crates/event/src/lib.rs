@@ -7,8 +7,10 @@ mod event;
 mod frame;
 mod json;
 mod named_enum;
+mod notice;
 #[cfg(test)]
 mod pinned;
+mod room;
 mod vehicle;
 mod wire;
 
@@ -18,6 +20,8 @@ pub use command::{CommandEvent, CommandState};
 pub use event::{Body, Event};
 pub use frame::{frame, frame_without_offset};
 pub use json::{Json, NotAnObject};
+pub use notice::{AnalysisStatus, Audience, Level, RoomNotice};
+pub use room::RoomEvent;
 pub use vehicle::{ConnectionStatus, VehicleEvent};
 
 /// A record whose event is decoded.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prost::Message;
 use turnpike_proto::{event::v1 as pb, timestamp};
 
-use crate::{AccountEvent, Body, ChatEvent, CommandEvent, Event, VehicleEvent};
+use crate::{AccountEvent, Body, ChatEvent, CommandEvent, Event, RoomEvent, RoomNotice, VehicleEvent};
 
 impl Event {
     /// The bytes of a `turnpike.event.v1.Event`.
@@ -14,6 +14,8 @@ impl Event {
             Body::Command(event) => event.to_pb(),
             Body::Vehicle(event) => event.to_pb(),
             Body::Chat(event) => event.to_pb(),
+            Body::Room(event) => event.to_pb(),
+            Body::Notice(notice) => notice.to_pb(),
             Body::Account(event) => event.to_pb(),
             Body::Unknown(bytes) => return bytes.clone(),
         };
@@ -36,6 +38,8 @@ fn from_pb_body(body: &pb::event::Body) -> Option<Body> {
     None.or_else(|| CommandEvent::from_pb(body).map(Body::Command))
         .or_else(|| VehicleEvent::from_pb(body).map(Body::Vehicle))
         .or_else(|| ChatEvent::from_pb(body).map(Body::Chat))
+        .or_else(|| RoomEvent::from_pb(body).map(Body::Room))
+        .or_else(|| RoomNotice::from_pb(body).map(Body::Notice))
         .or_else(|| AccountEvent::from_pb(body).map(Body::Account))
 }
 
@@ -45,7 +49,7 @@ mod tests {
     use turnpike_topic::CommandId;
 
     use super::*;
-    use crate::{CommandState, account, chat, command, vehicle};
+    use crate::{CommandState, account, chat, command, notice, room, vehicle};
 
     fn any_event() -> impl Strategy<Value = Event> {
         let at = (-377_705_023_201_i64..253_402_207_200, 0..1_000_000_000_i32)
@@ -54,6 +58,8 @@ mod tests {
             command::tests::any_event().prop_map(Body::Command),
             vehicle::tests::any_event().prop_map(Body::Vehicle),
             chat::tests::any_event().prop_map(Body::Chat),
+            room::tests::any_event().prop_map(Body::Room),
+            notice::tests::any_notice().prop_map(Body::Notice),
             account::tests::any_event().prop_map(Body::Account),
         ];
         (at, body).prop_map(|(at, body)| Event { at, body })

@@ -81,6 +81,7 @@ mod tests {
             user_id: UserId::new(now),
             session_id: SessionId::new(now),
             token_id: uuid::Uuid::nil(),
+            username: "ada".into(),
             role: Role::User,
             issued_at: now,
             expires_at: now,

@@ -4,11 +4,12 @@ use std::{fs, path::Path};
 
 use prost::Message;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "turnpike/auth/v1/auth.proto",
     "turnpike/chat/v1/answer.proto",
     "turnpike/chat/v1/conversation.proto",
     "turnpike/chat/v1/model.proto",
+    "turnpike/chat/v1/room.proto",
     "turnpike/event/v1/event.proto",
     "turnpike/topic/v1/topic.proto",
     "turnpike/vehicle/v1/vehicle.proto",

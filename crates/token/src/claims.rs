@@ -1,6 +1,6 @@
 //! The claims of an access token.
 
-use std::{fmt, num::NonZeroU32};
+use std::{fmt, num::NonZeroU32, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,8 @@ pub struct Claims {
     pub session_id: SessionId,
     /// `jti`.
     pub token_id: Uuid,
+    /// `username`. It never changes.
+    pub username: Arc<str>,
     /// The user's role when the token was signed.
     pub role: Role,
     /// `iat`, whole seconds.
@@ -93,6 +95,9 @@ pub(crate) struct Payload {
     pub(crate) jti: Uuid,
     pub(crate) iat: i64,
     pub(crate) exp: i64,
+    /// Tokens of earlier versions have none.
+    #[serde(default)]
+    pub(crate) username: String,
     pub(crate) role: Role,
     pub(crate) auth_time: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -54,6 +54,7 @@ impl SigningKey {
             jti: claims.token_id,
             iat: claims.issued_at.as_second(),
             exp: claims.expires_at.as_second(),
+            username: claims.username.to_string(),
             role: claims.role,
             auth_time: claims.auth_time.as_second(),
             api_key: claims.api_key.map(Into::into),

@@ -77,6 +77,7 @@ async fn a_late_event_of_a_slow_instance_does_not_override_a_newer_one(database:
         user_id,
         session_id,
         token_id: uuid::Uuid::now_v7(),
+        username: "ada".into(),
         role: turnpike_token::Role::User,
         issued_at: harness.clock.now(),
         expires_at: harness.clock.now() + turnpike_token::LIFETIME,

@@ -4,9 +4,10 @@ mod topics;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use turnpike_topic::{Offset, Topic};
 
 use self::topics::{Swept, Topics};
@@ -78,6 +79,14 @@ impl Memory {
         // Sent under the lock, so that followers get events in their order.
         self.followed.send(topic, Signal::Record(bytes));
         Ok(Appended::At(offset))
+    }
+
+    pub(crate) fn notify(&self, topic: &Topic, event: &[u8]) {
+        self.followed.send_notice(*topic, Bytes::copy_from_slice(event));
+    }
+
+    pub(crate) fn notices(&self) -> broadcast::Receiver<(Topic, Bytes)> {
+        self.followed.notices()
     }
 
     pub(crate) fn read(&self, topic: &Topic, after: Option<Offset>, limit: usize) -> Found {

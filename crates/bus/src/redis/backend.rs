@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use redis::{Client, IntoConnectionInfo, ProtocolVersion};
-use tokio::{sync::watch, time::Duration};
+use tokio::{sync::{broadcast, watch}, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use turnpike_topic::{Offset, Topic};
 
-use super::{connection::Connector, health::Health, history::History, link, messages, publish::Publisher, verify};
+use super::{connection::Connector, health::Health, history::History, link::{self, Link}, messages, notice, publish::Publisher, verify};
 use crate::{
     append::{Append, Appended},
     error::{InvalidUrl, PublishError, Unavailable},
@@ -20,6 +21,7 @@ use crate::{
 pub(crate) struct Redis {
     publisher: Publisher,
     history: History,
+    link: Link,
     followed: Arc<FollowedTopics>,
     health: Arc<Health>,
     tasks: TaskTracker,
@@ -42,7 +44,7 @@ impl Redis {
         tasks.spawn(verify::keep(link.clone(), followed.clone(), stop.clone()));
         tasks.close();
         let publisher = Publisher::new(limits, link.clone(), followed.clone());
-        Ok(Self { publisher, history: History::new(link), followed, health, tasks, stop })
+        Ok(Self { publisher, history: History::new(link.clone()), link, followed, health, tasks, stop })
     }
 
     pub(crate) async fn append(
@@ -53,6 +55,14 @@ impl Redis {
         how: Append,
     ) -> Result<Appended, PublishError> {
         self.publisher.append(timeout, topic, event, how).await
+    }
+
+    pub(crate) async fn notify(&self, timeout: Duration, topic: &Topic, event: &[u8]) -> Result<(), Unavailable> {
+        notice::send(&self.link, timeout, topic, event).await
+    }
+
+    pub(crate) fn notices(&self) -> broadcast::Receiver<(Topic, Bytes)> {
+        self.followed.notices()
     }
 
     pub(crate) async fn read(

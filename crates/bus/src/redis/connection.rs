@@ -11,6 +11,7 @@ use tokio::time::{Duration, Instant, error::Elapsed, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::notice;
 use crate::followed::{FollowedTopics, Signal};
 
 /// For opening a connection, and for the answer to a `PING`.
@@ -146,7 +147,11 @@ async fn run_id(commands: &mut MultiplexedConnection) -> String {
 fn deliver(followed: &FollowedTopics, message: Vec<Value>) {
     let Ok([Value::BulkString(channel), Value::BulkString(payload)]) = <[Value; 2]>::try_from(message) else { return };
     let Some(topic) = std::str::from_utf8(&channel).ok().and_then(|name| name.parse().ok()) else { return };
-    followed.send(&topic, Signal::Record(Bytes::from(payload)));
+    let payload = Bytes::from(payload);
+    match notice::event(&payload) {
+        Some(event) => followed.send_notice(topic, event),
+        None => followed.send(&topic, Signal::Record(payload)),
+    }
 }
 
 fn no_answer() -> redis::RedisError {

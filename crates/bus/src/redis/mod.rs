@@ -8,6 +8,7 @@ mod history;
 mod keys;
 mod link;
 mod messages;
+mod notice;
 mod publish;
 mod published;
 mod verify;

@@ -137,6 +137,7 @@ async fn a_token_signed_with_another_key_is_refused() {
         user_id: admin.id().parse::<UserId>().expect("an id"),
         session_id: SessionId::new(now),
         token_id: Uuid::now_v7(),
+        username: "ada".into(),
         role: Role::Admin,
         issued_at: now,
         expires_at: now + Duration::from_secs(900),

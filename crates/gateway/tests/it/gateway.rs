@@ -1,6 +1,6 @@
 //! The gateway under test, and its callers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prost::Message;
 use secrecy::SecretBox;
@@ -95,8 +95,8 @@ impl Gateway {
         let now = Clock::system().now();
         let (issued_at, auth_time) = (now, now);
         let expires_at = now + lifetime;
-        let token_id = Uuid::now_v7();
-        self.key.sign(&Claims { user_id, session_id, token_id, role, issued_at, expires_at, auth_time, api_key: None })
+        let (token_id, username) = (Uuid::now_v7(), username(user_id));
+        self.key.sign(&Claims { user_id, session_id, token_id, username, role, issued_at, expires_at, auth_time, api_key: None })
     }
 
     /// The token that auth gives for an API key.
@@ -109,8 +109,8 @@ impl Gateway {
     ) -> String {
         let now = Clock::system().now();
         let (issued_at, auth_time, expires_at) = (now, now, now + Duration::from_secs(900));
-        let (token_id, api_key) = (Uuid::now_v7(), Some(api_key));
-        self.key.sign(&Claims { user_id, session_id, token_id, role, issued_at, expires_at, auth_time, api_key })
+        let (token_id, username, api_key) = (Uuid::now_v7(), username(user_id), Some(api_key));
+        self.key.sign(&Claims { user_id, session_id, token_id, username, role, issued_at, expires_at, auth_time, api_key })
     }
 
     pub fn expired_token(&self) -> String {
@@ -123,6 +123,7 @@ impl Gateway {
             user_id,
             session_id,
             token_id,
+            username: username(user_id),
             role: Role::User,
             issued_at,
             expires_at,
@@ -145,6 +146,11 @@ impl Gateway {
         };
         published.expect("the bus in memory is always available")
     }
+}
+
+/// The last twelve digits of the id distinguish users.
+fn username(user_id: UserId) -> Arc<str> {
+    format!("user-{}", &user_id.to_string()[24..]).into()
 }
 
 /// The bytes of an event, as a topic and an archive have them.

@@ -126,6 +126,7 @@ impl World {
             user_id,
             session_id: Uuid::now_v7().into(),
             token_id: Uuid::now_v7(),
+            username: "ada".into(),
             role,
             issued_at: now,
             expires_at: now + Duration::from_secs(30 * 24 * 3600),

@@ -28,6 +28,7 @@ fn caller(session: SessionId) -> Caller {
         user_id: UserId::from(Uuid::nil()),
         session_id: session,
         token_id: Uuid::nil(),
+        username: "ada".into(),
         role: Role::User,
         issued_at: Timestamp::UNIX_EPOCH,
         expires_at: Timestamp::MAX,

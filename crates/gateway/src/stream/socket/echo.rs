@@ -81,6 +81,7 @@ fn nobody(process: &Process) -> Caller {
         user_id: UserId::new(now),
         session_id: SessionId::new(now),
         token_id: SessionId::new(now).into(),
+        username: "ada".into(),
         role: Role::User,
         issued_at: now,
         expires_at: now + Duration::from_secs(86_400),
