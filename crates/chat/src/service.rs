@@ -12,6 +12,7 @@ use turnpike_proto::{
     chat::v1::{
         answer_service_server::AnswerServiceServer, conversation_service_server::ConversationServiceServer,
         model_service_server::ModelServiceServer,
+        room_service_server::RoomServiceServer,
     },
     topic::v1::topic_owner_server::TopicOwnerServer,
 };
@@ -27,6 +28,8 @@ use crate::{
     outbox,
     policy::POLICY,
     removal,
+    room_rpc::RoomRpc,
+    rooms,
     topic_rpc::TopicRpc,
     upstream::Upstreams,
 };
@@ -46,7 +49,7 @@ pub struct Deps {
     pub verifier: Verifier,
 }
 
-/// Conversations, answers and models.
+/// Conversations, answers, models and rooms.
 pub struct Service {
     routes: Routes,
 }
@@ -69,6 +72,16 @@ impl Service {
         });
         let bell = outbox::publish(process, &store, &deps.bus);
         removal::sweep(process, &store, &bell);
+        let room_bell = rooms::publish(process, &store, &deps.bus);
+        rooms::sweep(process, &store);
+        rooms::expire(process, &store, &room_bell);
+        let rooms = RoomRpc {
+            store: store.clone(),
+            bus: deps.bus.clone(),
+            clock: process.clock.clone(),
+            verifier: deps.verifier.clone(),
+            bell: room_bell,
+        };
         let upstreams = Upstreams::new(&config.models, process)?;
         let models = ModelRpc {
             ledger: Ledger::new(process, &store),
@@ -94,6 +107,7 @@ impl Service {
         let conversations = ConversationRpc { store: store.clone(), clock: process.clock.clone(), bell };
         services.add_service(ConversationServiceServer::new(conversations));
         services.add_service(TopicOwnerServer::new(TopicRpc { store }));
+        services.add_service(RoomServiceServer::new(rooms));
         services.add_service(AnswerServiceServer::new(AnswerRpc { resources }));
         services.add_service(ModelServiceServer::new(models).max_decoding_message_size(FORWARDED));
         Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })

@@ -8,7 +8,7 @@ use turnpike_proto::{
     auth::v1::{api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient},
     chat::v1::{
         answer_service_client::AnswerServiceClient, conversation_service_client::ConversationServiceClient,
-        model_service_client::ModelServiceClient,
+        model_service_client::ModelServiceClient, room_service_client::RoomServiceClient,
     },
     vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
@@ -16,7 +16,7 @@ use turnpike_rpc::Transport;
 
 use crate::{
     access::{body::Bodies, caller::Identity, client::TrustedProxies, origin::AllowedOrigins},
-    stream::{connections::Connections, hub::Hub, socket::context::SocketContext, topics::Topics},
+    stream::{connections::Connections, hub::Hub, rooms::Rooms, socket::context::SocketContext, topics::Topics},
 };
 
 /// The parts. A clone costs one atomic operation.
@@ -47,6 +47,7 @@ parts! {
     topics: Topics,
     connections: Connections,
     sockets: SocketContext,
+    rooms: Rooms,
     auth: Auth,
     vehicles: Vehicles,
     chat: Chat,
@@ -108,6 +109,10 @@ impl Chat {
 
     pub(crate) fn answers(&self) -> AnswerServiceClient<Transport> {
         AnswerServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_RESPONSE)
+    }
+
+    pub(crate) fn rooms(&self) -> RoomServiceClient<Transport> {
+        RoomServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_RESPONSE)
     }
 
     pub(crate) fn models(&self) -> ModelServiceClient<Transport> {

@@ -28,6 +28,7 @@ use crate::{
         connections::Connections,
         hub::Hub,
         owners::Owners,
+        rooms::Rooms,
         socket::context::{self, SocketContext},
         topics::Topics,
     },
@@ -67,13 +68,18 @@ impl Service {
         connections.watch(process, &deps.revocations, &deps.bus);
         connections.renew_api_keys(process, &identity);
         let owners = Owners { auth: deps.auth.clone(), vehicles: deps.vehicles.clone(), chat: deps.chat.clone() };
-        let hub = Hub::new(deps.bus.clone(), process.tasks.clone());
+        let chat = Chat(deps.chat.clone());
+        let rooms = Rooms::new(deps.bus.clone(), process.clock.clone());
+        rooms.serve(process, chat.clone());
+        let hub = Hub::new(deps.bus.clone(), process.tasks.clone(), rooms.clone());
         let topics = Topics { bus: deps.bus, hub: hub.clone(), owners };
         let sockets = SocketContext::new(context::Parts {
             identity: identity.clone(),
             connections: connections.clone(),
             topics: topics.clone(),
             messages: PerMinute::new(process, config.limits.messages_per_minute),
+            rooms: rooms.clone(),
+            chat: chat.clone(),
             tasks: process.tasks.clone(),
             limits: config.limits,
             heartbeat: config.heartbeat,
@@ -93,9 +99,10 @@ impl Service {
             topics,
             connections,
             sockets,
+            rooms,
             auth: Auth(deps.auth.clone()),
             vehicles: Vehicles(deps.vehicles.clone()),
-            chat: Chat(deps.chat.clone()),
+            chat,
             services: Services([("auth", deps.auth), ("vehicles", deps.vehicles), ("chat", deps.chat)].into()),
         });
         Ok(Self { router: router(app, process.health.clone()), slots })

@@ -1,5 +1,7 @@
 //! Notices: messages on the channel of a topic that are not stored. They begin with a byte that no record begins with.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use redis::Script;
 use tokio::time::Duration;
@@ -11,13 +13,14 @@ use crate::error::Unavailable;
 /// The first byte of a notice. A record begins with the tag of its first field.
 const MARK: u8 = 0;
 
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("redis.call('PUBLISH', ARGV[1], ARGV[2]) return 1"));
+
 /// Sends a notice. If the connection breaks meanwhile, it may be sent twice.
 pub(super) async fn send(link: &Link, timeout: Duration, topic: &Topic, event: &[u8]) -> Result<(), Unavailable> {
     let (channel, message) = (topic.to_string(), [&[MARK], event].concat());
     let keys = Keys::of(&channel);
-    let script = Script::new("redis.call('PUBLISH', ARGV[1], ARGV[2]) return 1");
     let sent: u8 = link
-        .call(timeout, &script, |call, _, _| {
+        .call(timeout, &SCRIPT, |call, _, _| {
             call.key(&keys.stream).arg(&channel).arg(&message);
         })
         .await?;

@@ -33,7 +33,7 @@ impl PerMinute {
         let Some(limiter) = &self.0 else { return Ok(()) };
         limiter.check_key(&user).map_err(|until| {
             let wait = until.wait_time_from(limiter.clock().now());
-            Fault::new(Kind::RateLimited, "Too many requests; slow down").retry_after(wait)
+            Fault::new(Kind::RateLimited, "Too many messages, please slow down").retry_after(wait)
         })
     }
 }

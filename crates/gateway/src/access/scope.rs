@@ -35,9 +35,9 @@ pub(crate) fn admit(claims: &Claims, route: Option<ApiKeys>, reads: bool) -> Res
 pub(crate) fn may_follow(claims: &Claims, topic: Topic) -> Result<(), Fault> {
     let needed = match topic {
         Topic::Response(_) | Topic::Vehicle(_) => Scope::Vehicles,
-        Topic::Conversation(_) => Scope::Chat,
+        Topic::Conversation(_) | Topic::Room(_) => Scope::Chat,
         Topic::User(_) => Scope::Read,
-        Topic::Sessions | Topic::Answers | Topic::Room(_) | Topic::Captions(_) => Scope::All,
+        Topic::Sessions | Topic::Answers | Topic::Captions(_) => Scope::All,
     };
     admit(claims, Some(ApiKeys::Of(needed)), true)
 }

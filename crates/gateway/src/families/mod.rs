@@ -4,4 +4,5 @@ pub(crate) mod admin;
 pub(crate) mod auth;
 pub(crate) mod chat;
 pub(crate) mod openai;
+pub(crate) mod rooms;
 pub(crate) mod vehicles;

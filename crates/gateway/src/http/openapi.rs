@@ -25,8 +25,8 @@ use crate::{
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Turnpike", description = "Commands to vehicles, conversations with language models, and the events that they produce.\n\n\
-        `GET /ws` and `GET /ws/responses/{command_id}` are WebSockets; the README describes them."),
+    info(title = "Turnpike", description = "Commands to vehicles, conversations with language models, rooms of people, and the events that they produce.\n\n\
+        `GET /ws`, `GET /ws/responses/{command_id}` and `GET /ws/rooms/{room_id}` are WebSockets; the README describes them."),
     modifiers(&Credentials)
 )]
 pub(crate) struct Description;

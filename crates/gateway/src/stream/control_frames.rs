@@ -35,6 +35,22 @@ pub(crate) fn pong(id: Option<&Value>) -> String {
     answer("pong", id, json!({}))
 }
 
+/// The answer to the heartbeat of a client, with the client's timestamp.
+pub(crate) fn heartbeat_ack(client_timestamp: Option<Value>, now: jiff::Timestamp) -> String {
+    let mut fields = json!({ "event": "heartbeat_ack", "server_timestamp": now.to_string() });
+    // A time is a number or a short text. Any other value is not repeated.
+    let is_time = |value: &Value| value.is_number() || value.as_str().is_some_and(|text| text.len() <= 64);
+    if let Some(timestamp) = client_timestamp.filter(is_time) {
+        fields["client_timestamp"] = timestamp;
+    }
+    text(fields)
+}
+
+/// The message that the client has published is stored.
+pub(crate) fn published(id: &Value, topic: Topic, message_id: &str) -> String {
+    answer("published", Some(id), json!({ "topic": topic.to_string(), "message_id": message_id }))
+}
+
 pub(crate) fn caught_up(topic: Topic, head: Option<Offset>) -> String {
     text(json!({ "event": "caught_up", "topic": topic.to_string(), "head": head_value(head) }))
 }
@@ -52,11 +68,11 @@ pub(crate) fn closed(topic: Topic) -> String {
 }
 
 pub(crate) fn error(id: Option<&Value>, code: &str, detail: &str) -> String {
-    answer("error", id, json!({ "code": code, "detail": detail }))
+    answer("error", id, json!({ "code": code, "detail": detail, "message": detail }))
 }
 
 pub(crate) fn fault(id: Option<&Value>, topic: Option<Topic>, fault: &Fault) -> String {
-    let mut fields = json!({ "code": fault.code(), "detail": fault.detail() });
+    let mut fields = json!({ "code": fault.code(), "detail": fault.detail(), "message": fault.detail() });
     if let Some(topic) = topic {
         fields["topic"] = topic.to_string().into();
     }

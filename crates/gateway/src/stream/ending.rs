@@ -110,6 +110,8 @@ pub(crate) enum Ending {
     Unavailable,
     /// This gateway is stopping.
     Stopping,
+    /// The user may no longer follow the topic.
+    Excluded,
 }
 
 impl From<Ending> for Close {
@@ -121,6 +123,7 @@ impl From<Ending> for Close {
             Ending::TooMany => Self::TooMany,
             Ending::Unavailable => Self::TryAgain,
             Ending::Stopping => Self::Stopping,
+            Ending::Excluded => Self::Refused("Not found"),
         }
     }
 }
@@ -133,6 +136,7 @@ impl From<Ending> for Fault {
             Ending::AccountInactive => Refusal::Inactive.into(),
             Ending::TooMany => Self::new(Kind::RateLimited, "Too many connections").code_is("TOO_MANY_CONNECTIONS"),
             Ending::Unavailable => Refusal::Unavailable.into(),
+            Ending::Excluded => Self::new(Kind::NotFound, "Not found"),
             Ending::Stopping => Self::new(Kind::Unavailable, "This gateway is stopping")
                 .code_is("STOPPING")
                 .retry_after(Duration::from_secs(1)),

@@ -8,6 +8,7 @@ pub(crate) mod hub;
 pub(crate) mod owners;
 pub(crate) mod reader;
 pub(crate) mod rfc6455;
+pub(crate) mod rooms;
 pub(crate) mod since;
 pub(crate) mod socket;
 pub(crate) mod sse;

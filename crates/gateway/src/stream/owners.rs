@@ -17,8 +17,8 @@ impl Owners {
         let owner = match topic {
             Topic::Response(_) | Topic::Vehicle(_) => &self.vehicles,
             Topic::User(_) => &self.auth,
-            Topic::Conversation(_) => &self.chat,
-            Topic::Sessions | Topic::Answers | Topic::Room(_) | Topic::Captions(_) => return None,
+            Topic::Conversation(_) | Topic::Room(_) => &self.chat,
+            Topic::Sessions | Topic::Answers | Topic::Captions(_) => return None,
         };
         Some(TopicOwnerClient::new(owner.clone()))
     }

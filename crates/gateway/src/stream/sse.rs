@@ -63,6 +63,7 @@ pub(crate) const COMMENT: Bytes = Bytes::from_static(b": \n\n");
 pub(crate) async fn follow(
     State(connections): State<Connections>,
     State(topics): State<Topics>,
+    State(rooms): State<Rooms>,
     SignedIn(caller): SignedIn,
     Id(topic): Id<Topic>,
     Query(resume): Query<Resume>,
@@ -80,6 +81,13 @@ pub(crate) async fn follow(
     let wake = Arc::new(Notify::new());
     registration.attach(Target::Stream(wake.clone()));
     let reader = reader::open(&topics, &caller, topic, since, &Wake::Task(wake.clone())).await?;
+    let reader = match topic {
+        Topic::Room(room) => {
+            let Registration { id, user_id, handle, .. } = &registration;
+            reader.present(rooms.enter(room, *user_id, *id, handle, false))
+        }
+        _ => reader,
+    };
     if reader.is_finished() {
         // EventSource reconnects after the end of any other response (HTML standard, section 9.2.3).
         let mut response = Response::new(Body::empty());

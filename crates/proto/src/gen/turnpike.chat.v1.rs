@@ -3392,10 +3392,13 @@ pub struct ReportPresenceRequest {
     /// The gateway stops: all of its entries end.
     #[prost(bool, tag = "3")]
     pub leaving: bool,
+    /// The first report under this id.
+    #[prost(bool, tag = "4")]
+    pub begin: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportPresenceResponse {
-    /// The gateway had no lease, so nothing is known of earlier reports: it must send all of its entries again.
+    /// The lease has ended, and nothing was taken: the gateway must begin again with another id and all of its entries.
     #[prost(bool, tag = "1")]
     pub unknown: bool,
     /// Entries that were refused: the user may not see the room, or the token is not valid.

@@ -134,7 +134,7 @@ impl Conn {
         if slot.confirm.is_some() {
             let head = reader.head()?; // the topic has news when its head is known
             let (id, topic) = (slot.confirm.take().flatten(), slot.topic);
-            out.set_page(number, rfc6455::text(control_frames::subscribed(id.as_ref(), topic, head)));
+            out.set_page(number, rfc6455::text(self.frames.subscribed(id.as_ref(), topic, head)));
             out.dirty |= 1 << number;
             return Some(Step::Yield);
         }

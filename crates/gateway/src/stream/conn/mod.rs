@@ -39,7 +39,7 @@ use self::{
 };
 use super::{
     control_frames,
-    ending::Close,
+    ending::{Close, Ending},
     hub::{
         members::{Swept, Wake},
         ring::Run,
@@ -60,6 +60,21 @@ const LAST_CHANCE: Duration = Duration::from_millis(500);
 pub(crate) trait TopicFrames: Sync {
     /// The text after the event at `head`, when the client has all events up to then; `None`: this protocol has no such frame.
     fn caught_up(&self, topic: Topic, head: Option<Offset>) -> Option<String>;
+
+    /// The text that confirms a subscription, before the first event. `id` is that of the client's request.
+    fn subscribed(&self, id: Option<&Value>, topic: Topic, head: Option<Offset>) -> String {
+        control_frames::subscribed(id, topic, head)
+    }
+
+    /// Called when the client may no longer follow a topic. As for [`TopicFrames::topic_closed`].
+    fn reading_ended(&self, topic: Topic) -> Result<String, Close> {
+        Ok(control_frames::fault(None, Some(topic), &Ending::Excluded.into()))
+    }
+
+    /// A text that is sent with each ping.
+    fn heartbeat(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Called after the final event of a topic. Returns the text that reports the end of the topic, or ends the socket.
     fn topic_closed(&self, topic: Topic) -> Result<String, Close>;
@@ -182,6 +197,23 @@ impl Conn {
         removed.is_some() // and a reader is dropped here, without the lock
     }
 
+    /// The client may no longer follow a topic: ends its reader, or the socket.
+    pub(crate) fn end_reading(self: &Arc<Self>, topic: Topic) {
+        let mut out = self.out.lock();
+        let Some(slot) = out.slots.find(topic) else { return };
+        // The reader is being opened by the reading task, which has the slot. It is refused with the next report of presence.
+        if out.slots.get(slot).is_some_and(|slot| matches!(slot.place, Place::Opening)) {
+            return;
+        }
+        let removed = out.remove(topic);
+        drop(out);
+        drop(removed);
+        match self.frames.reading_ended(topic) {
+            Ok(text) => self.say(text),
+            Err(close) => self.end(close),
+        }
+    }
+
     pub(crate) fn follows(&self, topic: Topic) -> bool {
         self.out.lock().slots.find(topic).is_some()
     }
@@ -246,6 +278,9 @@ impl Conn {
             out.next_ping = now.after(interval);
             self.unanswered.fetch_add(1, Ordering::Relaxed);
             out.control.extend_from_slice(&rfc6455::ping());
+            if let Some(text) = self.frames.heartbeat() {
+                out.control.extend_from_slice(&rfc6455::text(text.to_owned()));
+            }
             self.flush(out);
             out = self.out.lock();
         }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use turnpike_identity::Caller;
+use turnpike_topic::Topic;
 
 use super::Purpose;
 use crate::stream::{
@@ -88,6 +89,22 @@ impl Handle {
             (Some(Target::Socket(conn)), Some(ending)) => conn.end(ending.into()),
             (Some(Target::Stream(wake)), Some(_)) => wake.notify_one(),
             _ => {} // not open yet: `attach` continues
+        }
+    }
+
+    /// Sends a complete frame to a socket.
+    pub(crate) fn say(&self, frame: &[u8]) {
+        if let Some(Target::Socket(conn)) = self.target.get() {
+            conn.queue(frame);
+        }
+    }
+
+    /// The client may no longer follow this topic.
+    pub(crate) fn end_reading(&self, topic: Topic) {
+        match self.target.get() {
+            Some(Target::Socket(conn)) => conn.end_reading(topic),
+            Some(Target::Stream(_)) => self.end(Ending::Excluded),
+            None => {}
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
 use turnpike_bus::{Bus, Delivery, From, ResetReason};
+use turnpike_event::Event;
 use turnpike_kit::{OnExit, Tasks};
 use turnpike_topic::{Offset, Topic};
 
@@ -14,20 +15,29 @@ use super::{
     ring::Ring,
     sweep::Sweepers,
 };
+use crate::stream::rooms::Rooms;
 
 pub(super) struct Channel {
     pub(super) topic: Topic,
     ring: Mutex<Ring>,
     members: Arc<Members>,
     sweepers: Sweepers,
+    rooms: Rooms,
     follower: Mutex<Option<AbortHandle>>,
 }
 
 impl Channel {
     /// Follows a topic from its present head.
-    pub(super) fn open(topic: Topic, bus: &Bus, tasks: &Tasks, sweepers: &Sweepers) -> Arc<Self> {
+    pub(super) fn open(topic: Topic, bus: &Bus, tasks: &Tasks, sweepers: &Sweepers, rooms: &Rooms) -> Arc<Self> {
         let (members, sweepers) = (Arc::new(Members::new(sweepers.len())), sweepers.clone());
-        let channel = Arc::new(Self { topic, ring: Mutex::default(), members, sweepers, follower: Mutex::default() });
+        let channel = Arc::new(Self {
+            topic,
+            ring: Mutex::default(),
+            members,
+            sweepers,
+            rooms: rooms.clone(),
+            follower: Mutex::default(),
+        });
         channel.follow(bus, tasks);
         channel
     }
@@ -73,13 +83,16 @@ impl Channel {
     /// Returns whether more can follow.
     fn take(&self, delivery: Delivery) -> bool {
         let mut ring = self.ring();
+        let mut seen = None;
         match delivery {
             Delivery::Record(record) => {
+                let record = record.map(Event::from_bytes);
                 let Offset { epoch, n } = record.offset;
                 if ring.frames.is_empty() && !ring.ready || ring.epoch.is_none() {
                     (ring.epoch, ring.base) = (Some(epoch), n - 1);
                 }
-                ring.push(Arc::new(Frame::new(&self.topic, record)));
+                ring.push(Arc::new(Frame::of(&self.topic, &record)));
+                seen = Some(record.event);
             }
             Delivery::CaughtUp { head } => {
                 if !ring.ready && ring.frames.is_empty() {
@@ -103,6 +116,9 @@ impl Channel {
         let more = !ring.closed;
         drop(ring);
         self.sweepers.news(&self.members);
+        if let Some(event) = seen {
+            self.rooms.see(self.topic, &event); // may end readers, which leave the members
+        }
         more
     }
 

@@ -28,6 +28,7 @@ use turnpike_kit::Tasks;
 use turnpike_topic::Topic;
 
 use self::{channel::Channel, sweep::Sweepers};
+use super::rooms::Rooms;
 
 /// The topics that this gateway follows.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub(crate) struct Hub(Arc<Inner>);
 struct Inner {
     bus: Bus,
     tasks: Tasks,
+    /// Sees the events of rooms.
+    rooms: Rooms,
     sweepers: Sweepers,
     channels: Mutex<HashMap<Topic, Entry>>,
 }
@@ -47,9 +50,9 @@ struct Entry {
 
 impl Hub {
     /// Must be called within a runtime: it starts the sweepers.
-    pub(crate) fn new(bus: Bus, tasks: Tasks) -> Self {
+    pub(crate) fn new(bus: Bus, tasks: Tasks, rooms: Rooms) -> Self {
         let sweepers = Sweepers::start(&tasks);
-        Self(Arc::new(Inner { bus, tasks, sweepers, channels: Mutex::default() }))
+        Self(Arc::new(Inner { bus, tasks, rooms, sweepers, channels: Mutex::default() }))
     }
 
     /// Adds a reader of a topic. The topic is followed until every reader has called [`Hub::leave`].
@@ -57,7 +60,7 @@ impl Hub {
         let mut channels = self.0.channels.lock();
         let entry = channels.entry(topic).or_insert_with(|| {
             metrics::gauge!("turnpike_gateway_topics").increment(1);
-            let channel = Channel::open(topic, &self.0.bus, &self.0.tasks, &self.0.sweepers);
+            let channel = Channel::open(topic, &self.0.bus, &self.0.tasks, &self.0.sweepers, &self.0.rooms);
             Entry { channel, readers: 0 }
         });
         entry.readers += 1;

@@ -23,6 +23,7 @@ use super::{
         members::Wake,
         topic_reader::{Batch, Current, TopicReader},
     },
+    rooms::Reading,
     since::Since,
     topics::Topics,
 };
@@ -38,6 +39,8 @@ pub(crate) struct Reader {
     order: Order<Arc<Frame>>,
     /// When to read the archive next, while the topic does not exist.
     recheck_at: Instant,
+    /// The user is present in the room that is read.
+    _reading: Option<Box<Reading>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,7 @@ pub(crate) async fn open(
     let topic_reader = TopicReader::open(&topics.hub, topic, since, wake);
     let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
     let recheck_at = Instant::now() + RECHECK_INTERVAL;
-    Ok(Reader { topic_reader, archive, stage, position: since, order, recheck_at })
+    Ok(Reader { topic_reader, archive, stage, position: since, order, recheck_at, _reading: None })
 }
 
 /// Whether a topic that has not ended still has every event after `after`. `false` for a topic that does not exist (it was lost,
@@ -113,7 +116,12 @@ impl Reader {
         let after = if let Since::After(offset) = since { Some(offset) } else { None };
         let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
         let (stage, recheck_at) = (Stage::Topic, Instant::now() + RECHECK_INTERVAL);
-        Self { topic_reader, archive: None, stage, position: since, order, recheck_at }
+        Self { topic_reader, archive: None, stage, position: since, order, recheck_at, _reading: None }
+    }
+
+    /// The reader's user is present in a room until the reader is dropped.
+    pub(crate) fn present(self, reading: Reading) -> Self {
+        Self { _reading: Some(Box::new(reading)), ..self }
     }
 
     pub(crate) fn topic(&self) -> Topic {

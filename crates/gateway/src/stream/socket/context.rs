@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use turnpike_kit::Tasks;
 
 use crate::{
+    app::Chat,
     access::{caller::Identity, messages::PerMinute},
     config::Limits,
-    stream::{conn::Shared, connections::Connections, topics::Topics},
+    stream::{conn::Shared, connections::Connections, rooms::Rooms, topics::Topics},
 };
 
 #[derive(Clone)]
@@ -18,6 +19,8 @@ pub(crate) struct Parts {
     pub(crate) connections: Connections,
     pub(crate) topics: Topics,
     pub(crate) messages: PerMinute,
+    pub(crate) rooms: Rooms,
+    pub(crate) chat: Chat,
     pub(crate) tasks: Tasks,
     pub(crate) limits: Limits,
     pub(crate) heartbeat: Duration,

@@ -1,5 +1,6 @@
 //! The differences between the protocols of the WebSocket routes. Every protocol has the same session.
 
+use serde_json::Value;
 use turnpike_token::Claims;
 use turnpike_topic::Topic;
 
@@ -21,5 +22,6 @@ pub(super) enum Start {
     /// With a frame. The client then requests its topics.
     Frame(String),
     /// With a topic that the socket follows until its end. If the caller may not follow the topic, the socket is refused.
-    Topic(Topic, Since),
+    /// The value is given to [`TopicFrames::subscribed`].
+    Topic(Topic, Since, Option<Value>),
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
-use turnpike_topic::Topic;
+use turnpike_topic::{RoomId, Topic};
 
 use crate::stream::{
     conn::MAX_TOPICS,
@@ -21,7 +21,28 @@ pub(super) enum Request {
     Authenticate {
         token: String,
     },
+    /// Something for a room.
+    Publish {
+        room: RoomId,
+        what: Publication,
+    },
+    /// The client of a room's socket is alive.
+    Heartbeat {
+        room: RoomId,
+        client_timestamp: Option<Value>,
+    },
     Ping,
+}
+
+/// What a client publishes in a room.
+#[derive(Debug, PartialEq)]
+pub(super) enum Publication {
+    /// The key makes a repeated message the same one; empty: none.
+    Message {
+        content: String,
+        key: String,
+    },
+    Typing(bool),
 }
 
 /// A frame that is not a valid request: a code for programs and a sentence for people.
@@ -46,6 +67,11 @@ struct Raw {
     /// Several topics and the `since` of each.
     topics: Option<BTreeMap<String, Option<String>>>,
     token: Option<String>,
+    /// What is published: `message` or `typing`.
+    event: Option<String>,
+    content: Option<String>,
+    is_typing: Option<bool>,
+    idempotency_key: Option<String>,
 }
 
 impl Parsed {
@@ -53,18 +79,22 @@ impl Parsed {
         let Ok(Value::Object(mut object)) = serde_json::from_str(text) else {
             return Self { id: None, request: invalid("INVALID_JSON", "A frame is a JSON object") };
         };
-        // A client's id is a number or a short text. Any other value is not repeated.
-        let id = object.remove("id").filter(|id| match id {
-            Value::Number(_) => true,
-            Value::String(text) => text.len() <= 64,
-            _ => false,
-        });
+        let id = client_id(object.remove("id"));
         let request = match serde_json::from_value::<Raw>(Value::Object(object)) {
             Ok(raw) => validate(raw),
-            Err(_) => invalid("VALIDATION", "action, topic, since and token are texts; topics is an object of them"),
+            Err(_) => invalid("VALIDATION", "action, topic, since, token, event and content are texts; topics is an object of them; is_typing is true or false"),
         };
         Self { id, request }
     }
+}
+
+/// A client's id is a number or a short text. Any other value is not repeated.
+pub(super) fn client_id(id: Option<Value>) -> Option<Value> {
+    id.filter(|id| match id {
+        Value::Number(_) => true,
+        Value::String(text) => text.len() <= 64,
+        _ => false,
+    })
 }
 
 fn validate(raw: Raw) -> Result<Request, Invalid> {
@@ -91,10 +121,28 @@ fn validate(raw: Raw) -> Result<Request, Invalid> {
             Some(token) => Ok(Request::Authenticate { token }),
             None => invalid("VALIDATION", "token is missing"),
         },
+        Some("publish") => {
+            let topic = topic()?;
+            publication(topic, raw)
+        }
         Some("ping") => Ok(Request::Ping),
-        Some(_) => invalid("UNKNOWN_MESSAGE_TYPE", "action is one of subscribe, unsubscribe, auth, ping"),
+        Some(_) => invalid("UNKNOWN_MESSAGE_TYPE", "action is one of subscribe, unsubscribe, publish, auth, ping"),
         None => invalid("UNKNOWN_MESSAGE_TYPE", "action is missing"),
     }
+}
+
+fn publication(topic: Topic, raw: Raw) -> Result<Request, Invalid> {
+    let Topic::Room(room) = topic else { return invalid("VALIDATION", "topic: clients publish in rooms only") };
+    let what = match (raw.event.as_deref(), raw.content, raw.is_typing) {
+        (Some("message"), Some(content), _) => {
+            Publication::Message { content, key: raw.idempotency_key.unwrap_or_default() }
+        }
+        (Some("message"), None, _) => return invalid("MESSAGE_PARSE_ERROR", "content is missing"),
+        (Some("typing"), _, Some(is_typing)) => Publication::Typing(is_typing),
+        (Some("typing"), _, None) => return invalid("MESSAGE_PARSE_ERROR", "is_typing is missing"),
+        _ => return invalid("UNKNOWN_MESSAGE_TYPE", "event is one of message, typing"),
+    };
+    Ok(Request::Publish { room, what })
 }
 
 fn parse_topic(text: &str) -> Result<Topic, Invalid> {

@@ -53,12 +53,12 @@ struct CommandResponse {
 
 impl Protocol for CommandResponse {
     fn start(&self, _: &Claims) -> Start {
-        Start::Topic(self.topic, self.since)
+        Start::Topic(self.topic, self.since, None)
     }
 
     fn parse(&self, text: &str) -> Parsed {
         let mut parsed = Parsed::new(text);
-        if let Ok(Request::Subscribe(_) | Request::Unsubscribe { .. }) = parsed.request {
+        if let Ok(Request::Subscribe(_) | Request::Unsubscribe { .. } | Request::Publish { .. }) = parsed.request {
             let detail = "This socket has its one topic".to_owned();
             parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail });
         }

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tracing::debug;
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Refusal;
-use turnpike_topic::Topic;
+use turnpike_topic::{RoomId, Topic};
 
 use super::{
     context::SocketContext,
@@ -28,6 +28,7 @@ use crate::{
         control_frames,
         ending::{Close, Ending},
         reader,
+        rooms::Reading,
         since::Since,
     },
 };
@@ -41,11 +42,11 @@ const OPENED_AT_ONCE: usize = 8;
 
 /// One socket. Boxed by its task, so that an idle task is small.
 pub(super) struct Session {
-    context: SocketContext,
-    conn: Arc<Conn>,
+    pub(super) context: SocketContext,
+    pub(super) conn: Arc<Conn>,
     incoming: Incoming,
     intake: Intake,
-    registration: Registration,
+    pub(super) registration: Registration,
     protocol: Box<dyn Protocol>,
     _slot: Slot,
 }
@@ -83,9 +84,9 @@ impl Session {
                 self.conn.say(text);
                 self.registration.attach(Target::Socket(self.conn.clone()));
             }
-            Start::Topic(topic, since) => {
+            Start::Topic(topic, since, ack) => {
                 self.registration.attach(Target::Socket(self.conn.clone()));
-                if let Err(fault) = self.open_topic(topic, since, None).await {
+                if let Err(fault) = self.open_topic(topic, since, ack.map(Some)).await {
                     self.conn.end(Close::refused(&fault));
                 }
             }
@@ -98,10 +99,18 @@ impl Session {
             return None;
         }
         let now = Instant::now();
-        // Counted before it is parsed: a frame over the limit costs next to nothing.
+        let limit = self.context.limits.frame_bytes;
+        // Its size counts first, then it is counted, and only then it is parsed: a frame over a limit costs next to nothing.
         let counted = match &message {
             Message::Text(text) if text.len() > MAX_FRAME => return self.end(Close::TooBig),
             Message::Binary(bytes) if bytes.len() > MAX_FRAME => return self.end(Close::TooBig),
+            Message::Text(text) if limit > 0 && text.len() > limit => {
+                if self.intake.is_flood(now) {
+                    return self.end(Close::Flood);
+                }
+                let detail = format!("A frame has at most {limit} bytes");
+                return self.say(control_frames::error(None, "MESSAGE_TOO_LARGE", &detail));
+            }
             Message::Pong(_) if self.conn.is_answer() => return None,
             Message::Ping(_) | Message::Pong(_) => self.intake.control(now),
             Message::Text(_) | Message::Binary(_) => self.context.messages.count(self.registration.user_id),
@@ -113,18 +122,12 @@ impl Session {
             }
             return self.say(control_frames::fault(None, None, &fault));
         }
-        let text = match message {
-            Message::Text(text) => text,
-            Message::Binary(_) => return self.say(control_frames::error(None, "INVALID_JSON", "Frames are text")),
+        match message {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => self.say(control_frames::error(None, "INVALID_JSON", "Frames are text")),
             // tungstenite answers pings by itself
-            _ => return None,
-        };
-        let limit = self.context.limits.frame_bytes;
-        if limit > 0 && text.len() > limit {
-            let detail = format!("A frame has at most {limit} bytes");
-            return self.say(control_frames::error(None, "MESSAGE_TOO_LARGE", &detail));
+            _ => None,
         }
-        Some(text)
     }
 
     fn say<T>(&self, text: String) -> Option<T> {
@@ -143,6 +146,11 @@ impl Session {
             Err(invalid) => self.conn.say(control_frames::error(id.as_ref(), invalid.code, &invalid.detail)),
             Ok(Request::Ping) => self.conn.say(control_frames::pong(id.as_ref())),
             Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id.as_ref(), topic),
+            Ok(Request::Heartbeat { room, client_timestamp }) => {
+                self.context.rooms.touch(room, self.registration.user_id);
+                self.conn.say(control_frames::heartbeat_ack(client_timestamp, self.context.rooms.now()));
+            }
+            Ok(Request::Publish { room, what }) => Box::pin(self.publish(id.as_ref(), room, what)).await,
             // Boxed: an idle socket's future has no room for these.
             Ok(Request::Authenticate { token }) => Box::pin(self.renew(id, &token)).await,
             Ok(Request::Subscribe(topics)) => {
@@ -173,6 +181,10 @@ impl Session {
         let caller = self.registration.handle.caller();
         match reader::open(&self.context.topics, &caller, topic, since, &wake).await {
             Ok(reader) => {
+                let reader = match topic {
+                    Topic::Room(room) => reader.present(self.enter(room)),
+                    _ => reader,
+                };
                 self.conn.subscribe(slot, reader, confirm);
                 Ok(())
             }
@@ -181,6 +193,11 @@ impl Session {
                 Err(fault)
             }
         }
+    }
+
+    fn enter(&self, room: RoomId) -> Reading {
+        let Registration { id, user_id, handle, .. } = &self.registration;
+        self.context.rooms.enter(room, *user_id, *id, handle, true)
     }
 
     fn unsubscribe(&self, id: Option<&Value>, topic: Topic) {
