@@ -75,12 +75,22 @@ pub(crate) struct Changes {
 impl FollowedTopics {
     /// Records arrive as soon as a topic is followed.
     pub(crate) fn at_once() -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), notices: broadcast::Sender::new(NOTICES), by_server: false, changed: Notify::new() })
+        Arc::new(Self {
+            inner: Mutex::default(),
+            notices: broadcast::Sender::new(NOTICES),
+            by_server: false,
+            changed: Notify::new(),
+        })
     }
 
     /// Records arrive after the topic's channel was joined at a server, see [`FollowedTopics::take_changes`].
     pub(crate) fn by_server() -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), notices: broadcast::Sender::new(NOTICES), by_server: true, changed: Notify::new() })
+        Arc::new(Self {
+            inner: Mutex::default(),
+            notices: broadcast::Sender::new(NOTICES),
+            by_server: true,
+            changed: Notify::new(),
+        })
     }
 
     /// Adds a follower of a topic.

@@ -69,9 +69,7 @@ pub(crate) fn visibility(word: &str) -> Result<Visibility, Fault> {
 pub(crate) fn role(word: &str) -> Result<Option<Role>, Fault> {
     match word {
         "" => Ok(None),
-        word => {
-            Role::from_word(word).map(Some).ok_or_else(|| invalid("role", "must be owner, moderator or member"))
-        }
+        word => Role::from_word(word).map(Some).ok_or_else(|| invalid("role", "must be owner, moderator or member")),
     }
 }
 

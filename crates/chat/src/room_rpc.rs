@@ -18,9 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     fields::{invalid, line, required_line},
-    room_convert::{
-        content, id, role, to_pb_member, to_pb_present, to_pb_room, to_pb_room_message, user, visibility,
-    },
+    room_convert::{content, id, role, to_pb_member, to_pb_present, to_pb_room, to_pb_room_message, user, visibility},
     rooms::{self, Changes, Edit, Entry, New, Post, Refused, Report, Reported, Room, Visibility},
 };
 
@@ -138,10 +136,7 @@ impl RoomService for RoomRpc {
         let room_id = id(&request.room_id, Refused::NoRoom)?;
         let changes = Changes {
             name: request.name.map(|name| required_line("name", &name, MAX_NAME)).transpose()?,
-            description: request
-                .description
-                .map(|text| line("description", &text, MAX_DESCRIPTION))
-                .transpose()?,
+            description: request.description.map(|text| line("description", &text, MAX_DESCRIPTION)).transpose()?,
             visibility: request.visibility.map(|word| visibility(&word)).transpose()?,
             insights: request.insights,
         };
@@ -264,10 +259,7 @@ impl RoomService for RoomRpc {
         Ok(Response::new(to_pb_room_message(*message)))
     }
 
-    async fn mark_read(
-        &self,
-        request: Request<pb::MarkReadRequest>,
-    ) -> Result<Response<pb::MarkReadResponse>, Status> {
+    async fn mark_read(&self, request: Request<pb::MarkReadRequest>) -> Result<Response<pb::MarkReadResponse>, Status> {
         let user_id = caller(&request)?.claims.user_id;
         let request = request.into_inner();
         let room_id = id(&request.room_id, Refused::NoRoom)?;

@@ -11,8 +11,7 @@ use turnpike_kit::Process;
 use turnpike_proto::{
     chat::v1::{
         answer_service_server::AnswerServiceServer, conversation_service_server::ConversationServiceServer,
-        model_service_server::ModelServiceServer,
-        room_service_server::RoomServiceServer,
+        model_service_server::ModelServiceServer, room_service_server::RoomServiceServer,
     },
     topic::v1::topic_owner_server::TopicOwnerServer,
 };

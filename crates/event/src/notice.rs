@@ -232,10 +232,16 @@ pub(crate) mod tests {
     pub(crate) fn any_notice() -> impl Strategy<Value = RoomNotice> {
         let text = || any::<String>();
         prop_oneof![
-            (user(), text(), any::<bool>())
-                .prop_map(|(user_id, username, is_typing)| RoomNotice::Typing { user_id, username, is_typing }),
-            (user(), text(), select(Level::ALL))
-                .prop_map(|(about, content, level)| RoomNotice::System { about, content, level }),
+            (user(), text(), any::<bool>()).prop_map(|(user_id, username, is_typing)| RoomNotice::Typing {
+                user_id,
+                username,
+                is_typing
+            }),
+            (user(), text(), select(Level::ALL)).prop_map(|(about, content, level)| RoomNotice::System {
+                about,
+                content,
+                level
+            }),
             (user(), text(), 0.0..1.0_f64, text(), vec(text(), 0..3), text()).prop_map(
                 |(user_id, insight, confidence, category, recommendations, source)| RoomNotice::HealthInsight {
                     user_id,
@@ -249,8 +255,11 @@ pub(crate) mod tests {
             (user(), select(AnalysisStatus::ALL), any::<u32>(), text()).prop_map(
                 |(user_id, status, progress, details)| RoomNotice::Analysis { user_id, status, progress, details }
             ),
-            (user(), text(), text())
-                .prop_map(|(user_id, code, message)| RoomNotice::AnalysisError { user_id, code, message }),
+            (user(), text(), text()).prop_map(|(user_id, code, message)| RoomNotice::AnalysisError {
+                user_id,
+                code,
+                message
+            }),
         ]
     }
 }

@@ -4,11 +4,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redis::{Client, IntoConnectionInfo, ProtocolVersion};
-use tokio::{sync::{broadcast, watch}, time::Duration};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Duration,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use turnpike_topic::{Offset, Topic};
 
-use super::{connection::Connector, health::Health, history::History, link::{self, Link}, messages, notice, publish::Publisher, verify};
+use super::{
+    connection::Connector,
+    health::Health,
+    history::History,
+    link::{self, Link},
+    messages, notice,
+    publish::Publisher,
+    verify,
+};
 use crate::{
     append::{Append, Appended},
     error::{InvalidUrl, PublishError, Unavailable},

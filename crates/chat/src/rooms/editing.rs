@@ -113,10 +113,12 @@ impl Write for Delete {
                 None => Err(Refused::NoRoom),
                 Some(room) if !room.is_at_least(Role::Owner) => Err(Refused::NotAllowed(OWNERS)),
                 Some(_) => {
-                    sqlx::query("UPDATE rooms SET visibility = '', name = '', description = '', created_by = '' WHERE id = $1")
-                        .bind(id.to_string())
-                        .execute(&mut *on)
-                        .await?;
+                    sqlx::query(
+                        "UPDATE rooms SET visibility = '', name = '', description = '', created_by = '' WHERE id = $1",
+                    )
+                    .bind(id.to_string())
+                    .execute(&mut *on)
+                    .await?;
                     let event = Event::of(Topic::Room(*id), RoomEvent::Deleted { room_id: *id }, *now);
                     event.that_is_final().store(on).await?;
                     Ok(())

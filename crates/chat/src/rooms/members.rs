@@ -41,13 +41,12 @@ fn member(row: &AnyRow) -> Result<Member, sqlx::Error> {
 }
 
 async fn find(on: &mut AnyConnection, room: RoomId, user: UserId) -> Result<Option<Member>, sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT user_id, username, role, joined_at FROM room_members WHERE room_id = $1 AND user_id = $2",
-    )
-    .bind(room.to_string())
-    .bind(user.to_string())
-    .fetch_optional(on)
-    .await?;
+    let row =
+        sqlx::query("SELECT user_id, username, role, joined_at FROM room_members WHERE room_id = $1 AND user_id = $2")
+            .bind(room.to_string())
+            .bind(user.to_string())
+            .fetch_optional(on)
+            .await?;
     row.as_ref().map(member).transpose()
 }
 

@@ -44,18 +44,13 @@ pub(super) fn message(row: &AnyRow) -> Result<Message, sqlx::Error> {
 }
 
 /// A message of a room, within a transaction.
-pub(super) async fn get_within(
-    on: &mut AnyConnection,
-    room: RoomId,
-    id: &str,
-) -> Result<Option<Message>, sqlx::Error> {
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM room_messages WHERE id = $1 AND room_id = $2"
-    )))
-    .bind(id)
-    .bind(room.to_string())
-    .fetch_optional(on)
-    .await?;
+pub(super) async fn get_within(on: &mut AnyConnection, room: RoomId, id: &str) -> Result<Option<Message>, sqlx::Error> {
+    let row =
+        sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM room_messages WHERE id = $1 AND room_id = $2")))
+            .bind(id)
+            .bind(room.to_string())
+            .fetch_optional(on)
+            .await?;
     row.as_ref().map(message).transpose()
 }
 

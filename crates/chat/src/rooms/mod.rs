@@ -16,8 +16,8 @@ mod removal;
 mod room;
 
 pub(crate) use creation::{New, create};
-pub(crate) use edits::{Edit, edit};
 pub(crate) use editing::{Changes, delete, update};
+pub(crate) use edits::{Edit, edit};
 pub(crate) use members::{By, Member, list as list_members, put, remove};
 pub(crate) use messages::{Message, page};
 pub(crate) use outbox::publish;

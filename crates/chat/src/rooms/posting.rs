@@ -146,8 +146,7 @@ impl Posting {
         for name in names {
             query = query.bind(name);
         }
-        let found =
-            query.bind(post.room_id.to_string()).bind(post.user_id.to_string()).fetch_all(&mut *on).await?;
+        let found = query.bind(post.room_id.to_string()).bind(post.user_id.to_string()).fetch_all(&mut *on).await?;
         for row in found {
             let Ok(mentioned) = row.try_get::<String, _>("user_id")?.parse() else { continue };
             let mention = RoomEvent::Mention {

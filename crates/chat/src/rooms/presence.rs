@@ -156,8 +156,7 @@ async fn enter(
             .await?;
     }
     if first {
-        let event =
-            RoomEvent::Presence { user_id: entry.user_id, username: entry.username.to_string(), present: true };
+        let event = RoomEvent::Presence { user_id: entry.user_id, username: entry.username.to_string(), present: true };
         Event::of(Topic::Room(entry.room_id), event, now).store(on).await?;
     }
     Ok(Some(first))
@@ -172,14 +171,13 @@ async fn leave(
 ) -> Result<(), sqlx::Error> {
     let (room_id, user_id) = (room.to_string(), user.to_string());
     locked(on, room, user).await?;
-    let removed = sqlx::query(
-        "DELETE FROM presence WHERE gateway_id = $1 AND room_id = $2 AND user_id = $3 RETURNING username",
-    )
-    .bind(gateway_id)
-    .bind(&room_id)
-    .bind(&user_id)
-    .fetch_optional(&mut *on)
-    .await?;
+    let removed =
+        sqlx::query("DELETE FROM presence WHERE gateway_id = $1 AND room_id = $2 AND user_id = $3 RETURNING username")
+            .bind(gateway_id)
+            .bind(&room_id)
+            .bind(&user_id)
+            .fetch_optional(&mut *on)
+            .await?;
     let Some(removed) = removed else { return Ok(()) };
     if is_present(on, &room_id, &user_id).await? {
         return Ok(());

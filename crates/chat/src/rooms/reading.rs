@@ -53,15 +53,14 @@ impl Write for Mark {
             .fetch_optional(&mut *on)
             .await?;
             let seq: i64 = row.map(|row| row.try_get("seq")).transpose()?.unwrap_or_default();
-            sqlx::query(
-                "UPDATE room_members SET read_seq = $3 WHERE room_id = $1 AND user_id = $2 AND read_seq < $3",
-            )
-            .bind(room_id.to_string())
-            .bind(user_id.to_string())
-            .bind(seq)
-            .execute(&mut *on)
-            .await?;
-            outputs.push(seen(&mut *on, *room_id, *user_id).await?.map_or(Err(Refused::NoRoom), |room| Ok(room.unread())));
+            sqlx::query("UPDATE room_members SET read_seq = $3 WHERE room_id = $1 AND user_id = $2 AND read_seq < $3")
+                .bind(room_id.to_string())
+                .bind(user_id.to_string())
+                .bind(seq)
+                .execute(&mut *on)
+                .await?;
+            outputs
+                .push(seen(&mut *on, *room_id, *user_id).await?.map_or(Err(Refused::NoRoom), |room| Ok(room.unread())));
         }
         Ok(outputs)
     }

@@ -32,11 +32,11 @@ impl From<Refused> for Fault {
                 Self::new(Kind::Conflict, "The room needs an owner: make another member its owner, or delete the room")
                     .code_is("LAST_OWNER")
             }
-            Refused::TooManyMembers => Self::new(Kind::Conflict, "The room has as many members as it may have")
-                .code_is("TOO_MANY_MEMBERS"),
-            Refused::TooManyRooms => {
-                Self::new(Kind::Conflict, "You have created as many rooms as one user may have").code_is("TOO_MANY_ROOMS")
+            Refused::TooManyMembers => {
+                Self::new(Kind::Conflict, "The room has as many members as it may have").code_is("TOO_MANY_MEMBERS")
             }
+            Refused::TooManyRooms => Self::new(Kind::Conflict, "You have created as many rooms as one user may have")
+                .code_is("TOO_MANY_ROOMS"),
             Refused::KeyReused => idempotency::reused(),
             Refused::Deleted => Self::new(Kind::NotFound, "What was created with this Idempotency-Key was deleted"),
         }

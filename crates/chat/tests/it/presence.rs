@@ -105,7 +105,9 @@ async fn a_gateway_without_a_lease_takes_its_users_along(database: Database) {
     .await;
     assert_eq!(present(&ada, &room).await, [(ada.id(), 1)]);
     let events = published(&world, topic(&room), 3).await;
-    assert!(matches!(&events[2].1, RoomEvent::Presence { user_id, present: false, .. } if *user_id == bob.person.user_id));
+    assert!(
+        matches!(&events[2].1, RoomEvent::Presence { user_id, present: false, .. } if *user_id == bob.person.user_id)
+    );
     assert!(killed.report(&ada, vec![entry(&room, &bob, 1)]).await.unknown, "it must begin again");
     assert_eq!(present(&ada, &room).await, [(ada.id(), 1)], "and nothing was taken");
     let mut again = Gateway::new();

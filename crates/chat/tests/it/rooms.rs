@@ -66,11 +66,8 @@ impl Guest {
     }
 
     pub async fn room(&self, visibility: &str) -> String {
-        let request = pb::CreateRoomRequest {
-            name: "Workshop".into(),
-            visibility: visibility.into(),
-            ..Default::default()
-        };
+        let request =
+            pb::CreateRoomRequest { name: "Workshop".into(), visibility: visibility.into(), ..Default::default() };
         self.create_room(request).await.expect("created").room.expect("a room").id
     }
 
@@ -97,8 +94,7 @@ impl Guest {
     }
 
     pub async fn say(&self, room: &str, content: &str) -> Result<pb::RoomMessage, Fault> {
-        let request =
-            pb::PostMessageRequest { room_id: room.into(), content: content.into(), ..Default::default() };
+        let request = pb::PostMessageRequest { room_id: room.into(), content: content.into(), ..Default::default() };
         Ok(self.post_message(request).await?.message.expect("a message"))
     }
 
@@ -407,7 +403,8 @@ async fn events_that_were_published_before_a_crash_are_not_published_again(datab
     let page = world.bus.read(&topic(&room), None, 10).await.expect("a bus");
     let hex: String = page.records[0].event.iter().map(|byte| format!("{byte:02x}")).collect();
     let blob = if world.database().url().starts_with("sqlite") { format!("x'{hex}'") } else { format!("'\\x{hex}'") };
-    let insert = format!("INSERT INTO room_outbox (topic, message_id, event, is_final) VALUES ('room:{room}', NULL, {blob}, 0)");
+    let insert =
+        format!("INSERT INTO room_outbox (topic, message_id, event, is_final) VALUES ('room:{room}', NULL, {blob}, 0)");
     world.execute(&insert).await;
     world.hand.advance(Duration::from_secs(6)); // the lease of the killed process ends
     let second = world.start().await;

@@ -19,6 +19,7 @@ mod reading;
 mod refusals;
 mod resume;
 mod revoked;
+mod rooms;
 mod socket;
 mod start;
 mod time;

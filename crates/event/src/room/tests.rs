@@ -22,15 +22,24 @@ pub(crate) fn any_event() -> impl Strategy<Value = RoomEvent> {
         (room(), message(), user(), text(), text()).prop_map(|(room_id, message_id, user_id, username, content)| {
             RoomEvent::Message { room_id, message_id, user_id, username, content }
         }),
-        (message(), user(), text())
-            .prop_map(|(message_id, user_id, content)| RoomEvent::Edited { message_id, user_id, content }),
+        (message(), user(), text()).prop_map(|(message_id, user_id, content)| RoomEvent::Edited {
+            message_id,
+            user_id,
+            content
+        }),
         (message(), user()).prop_map(|(message_id, user_id)| RoomEvent::Redacted { message_id, user_id }),
-        (user(), text(), any::<bool>())
-            .prop_map(|(user_id, username, present)| RoomEvent::Presence { user_id, username, present }),
+        (user(), text(), any::<bool>()).prop_map(|(user_id, username, present)| RoomEvent::Presence {
+            user_id,
+            username,
+            present
+        }),
         (user(), text(), option::of("[a-z]+"), any::<bool>())
             .prop_map(|(user_id, username, role, excluded)| RoomEvent::Member { user_id, username, role, excluded }),
-        (text(), text(), text())
-            .prop_map(|(name, description, visibility)| RoomEvent::Changed { name, description, visibility }),
+        (text(), text(), text()).prop_map(|(name, description, visibility)| RoomEvent::Changed {
+            name,
+            description,
+            visibility
+        }),
         room().prop_map(|room_id| RoomEvent::Deleted { room_id }),
         (room(), message(), user(), text(), text()).prop_map(|(room_id, message_id, user_id, username, content)| {
             RoomEvent::Mention { room_id, message_id, user_id, username, content }

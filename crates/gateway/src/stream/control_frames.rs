@@ -68,11 +68,11 @@ pub(crate) fn closed(topic: Topic) -> String {
 }
 
 pub(crate) fn error(id: Option<&Value>, code: &str, detail: &str) -> String {
-    answer("error", id, json!({ "code": code, "detail": detail, "message": detail }))
+    answer("error", id, json!({ "code": code, "detail": detail }))
 }
 
 pub(crate) fn fault(id: Option<&Value>, topic: Option<Topic>, fault: &Fault) -> String {
-    let mut fields = json!({ "code": fault.code(), "detail": fault.detail(), "message": fault.detail() });
+    let mut fields = json!({ "code": fault.code(), "detail": fault.detail() });
     if let Some(topic) = topic {
         fields["topic"] = topic.to_string().into();
     }

@@ -21,6 +21,7 @@ use super::{
     ending::Ending,
     hub::{members::Wake, topic_reader::Batch},
     reader::{self, Reader},
+    rooms::Rooms,
     since::{InvalidSince, Since},
     topics::Topics,
 };

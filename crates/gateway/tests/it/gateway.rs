@@ -96,7 +96,17 @@ impl Gateway {
         let (issued_at, auth_time) = (now, now);
         let expires_at = now + lifetime;
         let (token_id, username) = (Uuid::now_v7(), username(user_id));
-        self.key.sign(&Claims { user_id, session_id, token_id, username, role, issued_at, expires_at, auth_time, api_key: None })
+        self.key.sign(&Claims {
+            user_id,
+            session_id,
+            token_id,
+            username,
+            role,
+            issued_at,
+            expires_at,
+            auth_time,
+            api_key: None,
+        })
     }
 
     /// The token that auth gives for an API key.
@@ -110,7 +120,17 @@ impl Gateway {
         let now = Clock::system().now();
         let (issued_at, auth_time, expires_at) = (now, now, now + Duration::from_secs(900));
         let (token_id, username, api_key) = (Uuid::now_v7(), username(user_id), Some(api_key));
-        self.key.sign(&Claims { user_id, session_id, token_id, username, role, issued_at, expires_at, auth_time, api_key })
+        self.key.sign(&Claims {
+            user_id,
+            session_id,
+            token_id,
+            username,
+            role,
+            issued_at,
+            expires_at,
+            auth_time,
+            api_key,
+        })
     }
 
     pub fn expired_token(&self) -> String {

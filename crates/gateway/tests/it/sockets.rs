@@ -39,7 +39,7 @@ async fn a_multiplexed_socket_starts_with_hello_and_answers_requests() {
         (
             r#"{"action":"fly","id":"a"}"#,
             json!({ "event": "error", "id": "a", "code": "UNKNOWN_MESSAGE_TYPE",
-                "detail": "action is one of subscribe, unsubscribe, auth, ping" }),
+                "detail": "action is one of subscribe, unsubscribe, publish, auth, ping" }),
         ),
         (
             &format!("{{\"action\":\"{}\"}}", "x".repeat(1000)),

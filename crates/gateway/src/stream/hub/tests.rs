@@ -5,6 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use proptest::{prelude::*, sample::Index};
 use tokio::{runtime::Runtime, sync::Notify, time::timeout};
+use turnpike_kit::Clock;
 use turnpike_topic::Offset;
 
 use super::{
@@ -83,7 +84,11 @@ struct Scenario {
 impl Scenario {
     fn new() -> Self {
         let bus = model::bus();
-        Self { hub: Hub::new(bus.clone(), Tasks::default()), model: Model::new(&bus), readers: Vec::new() }
+        Self {
+            hub: Hub::new(bus.clone(), Tasks::default(), Rooms::new(bus.clone(), Clock::system())),
+            model: Model::new(&bus),
+            readers: Vec::new(),
+        }
     }
 
     fn open(&mut self, since: Since) {

@@ -98,7 +98,10 @@ impl<H: Clone> Readers<H> {
     }
 
     pub(super) fn is_in(&self, place: Place) -> bool {
-        self.rooms.get(&place.0).and_then(|users| users.get(&place.1)).is_some_and(|present| !present.sockets.is_empty())
+        self.rooms
+            .get(&place.0)
+            .and_then(|users| users.get(&place.1))
+            .is_some_and(|present| !present.sockets.is_empty())
     }
 
     /// Takes up to `most` states that are to be reported.
@@ -107,7 +110,8 @@ impl<H: Clone> Readers<H> {
         let state = |place: Place| {
             self.dirty.remove(&place);
             let (room, user) = place;
-            match self.rooms.get(&room).and_then(|users| users.get(&user)).filter(|present| !present.sockets.is_empty()) {
+            match self.rooms.get(&room).and_then(|users| users.get(&user)).filter(|present| !present.sockets.is_empty())
+            {
                 Some(present) => State {
                     room,
                     user,

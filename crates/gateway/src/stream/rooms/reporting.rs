@@ -35,8 +35,7 @@ struct Reporter {
 
 impl Rooms {
     pub(super) fn report(&self, process: &Process, chat: Chat) {
-        let mut reporter =
-            Reporter { rooms: self.clone(), chat, gateway_id: new_id(), begun: false, failing: false };
+        let mut reporter = Reporter { rooms: self.clone(), chat, gateway_id: new_id(), begun: false, failing: false };
         let stopping = process.tasks.stopping().clone();
         process.tasks.spawn("presence", OnExit::StopProcess, async move {
             stopping.run_until_cancelled(reporter.run()).await;

@@ -48,9 +48,16 @@ impl Typing {
     }
 
     /// Removes those who have stopped, or are gone, and returns them with their names.
-    fn expired(&mut self, now: Timestamp, is_here: impl Fn((RoomId, UserId)) -> bool) -> Vec<(RoomId, UserId, Arc<str>)> {
+    fn expired(
+        &mut self,
+        now: Timestamp,
+        is_here: impl Fn((RoomId, UserId)) -> bool,
+    ) -> Vec<(RoomId, UserId, Arc<str>)> {
         let over = |place: &(RoomId, UserId), entry: &mut Entry| entry.until <= now || !is_here(*place);
-        self.0.extract_if(|place, entry| over(place, entry)).map(|((room, user), entry)| (room, user, entry.name)).collect()
+        self.0
+            .extract_if(|place, entry| over(place, entry))
+            .map(|((room, user), entry)| (room, user, entry.name))
+            .collect()
     }
 }
 

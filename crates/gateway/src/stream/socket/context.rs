@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use turnpike_kit::Tasks;
 
 use crate::{
-    app::Chat,
     access::{caller::Identity, messages::PerMinute},
+    app::Chat,
     config::Limits,
     stream::{conn::Shared, connections::Connections, rooms::Rooms, topics::Topics},
 };

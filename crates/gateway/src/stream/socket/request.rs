@@ -82,7 +82,10 @@ impl Parsed {
         let id = client_id(object.remove("id"));
         let request = match serde_json::from_value::<Raw>(Value::Object(object)) {
             Ok(raw) => validate(raw),
-            Err(_) => invalid("VALIDATION", "action, topic, since, token, event and content are texts; topics is an object of them; is_typing is true or false"),
+            Err(_) => invalid(
+                "VALIDATION",
+                "action, topic, since, token, event and content are texts; topics is an object of them; is_typing is true or false",
+            ),
         };
         Self { id, request }
     }

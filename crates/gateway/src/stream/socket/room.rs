@@ -89,9 +89,7 @@ impl Protocol for Room {
         };
         let id = client_id(object.remove("id"));
         let verb = object.get("action").or_else(|| object.get("type"));
-        let is_known = |verb: &str| {
-            matches!(verb, "message" | "typing" | "heartbeat" | "auth" | "ping")
-        };
+        let is_known = |verb: &str| matches!(verb, "message" | "typing" | "heartbeat" | "auth" | "ping");
         if !verb.and_then(Value::as_str).is_some_and(is_known) {
             let detail = "type is one of message, typing, heartbeat, auth, ping";
             return Parsed { id, request: invalid("UNKNOWN_MESSAGE_TYPE", detail) };
