@@ -36,6 +36,19 @@ pub(crate) fn event_field(event: &[u8]) -> Vec<u8> {
     field
 }
 
+/// The first byte of a notice, which is no record. A record begins with the tag of its first field.
+const NOTICE: u8 = 0;
+
+/// The message that carries a notice on the channel of a topic.
+pub(crate) fn notice(event: &[u8]) -> Vec<u8> {
+    [&[NOTICE], event].concat()
+}
+
+/// The event of a message that is a notice.
+pub(crate) fn notice_event(message: &Bytes) -> Option<Bytes> {
+    (message.first() == Some(&NOTICE)).then(|| message.slice(1..))
+}
+
 /// The order and the fixed widths are those of publish.lua.
 pub(crate) fn encode(offset: Offset, is_final: bool, event: &[u8]) -> Bytes {
     let mut bytes = event_field(event);

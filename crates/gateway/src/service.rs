@@ -70,8 +70,10 @@ impl Service {
         let owners = Owners { auth: deps.auth.clone(), vehicles: deps.vehicles.clone(), chat: deps.chat.clone() };
         let chat = Chat(deps.chat.clone());
         let rooms = Rooms::new(deps.bus.clone(), process.clock.clone());
-        rooms.serve(process, chat.clone());
-        let hub = Hub::new(deps.bus.clone(), process.tasks.clone(), rooms.clone());
+        rooms.serve(process, chat.rooms());
+        let seen = rooms.clone();
+        let hub =
+            Hub::new(deps.bus.clone(), process.tasks.clone(), Arc::new(move |topic, event| seen.see(topic, event)));
         let topics = Topics { bus: deps.bus, hub: hub.clone(), owners };
         let sockets = SocketContext::new(context::Parts {
             identity: identity.clone(),
@@ -79,7 +81,7 @@ impl Service {
             topics: topics.clone(),
             messages: PerMinute::new(process, config.limits.messages_per_minute),
             rooms: rooms.clone(),
-            chat: chat.clone(),
+            chat: chat.rooms(),
             tasks: process.tasks.clone(),
             limits: config.limits,
             heartbeat: config.heartbeat,

@@ -11,8 +11,10 @@ use tokio::time::{Duration, Instant, error::Elapsed, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::notice;
-use crate::followed::{FollowedTopics, Signal};
+use crate::{
+    followed::{FollowedTopics, Signal},
+    record,
+};
 
 /// For opening a connection, and for the answer to a `PING`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -148,7 +150,7 @@ fn deliver(followed: &FollowedTopics, message: Vec<Value>) {
     let Ok([Value::BulkString(channel), Value::BulkString(payload)]) = <[Value; 2]>::try_from(message) else { return };
     let Some(topic) = std::str::from_utf8(&channel).ok().and_then(|name| name.parse().ok()) else { return };
     let payload = Bytes::from(payload);
-    match notice::event(&payload) {
+    match record::notice_event(&payload) {
         Some(event) => followed.send_notice(topic, event),
         None => followed.send(&topic, Signal::Record(payload)),
     }

@@ -85,7 +85,7 @@ pub(crate) async fn follow(
     let reader = match topic {
         Topic::Room(room) => {
             let Registration { id, user_id, handle, .. } = &registration;
-            reader.present(rooms.enter(room, *user_id, *id, handle, false))
+            reader.with(Box::new(rooms.enter(room, *user_id, *id, handle, false)))
         }
         _ => reader,
     };

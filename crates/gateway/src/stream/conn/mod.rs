@@ -214,6 +214,20 @@ impl Conn {
         }
     }
 
+    /// Whether the confirmation of a subscription was handed to the kernel. `true` also if the topic is not subscribed to.
+    pub(crate) fn is_confirmed(&self, topic: Topic) -> bool {
+        self.out.lock().is_confirmed(topic)
+    }
+
+    /// Queues a notice about a topic, unless the subscription to the topic is not confirmed yet.
+    pub(crate) fn notify(self: &Arc<Self>, topic: Topic, frame: &[u8]) {
+        let mut out = self.out.lock();
+        if out.is_open() && out.slots.find(topic).is_some() && out.is_confirmed(topic) {
+            out.control.extend_from_slice(frame);
+            self.flush(out);
+        }
+    }
+
     pub(crate) fn follows(&self, topic: Topic) -> bool {
         self.out.lock().slots.find(topic).is_some()
     }

@@ -127,6 +127,15 @@ impl Out {
         (std::mem::take(&mut self.slots), self.close.clone().unwrap_or(Close::Gone))
     }
 
+    /// Whether nothing confirms a subscription to a topic later.
+    pub(super) fn is_confirmed(&mut self, topic: Topic) -> bool {
+        let Some(number) = self.slots.find(topic) else { return true };
+        let has_page = self.page_slot == number && !self.page.is_empty();
+        let is_due =
+            self.slots.get(number).is_some_and(|slot| slot.confirm.is_some() || matches!(slot.place, Place::Opening));
+        !is_due && !has_page
+    }
+
     /// A slot has news. Returns whether the connection must be visited for it.
     pub(super) fn mark(&mut self, slot: usize) -> bool {
         if !self.is_open() {

@@ -16,7 +16,6 @@ use tokio::{
     time::timeout,
 };
 use turnpike_bus::ResetReason;
-use turnpike_kit::Clock;
 
 use super::*;
 use crate::stream::{
@@ -25,7 +24,6 @@ use crate::stream::{
         model::{self, Model, Progress},
         topic_reader::TopicReader,
     },
-    rooms::Rooms,
     since::Since,
 };
 
@@ -142,14 +140,7 @@ impl Scenario {
         let models = (0..TOPICS).map(|_| Model::new(&bus)).collect();
         let (wheel, heartbeat) = (Arc::new(Wheel::new()), Duration::from_secs(30));
         let shared = Arc::new(Shared { tasks: tasks.clone(), wheel, heartbeat });
-        Self {
-            hub: Hub::new(bus.clone(), tasks, Rooms::new(bus, Clock::system())),
-            shared,
-            models,
-            clients: Vec::new(),
-            listener,
-            next: 0,
-        }
+        Self { hub: Hub::new(bus, tasks, Arc::new(|_, _| {})), shared, models, clients: Vec::new(), listener, next: 0 }
     }
 
     async fn connect(&mut self) {

@@ -92,10 +92,10 @@ impl Handle {
         }
     }
 
-    /// Sends a complete frame to a socket.
-    pub(crate) fn say(&self, frame: &[u8]) {
+    /// Sends a notice about a topic, a complete frame, to a socket that follows the topic.
+    pub(crate) fn notify(&self, topic: Topic, frame: &[u8]) {
         if let Some(Target::Socket(conn)) = self.target.get() {
-            conn.queue(frame);
+            conn.notify(topic, frame);
         }
     }
 

@@ -10,32 +10,32 @@ use turnpike_kit::{OnExit, Tasks};
 use turnpike_topic::{Offset, Topic};
 
 use super::{
+    Seen,
     frame::Frame,
     members::{Member, Members, Wake},
     ring::Ring,
     sweep::Sweepers,
 };
-use crate::stream::rooms::Rooms;
 
 pub(super) struct Channel {
     pub(super) topic: Topic,
     ring: Mutex<Ring>,
     members: Arc<Members>,
     sweepers: Sweepers,
-    rooms: Rooms,
+    on_event: Seen,
     follower: Mutex<Option<AbortHandle>>,
 }
 
 impl Channel {
     /// Follows a topic from its present head.
-    pub(super) fn open(topic: Topic, bus: &Bus, tasks: &Tasks, sweepers: &Sweepers, rooms: &Rooms) -> Arc<Self> {
+    pub(super) fn open(topic: Topic, bus: &Bus, tasks: &Tasks, sweepers: &Sweepers, seen: &Seen) -> Arc<Self> {
         let (members, sweepers) = (Arc::new(Members::new(sweepers.len())), sweepers.clone());
         let channel = Arc::new(Self {
             topic,
             ring: Mutex::default(),
             members,
             sweepers,
-            rooms: rooms.clone(),
+            on_event: seen.clone(),
             follower: Mutex::default(),
         });
         channel.follow(bus, tasks);
@@ -117,7 +117,7 @@ impl Channel {
         drop(ring);
         self.sweepers.news(&self.members);
         if let Some(event) = seen {
-            self.rooms.see(self.topic, &event); // may end readers, which leave the members
+            (self.on_event)(self.topic, &event);
         }
         more
     }

@@ -24,11 +24,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use turnpike_bus::Bus;
+use turnpike_event::Event;
 use turnpike_kit::Tasks;
 use turnpike_topic::Topic;
 
 use self::{channel::Channel, sweep::Sweepers};
-use super::rooms::Rooms;
+
+/// Called with each event that passes this gateway. It may end readers.
+pub(crate) type Seen = Arc<dyn Fn(Topic, &Event) + Send + Sync>;
 
 /// The topics that this gateway follows.
 #[derive(Clone)]
@@ -37,8 +40,7 @@ pub(crate) struct Hub(Arc<Inner>);
 struct Inner {
     bus: Bus,
     tasks: Tasks,
-    /// Sees the events of rooms.
-    rooms: Rooms,
+    seen: Seen,
     sweepers: Sweepers,
     channels: Mutex<HashMap<Topic, Entry>>,
 }
@@ -50,9 +52,9 @@ struct Entry {
 
 impl Hub {
     /// Must be called within a runtime: it starts the sweepers.
-    pub(crate) fn new(bus: Bus, tasks: Tasks, rooms: Rooms) -> Self {
+    pub(crate) fn new(bus: Bus, tasks: Tasks, seen: Seen) -> Self {
         let sweepers = Sweepers::start(&tasks);
-        Self(Arc::new(Inner { bus, tasks, rooms, sweepers, channels: Mutex::default() }))
+        Self(Arc::new(Inner { bus, tasks, seen, sweepers, channels: Mutex::default() }))
     }
 
     /// Adds a reader of a topic. The topic is followed until every reader has called [`Hub::leave`].
@@ -60,7 +62,7 @@ impl Hub {
         let mut channels = self.0.channels.lock();
         let entry = channels.entry(topic).or_insert_with(|| {
             metrics::gauge!("turnpike_gateway_topics").increment(1);
-            let channel = Channel::open(topic, &self.0.bus, &self.0.tasks, &self.0.sweepers, &self.0.rooms);
+            let channel = Channel::open(topic, &self.0.bus, &self.0.tasks, &self.0.sweepers, &self.0.seen);
             Entry { channel, readers: 0 }
         });
         entry.readers += 1;

@@ -23,7 +23,6 @@ use super::{
         members::Wake,
         topic_reader::{Batch, Current, TopicReader},
     },
-    rooms::Reading,
     since::Since,
     topics::Topics,
 };
@@ -39,9 +38,12 @@ pub(crate) struct Reader {
     order: Order<Arc<Frame>>,
     /// When to read the archive next, while the topic does not exist.
     recheck_at: Instant,
-    /// The user is present in the room that is read.
-    _reading: Option<Box<Reading>>,
+    /// Dropped with the reader.
+    _guard: Option<Guard>,
 }
+
+/// Something whose drop reports the end of a reader.
+pub(crate) type Guard = Box<dyn Send + Sync>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -91,7 +93,7 @@ pub(crate) async fn open(
     let topic_reader = TopicReader::open(&topics.hub, topic, since, wake);
     let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
     let recheck_at = Instant::now() + RECHECK_INTERVAL;
-    Ok(Reader { topic_reader, archive, stage, position: since, order, recheck_at, _reading: None })
+    Ok(Reader { topic_reader, archive, stage, position: since, order, recheck_at, _guard: None })
 }
 
 /// Whether a topic that has not ended still has every event after `after`. `false` for a topic that does not exist (it was lost,
@@ -116,12 +118,12 @@ impl Reader {
         let after = if let Since::After(offset) = since { Some(offset) } else { None };
         let order = Order::new(after, |frame: &Arc<Frame>| frame.offset);
         let (stage, recheck_at) = (Stage::Topic, Instant::now() + RECHECK_INTERVAL);
-        Self { topic_reader, archive: None, stage, position: since, order, recheck_at, _reading: None }
+        Self { topic_reader, archive: None, stage, position: since, order, recheck_at, _guard: None }
     }
 
-    /// The reader's user is present in a room until the reader is dropped.
-    pub(crate) fn present(self, reading: Reading) -> Self {
-        Self { _reading: Some(Box::new(reading)), ..self }
+    /// With something that is dropped with the reader.
+    pub(crate) fn with(self, guard: Guard) -> Self {
+        Self { _guard: Some(guard), ..self }
     }
 
     pub(crate) fn topic(&self) -> Topic {

@@ -14,11 +14,12 @@ use turnpike_bus::Bus;
 use turnpike_event::{Audience, Body, Event, RoomEvent, RoomNotice};
 use turnpike_identity::Caller;
 use turnpike_kit::{Clock, Process};
+use turnpike_proto::chat::v1::room_service_client::RoomServiceClient;
+use turnpike_rpc::Transport;
 use turnpike_topic::{RoomId, Topic, UserId};
 
 use self::{readers::Readers, typing::Typing};
 use super::connections::Handle;
-use crate::app::Chat;
 
 /// The rooms that are followed on this gateway.
 #[derive(Clone)]
@@ -48,7 +49,7 @@ impl Rooms {
     }
 
     /// Starts the tasks that report presence, deliver notices and end typing.
-    pub(crate) fn serve(&self, process: &Process, chat: Chat) {
+    pub(crate) fn serve(&self, process: &Process, chat: RoomServiceClient<Transport>) {
         self.report(process, chat);
         self.deliver_notices(process);
         self.expire_typing(process);

@@ -27,7 +27,7 @@ impl Rooms {
                             continue;
                         }
                         let frame = rfc6455::text(frame_without_offset(&topic, &event));
-                        handles.iter().for_each(|handle| handle.say(&frame));
+                        handles.iter().for_each(|handle| handle.notify(topic, &frame));
                     }
                     // A notice may be lost.
                     Ok(_) | Err(RecvError::Lagged(_)) => {}

@@ -6,11 +6,15 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use turnpike_kit::{OnExit, Process};
-use turnpike_proto::{chat::v1 as pb, timestamp};
+use turnpike_proto::{
+    chat::v1::{self as pb, room_service_client::RoomServiceClient},
+    timestamp,
+};
+use turnpike_rpc::Transport;
 use turnpike_topic::RoomId;
 
 use super::{Rooms, readers::State};
-use crate::{app::Chat, stream::connections::Handle};
+use crate::stream::connections::Handle;
 
 /// Pause between two reports without changes: less than a third of the lease.
 const RENEW: Duration = Duration::from_secs(3);
@@ -25,7 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 struct Reporter {
     rooms: Rooms,
-    chat: Chat,
+    chat: RoomServiceClient<Transport>,
     /// Random: with it, one can report in the name of this gateway.
     gateway_id: String,
     /// The gateway has a lease under this id.
@@ -34,7 +38,7 @@ struct Reporter {
 }
 
 impl Rooms {
-    pub(super) fn report(&self, process: &Process, chat: Chat) {
+    pub(super) fn report(&self, process: &Process, chat: RoomServiceClient<Transport>) {
         let mut reporter = Reporter { rooms: self.clone(), chat, gateway_id: new_id(), begun: false, failing: false };
         let stopping = process.tasks.stopping().clone();
         process.tasks.spawn("presence", OnExit::StopProcess, async move {
@@ -105,7 +109,7 @@ impl Reporter {
     ) -> Result<pb::ReportPresenceResponse, tonic::Status> {
         let report =
             pb::ReportPresenceRequest { gateway_id: self.gateway_id.clone(), entries, leaving, begin: !self.begun };
-        Ok(self.chat.rooms().report_presence(report).await?.into_inner())
+        Ok(self.chat.clone().report_presence(report).await?.into_inner())
     }
 }
 

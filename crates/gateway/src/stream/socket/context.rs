@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use turnpike_kit::Tasks;
+use turnpike_proto::chat::v1::room_service_client::RoomServiceClient;
+use turnpike_rpc::Transport;
 
 use crate::{
     access::{caller::Identity, messages::PerMinute},
-    app::Chat,
     config::Limits,
     stream::{conn::Shared, connections::Connections, rooms::Rooms, topics::Topics},
 };
@@ -20,7 +21,7 @@ pub(crate) struct Parts {
     pub(crate) topics: Topics,
     pub(crate) messages: PerMinute,
     pub(crate) rooms: Rooms,
-    pub(crate) chat: Chat,
+    pub(crate) chat: RoomServiceClient<Transport>,
     pub(crate) tasks: Tasks,
     pub(crate) limits: Limits,
     pub(crate) heartbeat: Duration,

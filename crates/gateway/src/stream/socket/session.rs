@@ -1,6 +1,6 @@
 //! What a client says on its socket: one task, which waits for nothing but the client. It writes nothing itself (`conn`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
@@ -36,6 +36,10 @@ use crate::{
 /// A frame a little over the limit is read to its end: a connection that is closed with unread bytes is reset, and the client may
 /// see the reset before it reads the close frame with the reason.
 const MAX_MESSAGE: usize = MAX_FRAME * 4;
+
+/// How long the first request of a client waits for the acknowledgement, and how often it is looked for.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
+const CONFIRM_EVERY: Duration = Duration::from_millis(5);
 
 /// The topics of one request whose owners are asked at the same time.
 const OPENED_AT_ONCE: usize = 8;
@@ -85,12 +89,25 @@ impl Session {
                 self.registration.attach(Target::Socket(self.conn.clone()));
             }
             Start::Topic(topic, since, ack) => {
+                let is_acknowledged = ack.is_some();
                 self.registration.attach(Target::Socket(self.conn.clone()));
                 if let Err(fault) = self.open_topic(topic, since, ack.map(Some)).await {
                     self.conn.end(Close::refused(&fault));
+                } else if is_acknowledged {
+                    self.until_confirmed(topic).await;
                 }
             }
         }
+    }
+
+    /// Waits until the acknowledgement is written, so that no answer comes before it; not for long, if the bus is not available.
+    async fn until_confirmed(&self, topic: Topic) {
+        let confirmed = async {
+            while !self.conn.is_confirmed(topic) {
+                tokio::time::sleep(CONFIRM_EVERY).await;
+            }
+        };
+        let _ = tokio::time::timeout(CONFIRM_WITHIN, confirmed).await;
     }
 
     /// Counts a frame of the client. Returns its text if it is a request; no other frame changes anything.
@@ -182,7 +199,7 @@ impl Session {
         match reader::open(&self.context.topics, &caller, topic, since, &wake).await {
             Ok(reader) => {
                 let reader = match topic {
-                    Topic::Room(room) => reader.present(self.enter(room)),
+                    Topic::Room(room) => reader.with(Box::new(self.enter(room))),
                     _ => reader,
                 };
                 self.conn.subscribe(slot, reader, confirm);
