@@ -1,6 +1,6 @@
 //! One thousand readers of answers, each cut several times at a random byte: the text of each is the caller's, byte for byte.
 
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::task::JoinSet;
 use turnpike_testkit::{Person, Stack, within};
 
