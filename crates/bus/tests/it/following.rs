@@ -8,10 +8,28 @@ use turnpike_topic::Offset;
 
 use crate::{
     backend::{Backend, on_both},
-    harness::{caught_up, event, limits, next, number, numbers, publish, soon, topic, up_to},
+    harness::{caught_up, event, limits, next, number, numbers, publish, record, soon, topic, up_to},
 };
 
 on_both! {
+    async fn a_notice_reaches_the_followers_of_its_topic_and_is_not_stored(backend: Backend) {
+        let (bus, other, topic) = (backend.bus(Limits::default()), topic(), topic());
+        let mut notices = bus.notices();
+        let mut follower = bus.follow(topic, From::Start);
+        caught_up(&mut follower).await;
+        let (first, second) = (event(1), event(2));
+        bus.notify(&other, &first).await.expect("sent"); // nobody follows the other topic here
+        bus.notify(&topic, &first).await.expect("sent");
+        bus.notify(&topic, &second).await.expect("sent");
+        for sent in [first, second] {
+            let received = tokio::time::timeout(std::time::Duration::from_secs(10), notices.recv()).await;
+            assert_eq!(received.expect("in time").expect("a notice"), (topic, sent));
+        }
+        let published = bus.publish(&topic, &event(3)).await.expect("published");
+        assert_eq!((published.n, record(&mut follower).await.offset), (1, published), "the notices took no offset");
+        assert!(bus.read(&other, None, 10).await.expect("a page").state.is_none());
+    }
+
     async fn followers_before_during_and_after_see_the_same(backend: Backend) {
         let (bus, topic) = (backend.bus(Limits::default()), topic());
         let peer = backend.peer(&bus);

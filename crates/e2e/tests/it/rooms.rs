@@ -191,6 +191,7 @@ async fn no_user_of_a_killed_gateway_is_present_15_seconds_later() {
     stack.redis.restart().await;
     stack.chat.kill();
     stack.chat.start();
+    stack.gateways[1].start();
     stack.wait_until_ready().await;
     assert_eq!(present().await, Some(USERS as u64 / 2));
 }

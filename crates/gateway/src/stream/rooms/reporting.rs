@@ -74,7 +74,7 @@ impl Reporter {
     async fn report_some(&mut self) -> bool {
         let states = self.rooms.0.readers.lock().take(BATCH);
         let more = states.len() == BATCH;
-        let entries = states.iter().map(|state| entry(state)).collect();
+        let entries = states.iter().map(entry).collect();
         match self.send(entries, false).await {
             Ok(response) if response.unknown => {
                 info!("the lease for presence has ended; everything is reported again");
