@@ -202,7 +202,7 @@ async fn a_topic_that_the_owner_does_not_grant_is_not_found() {
     assert_eq!(closed, Err(Closed { code: 1008, reason: "Not found".to_owned() }));
     let asked = |script: &crate::script::Script| script.received::<pb::AuthorizeRequest>().len();
     let asked = (asked(&gateway.vehicles), asked(&gateway.auth), asked(&gateway.chat));
-    assert_eq!(asked, (5, 2, 2), "kinds without an owner are not asked about");
+    assert_eq!(asked, (5, 2, 4), "kinds without an owner are not asked about");
 }
 
 #[tokio::test]
