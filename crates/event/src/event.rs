@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::{AccountEvent, ChatEvent, CommandEvent, VehicleEvent};
+use crate::{AccountEvent, CaptionsEvent, ChatEvent, CommandEvent, VehicleEvent};
 
 /// One event, as its producer made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub enum Body {
     Vehicle(VehicleEvent),
     /// Of a conversation with a language model.
     Chat(ChatEvent),
+    /// Of a caption session.
+    Captions(CaptionsEvent),
     /// Of an account and its sessions.
     Account(AccountEvent),
     /// An event that this version does not know, from a newer producer. The bytes are the whole event, unchanged.
@@ -36,6 +38,7 @@ impl Body {
             Self::Command(event) => event.name(),
             Self::Vehicle(event) => event.name(),
             Self::Chat(event) => event.name(),
+            Self::Captions(event) => event.name(),
             Self::Account(event) => event.name(),
             Self::Unknown(_) => "unknown",
         }

@@ -40,6 +40,7 @@ impl Serialize for Frame<'_> {
             Body::Command(event) => event.fields(&mut map)?,
             Body::Vehicle(event) => event.fields(&mut map)?,
             Body::Chat(event) => event.fields(&mut map)?,
+            Body::Captions(event) => event.fields(&mut map)?,
             Body::Account(event) => event.fields(&mut map)?,
             Body::Unknown(_) => {}
         }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prost::Message;
 use turnpike_proto::{event::v1 as pb, timestamp};
 
-use crate::{AccountEvent, Body, ChatEvent, CommandEvent, Event, VehicleEvent};
+use crate::{AccountEvent, Body, CaptionsEvent, ChatEvent, CommandEvent, Event, VehicleEvent};
 
 impl Event {
     /// The bytes of a `turnpike.event.v1.Event`.
@@ -14,6 +14,7 @@ impl Event {
             Body::Command(event) => event.to_pb(),
             Body::Vehicle(event) => event.to_pb(),
             Body::Chat(event) => event.to_pb(),
+            Body::Captions(event) => event.to_pb(),
             Body::Account(event) => event.to_pb(),
             Body::Unknown(bytes) => return bytes.clone(),
         };
@@ -36,6 +37,7 @@ fn from_pb_body(body: &pb::event::Body) -> Option<Body> {
     None.or_else(|| CommandEvent::from_pb(body).map(Body::Command))
         .or_else(|| VehicleEvent::from_pb(body).map(Body::Vehicle))
         .or_else(|| ChatEvent::from_pb(body).map(Body::Chat))
+        .or_else(|| CaptionsEvent::from_pb(body).map(Body::Captions))
         .or_else(|| AccountEvent::from_pb(body).map(Body::Account))
 }
 
@@ -45,7 +47,7 @@ mod tests {
     use turnpike_topic::CommandId;
 
     use super::*;
-    use crate::{CommandState, account, chat, command, vehicle};
+    use crate::{CommandState, account, captions, chat, command, vehicle};
 
     fn any_event() -> impl Strategy<Value = Event> {
         let at = (-377_705_023_201_i64..253_402_207_200, 0..1_000_000_000_i32)
@@ -54,6 +56,7 @@ mod tests {
             command::tests::any_event().prop_map(Body::Command),
             vehicle::tests::any_event().prop_map(Body::Vehicle),
             chat::tests::any_event().prop_map(Body::Chat),
+            captions::tests::any_event().prop_map(Body::Captions),
             account::tests::any_event().prop_map(Body::Account),
         ];
         (at, body).prop_map(|(at, body)| Event { at, body })
