@@ -10,6 +10,7 @@ use turnpike_proto::{
         answer_service_client::AnswerServiceClient, conversation_service_client::ConversationServiceClient,
         model_service_client::ModelServiceClient,
     },
+    captions::v1::caption_service_client::CaptionServiceClient,
     vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
 use turnpike_rpc::Transport;
@@ -50,6 +51,7 @@ parts! {
     auth: Auth,
     vehicles: Vehicles,
     chat: Chat,
+    captions: Captions,
     services: Services,
 }
 
@@ -117,6 +119,24 @@ impl Chat {
     /// For calls that wait for a language model.
     pub(crate) fn slow_models(&self) -> ModelServiceClient<Transport> {
         ModelServiceClient::new(self.0.clone().deadline(MODEL_TIMEOUT)).max_decoding_message_size(MAX_RESPONSE)
+    }
+}
+
+/// The captions service.
+#[derive(Clone)]
+pub(crate) struct Captions(pub(crate) Transport);
+
+/// A session transcribes what has arrived before it ends or is finalized.
+const FINALS_TIMEOUT: Duration = Duration::from_secs(25);
+
+impl Captions {
+    pub(crate) fn client(&self) -> CaptionServiceClient<Transport> {
+        CaptionServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_RESPONSE)
+    }
+
+    /// For calls that wait for captions.
+    pub(crate) fn slow_client(&self) -> CaptionServiceClient<Transport> {
+        CaptionServiceClient::new(self.0.clone().deadline(FINALS_TIMEOUT))
     }
 }
 

@@ -8,10 +8,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     access::{body::LARGE, scope::ApiKeys},
     app::App,
-    families::{admin, auth, chat, openai, vehicles},
+    families::{admin, auth, captions, chat, openai, vehicles},
     http::{guard, openapi},
     stream::{
-        socket::{multiplexed, response},
+        socket::{captions as captions_socket, multiplexed, response},
         sse,
     },
 };
@@ -22,12 +22,14 @@ pub(crate) fn router(app: App, health: Health) -> Router {
         .merge(admin::routes())
         .merge(vehicles::routes())
         .merge(chat::routes())
+        .merge(captions::routes())
         .merge(openai::routes())
         .merge(OpenApiRouter::new().routes(routes!(sse::follow)).layer(Extension(ApiKeys::Any)))
         .split_for_parts();
     openapi::complete(&mut description);
     api.route("/ws", get(multiplexed::open))
         .route("/ws/responses/{command_id}", get(response::open))
+        .route("/ws/captions/{session_id}", get(captions_socket::open))
         .with_state(app)
         .merge(ops::health_routes(health))
         .merge(openapi::routes(&description))

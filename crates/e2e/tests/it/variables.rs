@@ -23,6 +23,7 @@ const BINARIES: [(Binary, &str); 6] = [
     (Binary::Gateway, "gateway"),
     (Binary::Auth, "auth"),
     (Binary::Chat, "chat"),
+    (Binary::Captions, "captions"),
     (Binary::Vehicles, "vehicles"),
     (Binary::MockVehicleConnector, "mock-vehicle-connector"),
     (Binary::Turnpike, "turnpike"),

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use turnpike_topic::Topic;
 
+use super::protocol::Control;
 use crate::stream::{
     conn::MAX_TOPICS,
     since::{InvalidSince, Since},
@@ -22,6 +23,8 @@ pub(super) enum Request {
         token: String,
     },
     Ping,
+    /// Only on sockets that take audio.
+    Audio(Control),
 }
 
 /// A frame that is not a valid request: a code for programs and a sentence for people.
@@ -46,6 +49,18 @@ struct Raw {
     /// Several topics and the `since` of each.
     topics: Option<BTreeMap<String, Option<String>>>,
     token: Option<String>,
+}
+
+/// A client's control of its audio.
+pub(super) fn control(text: &str) -> Option<Control> {
+    let raw: Raw = serde_json::from_str(text).ok()?;
+    match raw.action?.as_str() {
+        "finalize" => Some(Control::Finalize),
+        "pause" => Some(Control::Pause),
+        "resume" => Some(Control::Resume),
+        "stop" => Some(Control::Stop),
+        _ => None,
+    }
 }
 
 impl Parsed {

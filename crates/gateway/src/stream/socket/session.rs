@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tracing::debug;
 use turnpike_fault::{Fault, Kind};
@@ -15,7 +16,7 @@ use super::{
     context::SocketContext,
     incoming::Incoming,
     intake::Intake,
-    protocol::{Protocol, Start},
+    protocol::{Audio, Protocol, Start},
     request::{Parsed, Request},
     upgrade::Upgraded,
 };
@@ -47,6 +48,8 @@ pub(super) struct Session {
     intake: Intake,
     registration: Registration,
     protocol: Box<dyn Protocol>,
+    /// Where audio goes, if the socket takes audio.
+    audio: Option<mpsc::Sender<Audio>>,
     _slot: Slot,
 }
 
@@ -61,7 +64,8 @@ impl Session {
         let conn = Conn::new(registration.id, &context.shared, stream, protocol.topic_frames());
         let incoming = Incoming::new(conn.clone(), early, MAX_MESSAGE);
         let intake = Intake::new(context.limits.messages_per_minute);
-        Box::new(Self { context, conn, incoming, intake, registration, protocol, _slot: slot })
+        let audio = protocol.audio(&conn);
+        Box::new(Self { context, conn, incoming, intake, registration, protocol, audio, _slot: slot })
     }
 
     /// Serves the client until either side ends the socket.
@@ -69,6 +73,13 @@ impl Session {
         let mut session = Serving(self);
         Box::pin(session.0.start()).await;
         while let Some(message) = session.0.incoming.next().await {
+            let message = match message {
+                Message::Binary(samples) if session.0.audio.is_some() => {
+                    session.0.send_audio(samples).await;
+                    continue;
+                }
+                message => message,
+            };
             if let Some(text) = session.0.accept(message) {
                 session.0.answer(&text).await;
             }
@@ -89,6 +100,21 @@ impl Session {
                     self.conn.end(Close::refused(&fault));
                 }
             }
+        }
+    }
+
+    /// Passes audio on, which is not counted as messages: the session that takes it sets the pace.
+    async fn send_audio(&mut self, samples: Bytes) {
+        if samples.len() > MAX_FRAME {
+            return self.conn.end(Close::TooBig);
+        }
+        self.pass_on(Audio::Samples(samples)).await;
+    }
+
+    async fn pass_on(&self, audio: Audio) {
+        // The receiver ends with the caption session, which also ends the socket.
+        if let Some(sender) = &self.audio {
+            let _ = sender.send(audio).await;
         }
     }
 
@@ -142,6 +168,7 @@ impl Session {
         match request {
             Err(invalid) => self.conn.say(control_frames::error(id.as_ref(), invalid.code, &invalid.detail)),
             Ok(Request::Ping) => self.conn.say(control_frames::pong(id.as_ref())),
+            Ok(Request::Audio(control)) => self.pass_on(Audio::Control(control)).await,
             Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id.as_ref(), topic),
             // Boxed: an idle socket's future has no room for these.
             Ok(Request::Authenticate { token }) => Box::pin(self.renew(id, &token)).await,
