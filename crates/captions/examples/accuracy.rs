@@ -25,8 +25,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut whole = Vec::new();
     for path in args {
         let bytes = fs::read(&path)?;
-        let clip: Vec<f32> =
-            bytes[44..].chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32768.0).collect();
+        let clip: Vec<f32> = bytes[44..]
+            .chunks_exact(2)
+            .map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32768.0)
+            .collect();
         expected.push_str(&fs::read_to_string(Path::new(&path).with_extension("txt"))?);
         expected.push(' ');
         whole.push(clip.clone());
@@ -44,7 +46,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let seconds = whole.iter().map(Vec::len).sum::<usize>() as f64 / RATE as f64;
-    println!("offline  WER {:.1} %  {:.3} of real time", 100.0 * errors(&expected, &offline), (cpu() - begun) / seconds);
+    println!(
+        "offline  WER {:.1} %  {:.3} of real time",
+        100.0 * errors(&expected, &offline),
+        (cpu() - begun) / seconds
+    );
 
     let mut captioner = Captioner::new(engine.open(), 0, 0);
     let (mut text, mut first, mut last, mut shown) = (String::new(), Vec::new(), Vec::new(), 0);
@@ -74,7 +80,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     assert!(caption.text.starts_with(&committed), "{committed:?} then {:?}", caption.text);
                     committed.clear();
                     last.push(clock - spoken_until as f64 / RATE as f64);
-                    println!("  {:6.2}–{:6.2} {reason:11} {}", caption.span.start_ms as f64 / 1000.0, caption.span.end_ms as f64 / 1000.0, caption.text);
+                    println!(
+                        "  {:6.2}–{:6.2} {reason:11} {}",
+                        caption.span.start_ms as f64 / 1000.0,
+                        caption.span.end_ms as f64 / 1000.0,
+                        caption.text
+                    );
                     text.push_str(&caption.text);
                     text.push(' ');
                 }

@@ -37,7 +37,9 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let sessions = match env.get(&variables::CAPTIONS_SESSIONS) {
             None => cores * SESSIONS_PER_CORE,
-            Some(_) => env.parse(&variables::CAPTIONS_SESSIONS, "a number from 1 to 10000", |n| (1..=10_000).contains(n))?,
+            Some(_) => {
+                env.parse(&variables::CAPTIONS_SESSIONS, "a number from 1 to 10000", |n| (1..=10_000).contains(n))?
+            }
         };
         let model = env.get(&variables::CAPTIONS_MODEL).map(PathBuf::from);
         let seconds = "seconds from 1 to 86400";

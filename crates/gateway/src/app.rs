@@ -6,11 +6,11 @@ use axum::extract::FromRef;
 use turnpike_kit::Health;
 use turnpike_proto::{
     auth::v1::{api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient},
+    captions::v1::caption_service_client::CaptionServiceClient,
     chat::v1::{
         answer_service_client::AnswerServiceClient, conversation_service_client::ConversationServiceClient,
         model_service_client::ModelServiceClient,
     },
-    captions::v1::caption_service_client::CaptionServiceClient,
     vehicle::v1::vehicle_service_client::VehicleServiceClient,
 };
 use turnpike_rpc::Transport;

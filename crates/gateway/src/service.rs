@@ -105,13 +105,8 @@ impl Service {
             chat: Chat(deps.chat.clone()),
             captions: Captions(deps.captions.clone()),
             services: Services(
-                [
-                    ("auth", deps.auth),
-                    ("vehicles", deps.vehicles),
-                    ("chat", deps.chat),
-                    ("captions", deps.captions),
-                ]
-                .into(),
+                [("auth", deps.auth), ("vehicles", deps.vehicles), ("chat", deps.chat), ("captions", deps.captions)]
+                    .into(),
             ),
         });
         Ok(Self { router: router(app, process.health.clone()), slots })

@@ -12,7 +12,7 @@ pub struct Variable {
     pub default: Default,
     /// One cell of the README's table.
     pub meaning: &'static str,
-    /// The binaries that use it. Empty for a variable of a service that is not part of this version.
+    /// The binaries that use it.
     pub readers: &'static [Binary],
     /// Its value is never printed.
     pub secret: bool,

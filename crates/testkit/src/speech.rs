@@ -37,9 +37,11 @@ pub struct Recording {
 pub fn recordings() -> Vec<Recording> {
     let folder = PathBuf::from("/usr/share/pocketsphinx/test/data/librivox");
     let transcription = fs::read_to_string(folder.join("transcription"));
-    let transcription = transcription.expect("the package pocketsphinx-testdata is installed; ./scripts/test installs it");
+    let transcription =
+        transcription.expect("the package pocketsphinx-testdata is installed; ./scripts/test installs it");
     let recording = |line: &str| {
-        let (text, name) = line.rsplit_once('(').expect("a line of a transcription ends with the name of its recording");
+        let (text, name) =
+            line.rsplit_once('(').expect("a line of a transcription ends with the name of its recording");
         let wav = fs::read(folder.join(format!("{}.wav", name.trim_end_matches(')')))).expect("the recording is there");
         let text = text.replace("<s>", "").replace("</s>", "").trim().to_owned();
         let samples = wav[44..].chunks_exact(2).map(|two| i16::from_le_bytes([two[0], two[1]])).collect();

@@ -127,6 +127,8 @@ mod tests {
         }
         assert!(allow("vehicles", Scope::Vehicles, false) && !allow("vehicles", Scope::Chat, true));
         assert!(allow("read", Scope::Vehicles, true) && !allow("read", Scope::Vehicles, false));
-        assert!(!allow("read", Scope::Admin, true) && !allow("read vehicles chat llm captions admin", Scope::All, true));
+        assert!(
+            !allow("read", Scope::Admin, true) && !allow("read vehicles chat llm captions admin", Scope::All, true)
+        );
     }
 }

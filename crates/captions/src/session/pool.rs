@@ -12,14 +12,21 @@ use parking_lot::{Condvar, Mutex};
 use tracing::error;
 use turnpike_kit::Process;
 
-use super::slot::Slot;
-
 /// A session that has waited this long for a thread shows that the machine is overloaded.
 const OVERLOADED: Duration = Duration::from_secs(2);
 
 /// A handle to the threads.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<Shared>);
+
+/// A session that takes turns.
+pub(super) trait Job: Send + Sync {
+    /// Returns whether it needs another turn.
+    fn turn(&self) -> bool;
+
+    /// The turn has panicked.
+    fn panicked(&self);
+}
 
 #[derive(Default)]
 struct Shared {
@@ -29,7 +36,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(Arc<Slot>, Instant)>,
+    waiting: VecDeque<(Arc<dyn Job>, Instant)>,
     stopped: bool,
 }
 
@@ -52,8 +59,8 @@ impl Pool {
     }
 
     /// Gives a session its turn behind those that wait.
-    pub(super) fn schedule(&self, slot: Arc<Slot>) {
-        self.0.queue.lock().waiting.push_back((slot, Instant::now()));
+    pub(super) fn schedule(&self, job: Arc<dyn Job>) {
+        self.0.queue.lock().waiting.push_back((job, Instant::now()));
         self.0.wake.notify_one();
     }
 
@@ -65,27 +72,27 @@ impl Pool {
 
 fn work(shared: &Shared) {
     loop {
-        let slot = {
+        let job = {
             let mut queue = shared.queue.lock();
             loop {
                 if queue.stopped {
                     return;
                 }
                 match queue.waiting.pop_front() {
-                    Some((slot, _)) => break slot,
+                    Some((job, _)) => break job,
                     None => shared.wake.wait(&mut queue),
                 }
             }
         };
         // A defect of an engine ends its session, never the thread.
-        let again = catch_unwind(AssertUnwindSafe(|| slot.turn())).unwrap_or_else(|_| {
+        let again = catch_unwind(AssertUnwindSafe(|| job.turn())).unwrap_or_else(|_| {
             error!("a speech engine panicked; its session has failed");
             metrics::counter!("turnpike_captions_engine_panics_total").increment(1);
-            slot.fail("engine_panicked");
+            job.panicked();
             false
         });
         if again {
-            shared.queue.lock().waiting.push_back((slot, Instant::now()));
+            shared.queue.lock().waiting.push_back((job, Instant::now()));
         }
     }
 }

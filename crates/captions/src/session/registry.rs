@@ -87,10 +87,8 @@ impl From<OpenError> for Fault {
             OpenError::Full => Self::new(Kind::Unavailable, "There are as many caption sessions as can be transcribed")
                 .code_is("TOO_MANY_SESSIONS")
                 .retry_after(RETRY),
-            OpenError::OtherRequest => {
-                Self::new(Kind::Conflict, "The idempotency key was used for another request")
-                    .code_is("IDEMPOTENCY_KEY_REUSED")
-            }
+            OpenError::OtherRequest => Self::new(Kind::Conflict, "The idempotency key was used for another request")
+                .code_is("IDEMPOTENCY_KEY_REUSED"),
             OpenError::Store(error) => {
                 tracing::error!(%error, "a transcript cannot be stored");
                 Self::internal()
@@ -167,7 +165,9 @@ impl Registry {
             return Err(error.into());
         }
         metrics::counter!("turnpike_captions_sessions_opened_total").increment(1);
-        self.publisher().append_event(&session, self.publisher().status(&session, CaptionsState::Starting, ""), false).await;
+        self.publisher()
+            .append_event(&session, self.publisher().status(&session, CaptionsState::Starting, ""), false)
+            .await;
         self.supervise(session.clone());
         Ok((session, false))
     }
@@ -180,8 +180,9 @@ impl Registry {
     /// The owner's sessions, newest first, after the one with the id `before`.
     pub(crate) fn list(&self, owner: UserId, before: Option<CaptionsSessionId>, limit: usize) -> Vec<Arc<Session>> {
         let sessions = self.sessions.lock();
-        let is_wanted =
-            |session: &&Arc<Session>| session.opened.owner == owner && before.is_none_or(|before| session.id() < before);
+        let is_wanted = |session: &&Arc<Session>| {
+            session.opened.owner == owner && before.is_none_or(|before| session.id() < before)
+        };
         let mut found: Vec<_> = sessions.values().filter(is_wanted).cloned().collect();
         drop(sessions);
         found.sort_by_key(|session| std::cmp::Reverse(session.id()));

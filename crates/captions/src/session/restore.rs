@@ -5,12 +5,7 @@ use turnpike_bus::Bus;
 use turnpike_event::{Body, CaptionsEvent, CaptionsState, Event};
 use turnpike_topic::Topic;
 
-use super::{
-    registry::Registry,
-    slot::Slot,
-    state::Session,
-    store::Transcript,
-};
+use super::{registry::Registry, slot::Slot, state::Session, store::Transcript};
 use crate::{engine::RATE, speech::Captioner};
 
 /// Why a session waits for audio again.

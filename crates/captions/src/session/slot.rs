@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tracing::error;
 use turnpike_event::{CaptionsState, Level};
 
-use super::pool::Pool;
+use super::pool::{Job, Pool};
 use crate::{
     audio::Meter,
     engine::{EngineError, RATE},
@@ -98,7 +98,8 @@ struct Work {
 impl Slot {
     pub(super) fn new(pool: Pool, captioner: Captioner) -> Arc<Self> {
         let reported = captioner.position();
-        let work = Work { captioner, arrivals: VecDeque::new(), meter: Meter::default(), reported, busy: Duration::ZERO };
+        let work =
+            Work { captioner, arrivals: VecDeque::new(), meter: Meter::default(), reported, busy: Duration::ZERO };
         Arc::new(Self {
             pool,
             waiting: Mutex::default(),
@@ -158,7 +159,7 @@ impl Slot {
     }
 
     /// Ends the session with a failure. Its engine is dropped.
-    pub(super) fn fail(&self, reason: &'static str) {
+    fn fail(&self, reason: &'static str) {
         self.end();
         *self.work.lock() = None;
         self.push(Heard::Failed(reason));
@@ -187,8 +188,7 @@ impl Slot {
         self.published.notify_one();
     }
 
-    /// One turn of a thread. Returns whether the session needs another.
-    pub(super) fn turn(&self) -> bool {
+    fn hear(&self) -> bool {
         let mut work = self.work.lock();
         let Some(working) = &mut *work else { return false };
         let mut budget = TURN;
@@ -300,5 +300,15 @@ impl Slot {
         };
         let arrived = work.arrivals.iter().find(|(end, _)| *end >= at).map(|(_, arrived)| *arrived);
         self.push(Heard::Caption { output, arrived });
+    }
+}
+
+impl Job for Slot {
+    fn turn(&self) -> bool {
+        self.hear()
+    }
+
+    fn panicked(&self) {
+        self.fail("engine_panicked");
     }
 }

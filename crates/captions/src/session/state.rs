@@ -91,8 +91,15 @@ impl From<SessionError> for Fault {
 
 impl Session {
     /// A session that runs, from the sample `stored` on.
-    pub(super) fn running(opened: Opened, slot: Arc<Slot>, finals: Vec<Kept>, stored: u64, now: Timestamp) -> Arc<Self> {
-        let session = Self::ended(opened, CaptionsState::Starting, String::new(), None, stored, finals.len() as u64, now);
+    pub(super) fn running(
+        opened: Opened,
+        slot: Arc<Slot>,
+        finals: Vec<Kept>,
+        stored: u64,
+        now: Timestamp,
+    ) -> Arc<Self> {
+        let session =
+            Self::ended(opened, CaptionsState::Starting, String::new(), None, stored, finals.len() as u64, now);
         {
             let mut live = session.live.lock();
             live.stored = stored;

@@ -35,7 +35,8 @@ impl Agreement {
         if self.latest.len() < AGREEING {
             return;
         }
-        let Some(((newest, _), earlier)) = self.latest.iter().collect::<Vec<_>>().split_last().map(|(n, e)| (*n, e.to_vec()))
+        let Some(((newest, _), earlier)) =
+            self.latest.iter().collect::<Vec<_>>().split_last().map(|(n, e)| (*n, e.to_vec()))
         else {
             return;
         };
@@ -52,7 +53,8 @@ impl Agreement {
     /// differently: its words up to the best match are then replaced.
     pub(super) fn continued(&self, mut words: Vec<Heard>) -> Vec<Heard> {
         let begins = |words: &[Heard]| {
-            words.len() >= self.committed.len() && self.committed.iter().zip(words).all(|(text, word)| *text == word.text)
+            words.len() >= self.committed.len()
+                && self.committed.iter().zip(words).all(|(text, word)| *text == word.text)
         };
         if begins(&words) {
             return words;
@@ -61,7 +63,8 @@ impl Agreement {
         let rest = words.split_off(matched);
         let at = |n: usize| words.get(n.min(words.len().saturating_sub(1)));
         let settled = self.committed.iter().enumerate().map(|(n, text)| {
-            let (start, end, confidence) = at(n).map_or((0.0, 0.0, 0.0), |word| (word.start, word.end, word.confidence));
+            let (start, end, confidence) =
+                at(n).map_or((0.0, 0.0, 0.0), |word| (word.start, word.end, word.confidence));
             Heard { text: text.clone(), start, end, confidence }
         });
         settled.chain(rest).collect()

@@ -93,7 +93,9 @@ impl Captioner {
                 Change::Silence => outputs.extend(self.end(SegmentEnd::Silence)?),
                 Change::TooLong => outputs.extend(self.cut()?),
             }
-            if self.activity.last() == self.heard && let Some(live) = &mut self.live {
+            if self.activity.last() == self.heard
+                && let Some(live) = &mut self.live
+            {
                 live.prepared = None; // speech goes on
             }
             if self.live.is_none() {
@@ -277,7 +279,11 @@ fn times(words: Vec<Heard>, start: u64, until: u64) -> Vec<Word> {
         let begin = (first + (word.start.max(0.0) * 1000.0) as u64).clamp(at, latest);
         let end = (first + (word.end.max(0.0) * 1000.0) as u64).max(begin + 1);
         at = end.min(last).max(begin + 1);
-        Word { text: word.text, span: Span { start_ms: begin, end_ms: at }, confidence: word.confidence.clamp(0.0, 1.0) }
+        Word {
+            text: word.text,
+            span: Span { start_ms: begin, end_ms: at },
+            confidence: word.confidence.clamp(0.0, 1.0),
+        }
     };
     words.into_iter().enumerate().map(word).collect()
 }

@@ -29,7 +29,10 @@ async fn a_session_is_its_owners_and_says_running_until_it_ends() {
     let instance = world.start().await;
     let (owner, other) = (world.caller(&instance), world.caller(&instance));
     let id = owner.open().await;
-    assert_eq!(owner.snapshot(&id).await.expect("its owner's").session.expect("a session").state(), pb::State::Starting);
+    assert_eq!(
+        owner.snapshot(&id).await.expect("its owner's").session.expect("a session").state(),
+        pb::State::Starting
+    );
     assert_eq!(other.snapshot(&id).await.expect_err("of another user").code(), Code::NotFound);
     assert_eq!(other.stop(&id).await.expect_err("of another user").code(), Code::NotFound);
     assert_eq!(other.stream(&id, None).await.map(|_| ()).expect_err("of another user").code(), Code::NotFound);
@@ -186,7 +189,8 @@ async fn a_correction_is_an_event_and_is_kept() {
     assert_eq!(correct(9, "x").await.expect_err("no such final").code(), Code::NotFound);
     assert_eq!(correct(1, "a\nb").await.expect_err("two lines").code(), Code::InvalidArgument);
     caller.stop(&id).await.expect("stopped");
-    let corrected = |event: &CaptionsEvent| matches!(event, CaptionsEvent::Corrected { text, .. } if text == "He was not.");
+    let corrected =
+        |event: &CaptionsEvent| matches!(event, CaptionsEvent::Corrected { text, .. } if text == "He was not.");
     assert!(world.events(&id).await.iter().any(corrected));
     assert_eq!(caller.finals(&id).await[0].text, "He was not.");
     instance.stop().await;

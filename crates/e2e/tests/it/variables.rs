@@ -146,7 +146,4 @@ fn the_declared_readers_are_the_crates_that_read() {
             assert_eq!(variable.readers.contains(&binary), reads, "{} and {name}", variable.name);
         }
     }
-    for variable in variables::ALL.iter().filter(|variable| variable.readers.is_empty()) {
-        assert!(!uses(&sources("turnpike"), variable), "{}", variable.name);
-    }
 }

@@ -33,9 +33,11 @@ prop_compose! {
 pub(crate) fn any_event() -> impl Strategy<Value = CaptionsEvent> {
     let id = || any::<u128>().prop_map(|id| CaptionsSessionId::from(uuid::Uuid::from_u128(id)));
     prop_oneof![
-        (id(), any::<(u64, String, String)>(), any_span()).prop_map(|(session_id, (segment, committed, tentative), span)| {
-            CaptionsEvent::Partial { session_id, segment, committed, tentative, span }
-        }),
+        (id(), any::<(u64, String, String)>(), any_span()).prop_map(
+            |(session_id, (segment, committed, tentative), span)| {
+                CaptionsEvent::Partial { session_id, segment, committed, tentative, span }
+            }
+        ),
         (id(), any_caption(), prop::sample::select(SegmentEnd::ALL))
             .prop_map(|(session_id, caption, reason)| CaptionsEvent::Final { session_id, caption, reason }),
         (id(), prop::sample::select(CaptionsState::ALL), any::<(String, u64, u64)>()).prop_map(
@@ -48,8 +50,11 @@ pub(crate) fn any_event() -> impl Strategy<Value = CaptionsEvent> {
                 CaptionsEvent::Metrics { session_id, partial_count, final_count, lag_ms, real_time_factor, level }
             }
         ),
-        (id(), any::<(u64, String)>())
-            .prop_map(|(session_id, (segment, text))| CaptionsEvent::Corrected { session_id, segment, text }),
+        (id(), any::<(u64, String)>()).prop_map(|(session_id, (segment, text))| CaptionsEvent::Corrected {
+            session_id,
+            segment,
+            text
+        }),
         (id(), any::<(u64, String, String)>()).prop_map(|(session_id, (segment, language, text))| {
             CaptionsEvent::Translation { session_id, segment, language, text }
         }),
@@ -83,8 +88,10 @@ fn bytes_and_frames_are_pinned() {
     let caption = Caption { segment: 1, text: "He".into(), span, confidence: 0.5, words };
     assert_pinned(
         crate::Body::Captions(CaptionsEvent::Final { session_id: id(), caption, reason: SegmentEnd::Silence }),
-        &format!("9a034f0a24{ID_HEX}10011a0248652064289003350000003f3a0773696c656e6365420e0a024865106418900325 0000003f")
-            .replace(' ', ""),
+        &format!(
+            "9a034f0a24{ID_HEX}10011a0248652064289003350000003f3a0773696c656e6365420e0a024865106418900325 0000003f"
+        )
+        .replace(' ', ""),
         &format!(
             r#""session_id":"{ID}","segment":1,"text":"He","start_ms":100,"end_ms":400,"confidence":0.5,"reason":"silence","words":[{{"word":"He","start_ms":100,"end_ms":400,"confidence":0.5}}]"#
         ),

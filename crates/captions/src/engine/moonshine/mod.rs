@@ -5,8 +5,8 @@
 
 mod decoder;
 mod model;
-mod tokenizer;
 mod times;
+mod tokenizer;
 
 use std::{path::Path, sync::Arc};
 
@@ -101,7 +101,8 @@ impl Session {
         if !words.is_empty() {
             self.words.push(decoded.tokens.len());
         }
-        let text = |(bytes, word): (Vec<u8>, Heard)| Heard { text: String::from_utf8_lossy(&bytes).into_owned(), ..word };
+        let text =
+            |(bytes, word): (Vec<u8>, Heard)| Heard { text: String::from_utf8_lossy(&bytes).into_owned(), ..word };
         Hypothesis { words: words.into_iter().map(text).collect() }
     }
 }

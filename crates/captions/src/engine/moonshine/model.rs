@@ -120,7 +120,9 @@ fn all<const N: usize>(nodes: [Result<NodeId, EngineError>; N]) -> Result<[NodeI
 }
 
 fn node(graph: &rten::Model, name: &str) -> Result<NodeId, EngineError> {
-    graph.find_node(name).ok_or_else(|| EngineError(format!("the model has no {name}; run scripts/captions-model again")))
+    graph
+        .find_node(name)
+        .ok_or_else(|| EngineError(format!("the model has no {name}; run scripts/captions-model again")))
 }
 
 thread_local! {

@@ -38,9 +38,17 @@ pub(crate) fn vtt(finals: &[Final]) -> String {
 pub(crate) fn srt(finals: &[Final]) -> String {
     let mut text = String::new();
     for (n, Cue { start_ms, end_ms, lines }) in cues(finals).into_iter().enumerate() {
-        let _ = write!(text, "{}{}\n{} --> {}\n", if n == 0 { "" } else { "\n" }, n + 1, time(start_ms, ','), time(end_ms, ','));
+        let _ = write!(
+            text,
+            "{}{}\n{} --> {}\n",
+            if n == 0 { "" } else { "\n" },
+            n + 1,
+            time(start_ms, ','),
+            time(end_ms, ',')
+        );
         for line in lines {
-            let _ = writeln!(text, "{}", line.replace("-->", "→").replace('<', "‹").replace('>', "›").replace('{', "("));
+            let _ =
+                writeln!(text, "{}", line.replace("-->", "→").replace('<', "‹").replace('>', "›").replace('{', "("));
         }
     }
     text
@@ -78,7 +86,8 @@ fn split(last: &Final) -> Vec<Cue> {
     let mut current: Option<Cue> = None;
     for (word, start_ms, end_ms) in words(last) {
         let joins = current.as_ref().is_some_and(|cue| {
-            let sentence_ended = cue.lines.concat().len() > LINE / 2 && cue.lines.last().is_some_and(|line| line.ends_with(['.', '?', '!']));
+            let sentence_ended = cue.lines.concat().len() > LINE / 2
+                && cue.lines.last().is_some_and(|line| line.ends_with(['.', '?', '!']));
             !sentence_ended && end_ms.saturating_sub(cue.start_ms) <= LONGEST_MS && fits(cue, &word)
         });
         match &mut current {
@@ -120,9 +129,10 @@ fn words(last: &Final) -> Vec<(String, u64, u64)> {
         characters.chunks(LINE).map(|piece| piece.iter().collect()).collect()
     };
     if !last.corrected {
-        let timed = last.words.iter().flat_map(|word| {
-            pieces(word.text.trim()).into_iter().map(|piece| (piece, word.start_ms, word.end_ms))
-        });
+        let timed = last
+            .words
+            .iter()
+            .flat_map(|word| pieces(word.text.trim()).into_iter().map(|piece| (piece, word.start_ms, word.end_ms)));
         return timed.filter(|(word, _, _)| !word.is_empty()).collect();
     }
     let words: Vec<String> = last.text.split_whitespace().flat_map(pieces).collect();
@@ -160,7 +170,8 @@ mod tests {
 
     #[test]
     fn files_are_as_players_expect_them() {
-        let finals = [said(1, 500, 250, "He was not an ill disposed young man."), said(2, 3_600_000, 300, "R&D --> <b>no</b>")];
+        let finals =
+            [said(1, 500, 250, "He was not an ill disposed young man."), said(2, 3_600_000, 300, "R&D --> <b>no</b>")];
         assert_eq!(
             vtt(&finals),
             "WEBVTT\n\n00:00:00.500 --> 00:00:02.677\nHe was not an ill disposed young man.\n\n01:00:00.000 --> \

@@ -18,7 +18,11 @@ fn file(content_type: &'static str, text: String) -> File {
     ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], text)
 }
 
-async fn finals(captions: &Captions, caller: &turnpike_identity::Caller, id: CaptionsSessionId) -> Answer<Vec<pb::Final>> {
+async fn finals(
+    captions: &Captions,
+    caller: &turnpike_identity::Caller,
+    id: CaptionsSessionId,
+) -> Answer<Vec<pb::Final>> {
     let request = caller.token.request(pb::GetTranscriptRequest { session_id: id.to_string() });
     Ok(captions.client().get_transcript(request).await?.into_inner().finals)
 }

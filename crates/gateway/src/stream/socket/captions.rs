@@ -21,8 +21,8 @@ use turnpike_topic::{CaptionsSessionId, Topic};
 use super::{
     context::SocketContext,
     handshake::{Opening, accept, caller, is_status, refuse},
-    protocol::{Audio, Control, Protocol, Start},
-    request::{Invalid, Parsed, Request, control},
+    protocol::{Audio, Protocol, Start},
+    request::{Control, Invalid, Parsed, Request, control},
     response::EndsWithTopic,
     upgrade::Upgrade,
 };

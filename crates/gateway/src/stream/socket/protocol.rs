@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use turnpike_token::Claims;
 use turnpike_topic::Topic;
 
-use super::request::Parsed;
+use super::request::{Control, Parsed};
 use crate::stream::{
     conn::{Conn, TopicFrames},
     since::Since,
@@ -32,15 +32,6 @@ pub(super) trait Protocol: Send + Sync + 'static {
 pub(super) enum Audio {
     Samples(Bytes),
     Control(Control),
-}
-
-/// A request about the session whose audio a socket sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Control {
-    Finalize,
-    Pause,
-    Resume,
-    Stop,
 }
 
 /// How a socket starts.

@@ -6,11 +6,19 @@ use serde::Deserialize;
 use serde_json::Value;
 use turnpike_topic::Topic;
 
-use super::protocol::Control;
 use crate::stream::{
     conn::MAX_TOPICS,
     since::{InvalidSince, Since},
 };
+
+/// A request about the session whose audio a socket sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Control {
+    Finalize,
+    Pause,
+    Resume,
+    Stop,
+}
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Request {
