@@ -201,6 +201,7 @@ impl CaptionService for Rpc {
         let owner = caller(&request)?.claims.user_id;
         let (sender, receiver) = mpsc::channel(8);
         let (registry, clock) = (self.registry.clone(), self.registry.clock());
+        let stopping = registry.tasks().stopping().clone();
         // The response begins at once, so that a client can wait for it before its first message.
         self.registry.tasks().spawn("captions stream", OnExit::Continue, async move {
             let mut input = request.into_inner();
@@ -212,7 +213,7 @@ impl CaptionService for Rpc {
                 Lease::take(&session, start.sample, clock.now()).map_err(Fault::from)
             });
             match lease {
-                Ok(lease) => transcribing::run(lease, input, sender, clock).await,
+                Ok(lease) => transcribing::run(lease, input, sender, clock, stopping).await,
                 Err(fault) => drop(sender.send(Err(fault.into())).await),
             }
         });

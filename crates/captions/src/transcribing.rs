@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::debug;
 use turnpike_fault::{Fault, Kind};
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// How long a client may take for its first message.
-const FIRST: Duration = Duration::from_secs(10);
+const FIRST: Duration = Duration::from_secs(5);
 /// Between two acknowledgements.
 const ACKNOWLEDGE: Duration = Duration::from_secs(1);
 
@@ -37,6 +38,7 @@ pub(crate) async fn run(
     mut input: Streaming<pb::TranscribeRequest>,
     responses: Responses,
     clock: Clock,
+    stopping: CancellationToken,
 ) {
     let mut pause = tokio::time::interval(ACKNOWLEDGE);
     let replaced = lease.replaced();
@@ -48,6 +50,7 @@ pub(crate) async fn run(
             biased;
             () = &mut replaced => break Err(Rejected::Replaced.into()),
             () = &mut ended => break Ok(()),
+            () = stopping.cancelled() => break Err(stopped()),
             _ = pause.tick() => if responses.send(Ok(acknowledge(&lease))).await.is_err() { return },
             message = input.message() => match message {
                 Ok(Some(message)) => if let Err(fault) = take(&mut lease, message, &clock).await { break Err(fault) },
@@ -80,6 +83,11 @@ async fn take(lease: &mut Lease, message: pb::TranscribeRequest, clock: &Clock) 
         Some(Input::Start(_)) | None => return Err(invalid("Only the first message is `start`")),
     };
     done.map_err(Fault::from)
+}
+
+/// The client continues after the restart.
+fn stopped() -> Fault {
+    Fault::new(Kind::Unavailable, "The captions service is stopping").retry_after(Duration::from_secs(1))
 }
 
 fn acknowledge(lease: &Lease) -> pb::TranscribeResponse {

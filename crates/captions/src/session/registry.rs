@@ -13,7 +13,7 @@ use turnpike_topic::{CaptionsSessionId, UserId};
 use super::{
     pool::Pool,
     publisher::{Ended, Publisher},
-    slot::Slot,
+    slot::{Item, Slot},
     state::Session,
     store::{Kept, Line, Opened, Store},
 };
@@ -159,15 +159,14 @@ impl Registry {
             sessions.insert(session.id(), session.clone());
             session
         };
-        if let Err(error) = self.resources.store.append(session.id(), &Line::Opened(opened)).await {
-            session.let_go();
-            self.sessions.lock().remove(&session.id());
-            return Err(error.into());
-        }
+        // Until the task of the session runs, the caller may leave, which drops this future.
+        let opening = Opening { registry: self, session: Some(session.clone()) };
+        self.resources.store.append(session.id(), &Line::Opened(opened)).await?;
+        opening.done();
         metrics::counter!("turnpike_captions_sessions_opened_total").increment(1);
-        self.publisher()
-            .append_event(&session, self.publisher().status(&session, CaptionsState::Starting, ""), false)
-            .await;
+        if let Some(slot) = session.slot() {
+            slot.give(Item::Say(CaptionsState::Starting, ""));
+        }
         self.supervise(session.clone());
         Ok((session, false))
     }
@@ -240,6 +239,27 @@ impl Registry {
                 session.changed.notify_waiters();
             }
         });
+    }
+}
+
+/// Removes a session that was not opened after all.
+struct Opening<'a> {
+    registry: &'a Registry,
+    session: Option<Arc<Session>>,
+}
+
+impl Opening<'_> {
+    fn done(mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.let_go();
+            self.registry.sessions.lock().remove(&session.id());
+        }
     }
 }
 

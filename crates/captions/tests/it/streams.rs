@@ -124,3 +124,19 @@ async fn a_stream_must_begin_with_its_session() {
     assert_eq!(caller.stream("", None).await.map(|_| ()).expect_err("no session").code(), Code::NotFound);
     instance.stop().await;
 }
+
+#[tokio::test]
+async fn a_stopping_service_ends_its_streams() {
+    let world = World::scripted(Act::Speak);
+    let instance = world.start().await;
+    let caller = world.caller(&instance);
+    let id = caller.open().await;
+    let (mut stream, _) = caller.stream(&id, None).await.expect("a stream");
+    stream.audio(&speech()[..64_000]).await;
+    instance.stop().await;
+    let mut ended = stream.responses.message().await;
+    while let Ok(Some(_)) = ended {
+        ended = stream.responses.message().await;
+    }
+    assert_eq!(ended.expect_err("a reason").code(), Code::Unavailable);
+}

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod architecture;
+mod captions;
 mod chat;
 mod chat_client;
 mod client;
