@@ -19,7 +19,7 @@ fn names(text: &str) -> BTreeSet<&str> {
     words.filter(|word| word.starts_with("TURNPIKE_") && !word.ends_with('_')).collect()
 }
 
-const BINARIES: [(Binary, &str); 6] = [
+const BINARIES: [(Binary, &str); 7] = [
     (Binary::Gateway, "gateway"),
     (Binary::Auth, "auth"),
     (Binary::Chat, "chat"),
