@@ -86,15 +86,12 @@ async fn captions_over_sockets_that_are_cut_in_one_process() {
     let (base, person) = (process.url(), process.admin().await);
     let (speech, id) = (speech(), open(&person).await);
     let mut client = Client::default();
-    let mut sent = 0;
     for cut in [Some(7), Some(1), Some(31), None] {
         let mut socket = client.connect(base, &person, &id).await;
         let from = client.acknowledged(&mut socket).await * 2;
-        assert!(from <= sent, "{from} of {sent}");
-        sent = from;
+        // What the socket before has sent may still be on its way; it then arrives once.
         for frame in speech.audio[from..].chunks(FRAME).take(cut.unwrap_or(usize::MAX)) {
             socket.send_binary(frame).await;
-            sent += frame.len();
         }
         match cut {
             Some(_) => socket.abort(),

@@ -10,7 +10,7 @@ use axum::{
 use futures_util::stream::poll_fn;
 use http::HeaderMap;
 use tokio::sync::mpsc;
-use turnpike_fault::Fault;
+use turnpike_fault::{Fault, Kind};
 use turnpike_identity::AccessToken;
 use turnpike_kit::{OnExit, Tasks};
 use turnpike_proto::captions::v1 as pb;
@@ -158,7 +158,7 @@ impl AudioStream {
             }
         };
         let receiving = async {
-            while let Some(arrived) = responses.message().await? {
+            while let Some(arrived) = responses.message().await.map_err(lost)? {
                 self.acknowledge(arrived.samples, arrived.stored_samples);
             }
             Ok(())
@@ -179,6 +179,17 @@ impl AudioStream {
     fn fail(&self, fault: &Fault) {
         self.conn.say(control_frames::fault(None, None, fault));
         self.conn.end(Close::refused(fault));
+    }
+}
+
+/// A stream whose service was killed breaks without a status of the service.
+fn lost(status: tonic::Status) -> Fault {
+    match status.code() {
+        tonic::Code::Unknown | tonic::Code::Cancelled => {
+            Fault::new(Kind::Unavailable, "The captions service is gone; connect again")
+                .retry_after(Duration::from_secs(1))
+        }
+        _ => status.into(),
     }
 }
 

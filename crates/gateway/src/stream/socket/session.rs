@@ -75,7 +75,8 @@ impl Session {
         while let Some(message) = session.0.incoming.next().await {
             let message = match message {
                 Message::Binary(samples) if session.0.audio.is_some() => {
-                    session.0.send_audio(samples).await;
+                    // Boxed: an idle socket's future has no room for it.
+                    Box::pin(session.0.send_audio(samples)).await;
                     continue;
                 }
                 message => message,
@@ -168,7 +169,7 @@ impl Session {
         match request {
             Err(invalid) => self.conn.say(control_frames::error(id.as_ref(), invalid.code, &invalid.detail)),
             Ok(Request::Ping) => self.conn.say(control_frames::pong(id.as_ref())),
-            Ok(Request::Audio(control)) => self.pass_on(Audio::Control(control)).await,
+            Ok(Request::Audio(control)) => Box::pin(self.pass_on(Audio::Control(control))).await,
             Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id.as_ref(), topic),
             // Boxed: an idle socket's future has no room for these.
             Ok(Request::Authenticate { token }) => Box::pin(self.renew(id, &token)).await,
