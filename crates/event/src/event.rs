@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::{AccountEvent, ChatEvent, CommandEvent, RoomEvent, RoomNotice, VehicleEvent};
+use crate::{AccountEvent, CaptionsEvent, ChatEvent, CommandEvent, RoomEvent, RoomNotice, VehicleEvent};
 
 /// One event, as its producer made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub enum Body {
     Room(RoomEvent),
     /// Of a room of people, not stored.
     Notice(RoomNotice),
+    /// Of a caption session.
+    Captions(CaptionsEvent),
     /// Of an account and its sessions.
     Account(AccountEvent),
     /// An event that this version does not know, from a newer producer. The bytes are the whole event, unchanged.
@@ -42,6 +44,7 @@ impl Body {
             Self::Chat(event) => event.name(),
             Self::Room(event) => event.name(),
             Self::Notice(notice) => notice.name(),
+            Self::Captions(event) => event.name(),
             Self::Account(event) => event.name(),
             Self::Unknown(_) => "unknown",
         }

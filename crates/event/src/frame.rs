@@ -42,6 +42,7 @@ impl Serialize for Frame<'_> {
             Body::Chat(event) => event.fields(&mut map)?,
             Body::Room(event) => event.fields(&mut map)?,
             Body::Notice(notice) => notice.fields(&mut map)?,
+            Body::Captions(event) => event.fields(&mut map)?,
             Body::Account(event) => event.fields(&mut map)?,
             Body::Unknown(_) => {}
         }

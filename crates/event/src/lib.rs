@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod account;
+mod captions;
 mod chat;
 mod command;
 mod event;
@@ -15,6 +16,7 @@ mod vehicle;
 mod wire;
 
 pub use account::{AccountEvent, EndReason};
+pub use captions::{Caption, CaptionsEvent, CaptionsState, Level, SegmentEnd, Span, Word};
 pub use chat::{AnswerTiming, AnswerUsage, ChatEvent, STOPPED, UserMessage};
 pub use command::{CommandEvent, CommandState};
 pub use event::{Body, Event};

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prost::Message;
 use turnpike_proto::{event::v1 as pb, timestamp};
 
-use crate::{AccountEvent, Body, ChatEvent, CommandEvent, Event, RoomEvent, RoomNotice, VehicleEvent};
+use crate::{AccountEvent, Body, CaptionsEvent, ChatEvent, CommandEvent, Event, RoomEvent, RoomNotice, VehicleEvent};
 
 impl Event {
     /// The bytes of a `turnpike.event.v1.Event`.
@@ -16,6 +16,7 @@ impl Event {
             Body::Chat(event) => event.to_pb(),
             Body::Room(event) => event.to_pb(),
             Body::Notice(notice) => notice.to_pb(),
+            Body::Captions(event) => event.to_pb(),
             Body::Account(event) => event.to_pb(),
             Body::Unknown(bytes) => return bytes.clone(),
         };
@@ -40,6 +41,7 @@ fn from_pb_body(body: &pb::event::Body) -> Option<Body> {
         .or_else(|| ChatEvent::from_pb(body).map(Body::Chat))
         .or_else(|| RoomEvent::from_pb(body).map(Body::Room))
         .or_else(|| RoomNotice::from_pb(body).map(Body::Notice))
+        .or_else(|| CaptionsEvent::from_pb(body).map(Body::Captions))
         .or_else(|| AccountEvent::from_pb(body).map(Body::Account))
 }
 
@@ -49,7 +51,7 @@ mod tests {
     use turnpike_topic::CommandId;
 
     use super::*;
-    use crate::{CommandState, account, chat, command, notice, room, vehicle};
+    use crate::{CommandState, account, captions, chat, command, notice, room, vehicle};
 
     fn any_event() -> impl Strategy<Value = Event> {
         let at = (-377_705_023_201_i64..253_402_207_200, 0..1_000_000_000_i32)
@@ -60,6 +62,7 @@ mod tests {
             chat::tests::any_event().prop_map(Body::Chat),
             room::tests::any_event().prop_map(Body::Room),
             notice::tests::any_notice().prop_map(Body::Notice),
+            captions::tests::any_event().prop_map(Body::Captions),
             account::tests::any_event().prop_map(Body::Account),
         ];
         (at, body).prop_map(|(at, body)| Event { at, body })

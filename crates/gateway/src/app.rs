@@ -6,6 +6,7 @@ use axum::extract::FromRef;
 use turnpike_kit::Health;
 use turnpike_proto::{
     auth::v1::{api_key_service_client::ApiKeyServiceClient, auth_service_client::AuthServiceClient},
+    captions::v1::caption_service_client::CaptionServiceClient,
     chat::v1::{
         answer_service_client::AnswerServiceClient, conversation_service_client::ConversationServiceClient,
         model_service_client::ModelServiceClient, room_service_client::RoomServiceClient,
@@ -51,6 +52,7 @@ parts! {
     auth: Auth,
     vehicles: Vehicles,
     chat: Chat,
+    captions: Captions,
     services: Services,
 }
 
@@ -122,6 +124,24 @@ impl Chat {
     /// For calls that wait for a language model.
     pub(crate) fn slow_models(&self) -> ModelServiceClient<Transport> {
         ModelServiceClient::new(self.0.clone().deadline(MODEL_TIMEOUT)).max_decoding_message_size(MAX_RESPONSE)
+    }
+}
+
+/// The captions service.
+#[derive(Clone)]
+pub(crate) struct Captions(pub(crate) Transport);
+
+/// A session transcribes what has arrived before it ends or is finalized.
+const FINALS_TIMEOUT: Duration = Duration::from_secs(25);
+
+impl Captions {
+    pub(crate) fn client(&self) -> CaptionServiceClient<Transport> {
+        CaptionServiceClient::new(self.0.clone()).max_decoding_message_size(MAX_RESPONSE)
+    }
+
+    /// For calls that wait for captions.
+    pub(crate) fn slow_client(&self) -> CaptionServiceClient<Transport> {
+        CaptionServiceClient::new(self.0.clone().deadline(FINALS_TIMEOUT))
     }
 }
 

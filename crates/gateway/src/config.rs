@@ -18,6 +18,8 @@ pub struct Config {
     pub vehicles_url: String,
     /// `TURNPIKE_CHAT_URL`.
     pub chat_url: String,
+    /// `TURNPIKE_CAPTIONS_URL`.
+    pub captions_url: String,
     pub bus: BusConfig,
     pub limits: Limits,
     /// `TURNPIKE_HEARTBEAT_SECONDS`.
@@ -51,6 +53,7 @@ impl Config {
             auth_url: env.value(&variables::AUTH_URL).to_owned(),
             vehicles_url: env.value(&variables::VEHICLES_URL).to_owned(),
             chat_url: env.value(&variables::CHAT_URL).to_owned(),
+            captions_url: env.value(&variables::CAPTIONS_URL).to_owned(),
             bus: BusConfig::new(env)?,
             limits: Limits {
                 sockets_per_user: env.parse(&variables::LIMIT_SOCKETS_PER_USER, whole, |_| true)?,

@@ -8,10 +8,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     access::{body::LARGE, scope::ApiKeys},
     app::App,
-    families::{admin, auth, chat, openai, rooms, vehicles},
+    families::{admin, auth, captions, chat, openai, rooms, vehicles},
     http::{guard, openapi},
     stream::{
-        socket::{multiplexed, response, room},
+        socket::{captions as captions_socket, multiplexed, response, room},
         sse,
     },
 };
@@ -23,6 +23,7 @@ pub(crate) fn router(app: App, health: Health) -> Router {
         .merge(vehicles::routes())
         .merge(chat::routes())
         .merge(rooms::routes())
+        .merge(captions::routes())
         .merge(openai::routes())
         .merge(OpenApiRouter::new().routes(routes!(sse::follow)).layer(Extension(ApiKeys::Any)))
         .split_for_parts();
@@ -30,6 +31,7 @@ pub(crate) fn router(app: App, health: Health) -> Router {
     api.route("/ws", get(multiplexed::open))
         .route("/ws/responses/{command_id}", get(response::open))
         .route("/ws/rooms/{room_id}", get(room::open))
+        .route("/ws/captions/{session_id}", get(captions_socket::open))
         .with_state(app)
         .merge(ops::health_routes(health))
         .merge(openapi::routes(&description))

@@ -14,7 +14,8 @@ pub async fn serve(process: &Process) -> anyhow::Result<()> {
     let auth = Transport::connect(&config.auth_url, &process.outbound)?;
     let vehicles = Transport::connect(&config.vehicles_url, &process.outbound)?;
     let chat = Transport::connect(&config.chat_url, &process.outbound)?;
+    let captions = Transport::connect(&config.captions_url, &process.outbound)?;
     let revocations = Revocations::watch(process, &bus, auth.clone());
-    let service = Service::bind(config, process, Deps { bus, auth, vehicles, chat, revocations }).await?;
+    let service = Service::bind(config, process, Deps { bus, auth, vehicles, chat, captions, revocations }).await?;
     service.serve(process, listener)
 }

@@ -19,7 +19,7 @@ use crate::{
         origin::AllowedOrigins,
         slots::{ConnectionSlots, slots_for},
     },
-    app::{self, App, Auth, Chat, Services, Vehicles},
+    app::{self, App, Auth, Captions, Chat, Services, Vehicles},
     config::Config,
     http::listener::accept,
     router::router,
@@ -44,6 +44,8 @@ pub struct Deps {
     pub vehicles: Transport,
     /// The chat service.
     pub chat: Transport,
+    /// The captions service.
+    pub captions: Transport,
     /// Sessions and accounts that have ended.
     pub revocations: Revocations,
 }
@@ -67,7 +69,12 @@ impl Service {
         let connections = Connections::new(config.limits.sockets_per_user, move |claims| revocations.check(claims));
         connections.watch(process, &deps.revocations, &deps.bus);
         connections.renew_api_keys(process, &identity);
-        let owners = Owners { auth: deps.auth.clone(), vehicles: deps.vehicles.clone(), chat: deps.chat.clone() };
+        let owners = Owners {
+            auth: deps.auth.clone(),
+            vehicles: deps.vehicles.clone(),
+            chat: deps.chat.clone(),
+            captions: deps.captions.clone(),
+        };
         let chat = Chat(deps.chat.clone());
         let rooms = Rooms::new(deps.bus.clone(), process.clock.clone());
         rooms.serve(process, chat.rooms());
@@ -105,7 +112,11 @@ impl Service {
             auth: Auth(deps.auth.clone()),
             vehicles: Vehicles(deps.vehicles.clone()),
             chat,
-            services: Services([("auth", deps.auth), ("vehicles", deps.vehicles), ("chat", deps.chat)].into()),
+            captions: Captions(deps.captions.clone()),
+            services: Services(
+                [("auth", deps.auth), ("vehicles", deps.vehicles), ("chat", deps.chat), ("captions", deps.captions)]
+                    .into(),
+            ),
         });
         Ok(Self { router: router(app, process.health.clone()), slots })
     }

@@ -1,7 +1,7 @@
 //! Every environment variable: its name, default, meaning and readers are declared here and nowhere else. Tests compare the
 //! README's table, `deploy/example.env` and `docker-compose.yml` with this declaration.
 
-use Binary::{Auth, Chat, Gateway, MockVehicleConnector, Turnpike, Vehicles};
+use Binary::{Auth, Captions, Chat, Gateway, MockVehicleConnector, Turnpike, Vehicles};
 
 /// One environment variable.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct Variable {
     pub default: Default,
     /// One cell of the README's table.
     pub meaning: &'static str,
-    /// The binaries that use it. Empty for a variable of a service that is not part of this version.
+    /// The binaries that use it.
     pub readers: &'static [Binary],
     /// Its value is never printed.
     pub secret: bool,
@@ -38,6 +38,8 @@ pub enum Binary {
     Auth,
     /// `turnpike-chat`.
     Chat,
+    /// `turnpike-captions`.
+    Captions,
     /// `turnpike-vehicles`.
     Vehicles,
     /// `turnpike-mock-vehicle-connector`.
@@ -96,22 +98,21 @@ macro_rules! declare {
     };
 }
 
-const EVERY: &[Binary] = &[Gateway, Auth, Chat, Vehicles, MockVehicleConnector, Turnpike];
-/// Of a service that is not part of this version.
-const ABSENT: &[Binary] = &[];
+const EVERY: &[Binary] = &[Gateway, Auth, Chat, Vehicles, MockVehicleConnector, Captions, Turnpike];
 
 const DATABASE: &str = "`sqlite:…` or `postgres:…`";
 const GRPC: &str = "where the service listens; its private port is a thousand further up. In the one process a service \
                     listens only if its variable is set";
 const URL: &str = "where the service's clients find it";
 const CHAT: &[Binary] = &[Chat, Turnpike];
+const CAPTIONS: &[Binary] = &[Captions, Turnpike];
 
 declare! {
     HTTP = value("127.0.0.1:8080", &[Gateway, Turnpike],
         "public address of the gateway; port 0 is any. Its private port (health, metrics) is a thousand further up, or \
          any");
-    DATA_DIR = value("./turnpike-data", &[Auth, Chat, Vehicles, Turnpike],
-        "SQLite files, the generated secret and, in the one process, the one-time sign-in");
+    DATA_DIR = value("./turnpike-data", &[Auth, Chat, Vehicles, Captions, Turnpike],
+        "SQLite files, the generated secret, the speech model, transcripts and, in the one process, the one-time sign-in");
     ADMIN_EMAIL = value("admin@turnpike.local", &[Auth, Turnpike],
         "the first admin, created while there is none; username `admin`. The command-line client signs in as this account \
          if it keeps no session");
@@ -129,11 +130,11 @@ declare! {
     CHAT_GRPC = value("127.0.0.1:50052", CHAT, GRPC);
     VEHICLES_GRPC = value("127.0.0.1:50053", &[Vehicles, Turnpike], GRPC);
     MOCK_VEHICLE_CONNECTOR_GRPC = value("127.0.0.1:50054", &[MockVehicleConnector, Turnpike], GRPC);
-    CAPTIONS_GRPC = value("127.0.0.1:50055", ABSENT, GRPC);
-    AUTH_URL = value("http://127.0.0.1:50051", &[Gateway, Chat, Vehicles], URL).destination();
+    CAPTIONS_GRPC = value("127.0.0.1:50055", CAPTIONS, GRPC);
+    AUTH_URL = value("http://127.0.0.1:50051", &[Gateway, Chat, Vehicles, Captions], URL).destination();
     CHAT_URL = value("http://127.0.0.1:50052", &[Gateway], URL).destination();
     VEHICLES_URL = value("http://127.0.0.1:50053", &[Gateway], URL).destination();
-    CAPTIONS_URL = value("http://127.0.0.1:50055", ABSENT, URL).destination();
+    CAPTIONS_URL = value("http://127.0.0.1:50055", &[Gateway], URL).destination();
     CONNECTORS = value("mock=http://127.0.0.1:50054", &[Vehicles, Turnpike],
         "connectors of vehicles, comma-separated. The one process adds the mock inside it unless a connector is named \
          `mock`").destination();
@@ -153,6 +154,15 @@ declare! {
     LLM_NEXT_TOKEN_SECONDS = value("60", CHAT, "bound between two pieces of a streamed answer");
     LLM_TOTAL_SECONDS = value("900", CHAT, "bound for a whole answer");
     LLM_SCRIPTED_DELAY_MS = value("20", CHAT, "pause of the built-in scripted model between two pieces");
+    CAPTIONS_MODEL = described("models/moonshine-tiny-en in the data directory", CAPTIONS,
+        "folder of the speech model, which `scripts/captions-model` fetches");
+    CAPTIONS_SESSIONS = described("3 for each core", CAPTIONS,
+        "caption sessions that run at the same time; more are refused with 503");
+    CAPTIONS_IDLE_SECONDS = value("120", CAPTIONS, "a caption session without audio for this long ends");
+    CAPTIONS_RETENTION_HOURS = value("72", CAPTIONS,
+        "how long the transcript of an ended session is kept; 0 keeps it as long as there is room");
+    CAPTIONS_RETENTION_MB = value("1000", CAPTIONS,
+        "megabytes of all transcripts; the oldest ones of ended sessions are removed first");
     OFFLINE = value("0", EVERY, "`1`: no outbound connection but loopback and the addresses configured here");
     LIMIT_ANSWERS_PER_USER = value("4", CHAT,
         "answers of one user that models generate at the same time, over all instances of chat; 0 means no limit");

@@ -52,5 +52,15 @@ pub mod chat {
     }
 }
 
+/// `turnpike.captions.v1`: live captions.
+pub mod captions {
+    /// Version 1.
+    #[expect(missing_docs, reason = "tonic documents methods, not the modules around them")]
+    #[allow(clippy::all, reason = "generated")]
+    pub mod v1 {
+        include!("gen/turnpike.captions.v1.rs");
+    }
+}
+
 /// The compiled `.proto` files, comments left out: what gRPC reflection serves.
 pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");

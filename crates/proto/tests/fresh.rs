@@ -6,6 +6,7 @@ use prost::Message;
 
 const FILES: [&str; 10] = [
     "turnpike/auth/v1/auth.proto",
+    "turnpike/captions/v1/captions.proto",
     "turnpike/chat/v1/answer.proto",
     "turnpike/chat/v1/conversation.proto",
     "turnpike/chat/v1/model.proto",
@@ -32,6 +33,7 @@ fn generated_code_is_fresh() {
     tonic_prost_build::configure()
         .out_dir(fresh.path())
         .bytes(".turnpike.chat.v1") // bodies are passed on without a copy
+        .bytes(".turnpike.captions.v1") // and audio
         .compile_fds(descriptors.clone())
         .expect("code can be generated");
     let mut lean = descriptors;

@@ -13,6 +13,7 @@ mod process;
 mod proxy;
 mod servers;
 mod socket;
+mod speech;
 mod stack;
 mod wait;
 
@@ -24,5 +25,6 @@ pub use process::{ServiceProcess, binary};
 pub use proxy::Proxy;
 pub use servers::{RedisServer, postgres_url, redis_url};
 pub use socket::{Closed, Socket};
+pub use speech::{Recording, captions_model, pcm, recordings, word_errors};
 pub use stack::{SingleProcess, Stack};
 pub use wait::{eventually, within};

@@ -137,6 +137,11 @@ impl Socket {
         self.0.send(Message::Frame(frame)).await.expect("the socket is open");
     }
 
+    /// Sends a binary frame. What the gateway does not accept any more is lost, as for any client.
+    pub async fn send_binary(&mut self, bytes: &[u8]) {
+        let _ = self.0.send(Message::binary(bytes.to_vec())).await;
+    }
+
     /// Sends a close frame with code 1000 and waits until the gateway has closed the socket.
     pub async fn close(mut self) -> Closed {
         let close = CloseFrame { code: CloseCode::Normal, reason: "bye".into() };

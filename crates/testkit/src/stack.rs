@@ -13,6 +13,7 @@ pub struct Stack {
     pub redis: RedisServer,
     pub auth: ServiceProcess,
     pub chat: ServiceProcess,
+    pub captions: ServiceProcess,
     pub vehicles: ServiceProcess,
     pub mock: ServiceProcess,
     pub gateways: Vec<ServiceProcess>,
@@ -42,14 +43,17 @@ impl Stack {
             private_urls.push(format!("http://{}:{}", address.ip(), address.port() + 1000));
             address.to_string()
         };
-        let (auth, chat, vehicles, mock) = (address(), address(), address(), address());
+        let (auth, chat, captions) = (address(), address(), address());
+        let (vehicles, mock) = (address(), address());
         set("TURNPIKE_REDIS_URL", redis.url());
         set("TURNPIKE_AUTH_GRPC", auth.clone());
         set("TURNPIKE_CHAT_GRPC", chat.clone());
+        set("TURNPIKE_CAPTIONS_GRPC", captions.clone());
         set("TURNPIKE_VEHICLES_GRPC", vehicles.clone());
         set("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC", mock.clone());
         set("TURNPIKE_AUTH_URL", format!("http://{auth}"));
         set("TURNPIKE_CHAT_URL", format!("http://{chat}"));
+        set("TURNPIKE_CAPTIONS_URL", format!("http://{captions}"));
         set("TURNPIKE_VEHICLES_URL", format!("http://{vehicles}"));
         set("TURNPIKE_CONNECTORS", format!("mock=http://{mock}"));
         for (name, value) in defaults() {
@@ -69,6 +73,7 @@ impl Stack {
         };
         let auth = start("auth", "turnpike-auth", &[]);
         let chat = start("chat", "turnpike-chat", &[]);
+        let captions = start("captions", "turnpike-captions", &[]);
         let vehicles = start("vehicles", "turnpike-vehicles", &[]);
         let mock = start("mock", "turnpike-mock-vehicle-connector", &[]);
         let mut urls = Vec::new();
@@ -85,6 +90,7 @@ impl Stack {
             redis,
             auth,
             chat,
+            captions,
             vehicles,
             mock,
             gateways: running,

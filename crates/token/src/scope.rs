@@ -15,13 +15,16 @@ pub enum Scope {
     Chat,
     /// The OpenAI-compatible routes.
     Llm,
+    /// Live captions.
+    Captions,
     /// The health of the deployment, for an owner with the role admin. No key manages accounts.
     Admin,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 6] = [Self::All, Self::Read, Self::Vehicles, Self::Chat, Self::Llm, Self::Admin];
+    pub const ALL: [Self; 7] =
+        [Self::All, Self::Read, Self::Vehicles, Self::Chat, Self::Llm, Self::Captions, Self::Admin];
 
     /// The word of the scope.
     pub const fn as_str(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Scope {
             Self::Vehicles => "vehicles",
             Self::Chat => "chat",
             Self::Llm => "llm",
+            Self::Captions => "captions",
             Self::Admin => "admin",
         }
     }
@@ -123,6 +127,8 @@ mod tests {
         }
         assert!(allow("vehicles", Scope::Vehicles, false) && !allow("vehicles", Scope::Chat, true));
         assert!(allow("read", Scope::Vehicles, true) && !allow("read", Scope::Vehicles, false));
-        assert!(!allow("read", Scope::Admin, true) && !allow("read vehicles chat llm admin", Scope::All, true));
+        assert!(
+            !allow("read", Scope::Admin, true) && !allow("read vehicles chat llm captions admin", Scope::All, true)
+        );
     }
 }

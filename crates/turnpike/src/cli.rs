@@ -156,7 +156,7 @@ pub(crate) struct NewApiKey {
     pub(crate) sign_in: SignInArgs,
     /// A name for the list of keys
     pub(crate) name: String,
-    /// What the key may be used for: all (the default), read, vehicles, chat, llm or admin; may be repeated
+    /// What the key may be used for: all (the default), read, vehicles, chat, llm, captions or admin; may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     pub(crate) scopes: Vec<String>,
     /// By default the key does not expire

@@ -25,8 +25,8 @@ pub(crate) fn show() -> ExitCode {
     }
 }
 
-/// One line for each variable. A variable that this process does not use, because the service runs inside it or is not part of this
-/// version, is shown with this remark instead of its default.
+/// One line for each variable. A variable that this process does not use, because the service runs inside it, is
+/// shown with this remark instead of its default.
 fn lines(env: &Environment) -> Result<Vec<String>, ConfigError> {
     check(env)?;
     let line = |(variable, value, set): (&'static Variable, &str, bool)| {
@@ -49,6 +49,7 @@ fn remark(env: &Environment, variable: &Variable, set: bool) -> Option<&'static 
         &variables::CHAT_GRPC,
         &variables::VEHICLES_GRPC,
         &variables::MOCK_VEHICLE_CONNECTOR_GRPC,
+        &variables::CAPTIONS_GRPC,
     ];
     if is(&variables::CONNECTORS) {
         match set {
@@ -56,8 +57,6 @@ fn remark(env: &Environment, variable: &Variable, set: bool) -> Option<&'static 
             // A configured connector with the name `mock` replaces the mock inside this process.
             true => (!names_the_mock(env)).then_some("and the mock inside this process"),
         }
-    } else if variable.readers.is_empty() {
-        Some("not used: the service is not part of this version")
     } else if !variable.readers.contains(&Binary::Turnpike) {
         Some("not used: the service is inside this process")
     } else if !set && listens.into_iter().any(is) {
@@ -77,6 +76,7 @@ fn check(env: &Environment) -> Result<(), ConfigError> {
     turnpike_auth::Config::new(env)?;
     turnpike_vehicles::Config::new(env)?;
     turnpike_chat::Config::new(env)?;
+    turnpike_captions::Config::new(env)?;
     turnpike_mock_vehicle_connector::Config::new(env)?;
     turnpike_gateway::Config::new(env)?;
     Outbound::new(env)?;

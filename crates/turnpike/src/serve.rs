@@ -34,6 +34,7 @@ pub async fn start(process: &Process, on_first_admin: impl FnOnce(&FirstAdmin)) 
     let mock_config = turnpike_mock_vehicle_connector::Config::new(env)?;
     let vehicles_config = turnpike_vehicles::Config::new(env)?;
     let chat_config = turnpike_chat::Config::new(env)?;
+    let captions_config = turnpike_captions::Config::new(env)?;
     let gateway_config = turnpike_gateway::Config::new(env)?;
 
     let public = listen::bind_service(process, &variables::HTTP, gateway_config.http).await?;
@@ -47,6 +48,7 @@ pub async fn start(process: &Process, on_first_admin: impl FnOnce(&FirstAdmin)) 
         (&variables::VEHICLES_GRPC, vehicles_config.grpc),
         (&variables::MOCK_VEHICLE_CONNECTOR_GRPC, mock_config.grpc),
         (&variables::CHAT_GRPC, chat_config.grpc),
+        (&variables::CAPTIONS_GRPC, captions_config.grpc),
     ] {
         listeners.push(match env.get(variable) {
             Some(_) => Some(listen::bind(variable, address).await?),
@@ -74,13 +76,25 @@ pub async fn start(process: &Process, on_first_admin: impl FnOnce(&FirstAdmin)) 
     let chat = turnpike_chat::Service::bind(chat_config, process, deps).await?;
     let to_chat = Transport::direct(chat.routes());
 
-    let routes = [auth.routes(), vehicles.routes(), mock.routes(), chat.routes()];
+    let verifier = Verifier::remote(to_auth.clone(), revocations.clone());
+    let deps = turnpike_captions::Deps { bus: bus.clone(), verifier, engines: None };
+    let captions = turnpike_captions::Service::bind(captions_config, process, deps).await?;
+    let to_captions = Transport::direct(captions.routes());
+
+    let routes = [auth.routes(), vehicles.routes(), mock.routes(), chat.routes(), captions.routes()];
     for (listener, routes) in listeners.into_iter().zip(routes) {
         if let Some(listener) = listener {
             turnpike_rpc::serve(process, listener, routes);
         }
     }
-    let deps = turnpike_gateway::Deps { bus, auth: to_auth, vehicles: to_vehicles, chat: to_chat, revocations };
+    let deps = turnpike_gateway::Deps {
+        bus,
+        auth: to_auth,
+        vehicles: to_vehicles,
+        chat: to_chat,
+        captions: to_captions,
+        revocations,
+    };
     turnpike_gateway::Service::bind(gateway_config, process, deps).await?.serve(process, public)?;
     process.health.ready().await;
     let one_time = match write_one_time(&auth, &data_dir, address).await {

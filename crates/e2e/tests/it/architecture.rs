@@ -13,7 +13,7 @@ use serde_json::Value;
 const LAYERS: [&[&str]; 4] = [
     &["topic", "proto", "event"],
     &["fault", "token", "kit", "store", "bus", "rpc", "identity"],
-    &["auth", "chat", "vehicles", "mock-vehicle-connector", "gateway"],
+    &["auth", "captions", "chat", "vehicles", "mock-vehicle-connector", "gateway"],
     &["turnpike", "testkit", "e2e", "bench"],
 ];
 /// Allowed dependencies within a layer: which crate, on which crate.

@@ -49,7 +49,7 @@ fn only_the_gateway_is_published() {
         seen.insert(service);
         assert!(!line.trim().starts_with("ports:") || service == "gateway", "{service} must publish no port");
     }
-    for service in ["gateway", "auth", "chat", "vehicles", "mock-vehicle-connector", "postgres", "redis"] {
+    for service in ["gateway", "auth", "chat", "captions", "vehicles", "mock-vehicle-connector", "postgres", "redis"] {
         assert!(seen.contains(service), "{COMPOSE} has no {service}");
     }
 }

@@ -3,6 +3,7 @@
 mod aborts;
 mod api_keys;
 mod architecture;
+mod captions;
 mod chat;
 mod chat_client;
 mod client;

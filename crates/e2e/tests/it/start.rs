@@ -71,7 +71,7 @@ async fn an_invalid_log_level_stops_the_start() {
 
 #[test]
 fn services_refuse_arguments() {
-    for name in ["gateway", "auth", "chat", "vehicles", "mock-vehicle-connector"] {
+    for name in ["gateway", "auth", "chat", "captions", "vehicles", "mock-vehicle-connector"] {
         let run = |argument: &str| {
             let output =
                 Command::new(binary(&format!("turnpike-{name}"))).arg(argument).output().expect("the program starts");

@@ -36,8 +36,9 @@ pub(crate) fn may_follow(claims: &Claims, topic: Topic) -> Result<(), Fault> {
     let needed = match topic {
         Topic::Response(_) | Topic::Vehicle(_) => Scope::Vehicles,
         Topic::Conversation(_) | Topic::Room(_) => Scope::Chat,
+        Topic::Captions(_) => Scope::Captions,
         Topic::User(_) => Scope::Read,
-        Topic::Sessions | Topic::Answers | Topic::Captions(_) => Scope::All,
+        Topic::Sessions | Topic::Answers => Scope::All,
     };
     admit(claims, Some(ApiKeys::Of(needed)), true)
 }

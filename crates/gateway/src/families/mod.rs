@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod auth;
+pub(crate) mod captions;
 pub(crate) mod chat;
 pub(crate) mod openai;
 pub(crate) mod rooms;

@@ -82,6 +82,11 @@ pub(crate) fn fault(id: Option<&Value>, topic: Option<Topic>, fault: &Fault) -> 
     answer("error", id, fields)
 }
 
+/// How much audio of a caption session has arrived, and how much of it is in published captions.
+pub(crate) fn audio_arrived(session_id: &str, samples: u64, stored_samples: u64) -> String {
+    text(json!({ "event": "ack", "session_id": session_id, "samples": samples, "stored_samples": stored_samples }))
+}
+
 fn answer(event: &str, id: Option<&Value>, mut fields: Value) -> String {
     fields["event"] = event.into();
     if let Some(id) = id {

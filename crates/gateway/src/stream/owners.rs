@@ -9,6 +9,7 @@ pub(crate) struct Owners {
     pub(crate) auth: Transport,
     pub(crate) vehicles: Transport,
     pub(crate) chat: Transport,
+    pub(crate) captions: Transport,
 }
 
 impl Owners {
@@ -18,7 +19,8 @@ impl Owners {
             Topic::Response(_) | Topic::Vehicle(_) => &self.vehicles,
             Topic::User(_) => &self.auth,
             Topic::Conversation(_) | Topic::Room(_) => &self.chat,
-            Topic::Sessions | Topic::Answers | Topic::Captions(_) => return None,
+            Topic::Captions(_) => &self.captions,
+            Topic::Sessions | Topic::Answers => return None,
         };
         Some(TopicOwnerClient::new(owner.clone()))
     }

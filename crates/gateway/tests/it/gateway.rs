@@ -64,7 +64,10 @@ impl Gateway {
         let config = Config::new(&process.env).expect("a configuration");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
-        let deps = Deps { bus: bus.clone(), auth: to_auth, vehicles: to_vehicles, chat: to_chat, revocations };
+        // No test here has a captions service; tests of e2e have one.
+        let captions = Transport::connect("http://127.0.0.1:9", &process.outbound).expect("an address");
+        let deps =
+            Deps { bus: bus.clone(), auth: to_auth, vehicles: to_vehicles, chat: to_chat, captions, revocations };
         let service = Service::bind(config, &process, deps).await.expect("a gateway");
         service.serve(&process, listener).expect("a gateway");
         let gateway = Self { base, bus, process, auth, auth_proxy, vehicles, vehicles_proxy, chat, chat_proxy, key };

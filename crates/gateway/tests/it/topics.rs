@@ -190,7 +190,7 @@ async fn a_topic_that_the_owner_does_not_grant_is_not_found() {
     let id = Uuid::now_v7();
     let mut socket = caller.socket().await;
     assert_eq!(socket.frame().await["event"], "hello");
-    for kind in ["response", "vehicle", "user", "room", "conversation", "captions"] {
+    for kind in ["response", "vehicle", "user", "room", "conversation"] {
         let topic = format!("{kind}:{id}");
         let answer = caller.get(&format!("/api/topics/{topic}/events")).await;
         assert_eq!((answer.status, &answer.json["code"]), (404, &json!("NOT_FOUND")), "{topic}");

@@ -28,6 +28,7 @@ pub(crate) enum Scope {
     Vehicles,
     Chat,
     Llm,
+    Captions,
     Admin,
 }
 
@@ -39,6 +40,7 @@ impl From<Scope> for turnpike_token::Scope {
             Scope::Vehicles => Self::Vehicles,
             Scope::Chat => Self::Chat,
             Scope::Llm => Self::Llm,
+            Scope::Captions => Self::Captions,
             Scope::Admin => Self::Admin,
         }
     }

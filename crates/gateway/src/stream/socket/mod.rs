@@ -1,5 +1,6 @@
 //! WebSockets.
 
+pub(crate) mod captions;
 pub(crate) mod context;
 pub(crate) mod echo;
 mod handshake;

@@ -1,11 +1,18 @@
 //! The differences between the protocols of the WebSocket routes. Every protocol has the same session.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::mpsc;
 use turnpike_token::Claims;
 use turnpike_topic::Topic;
 
-use super::request::Parsed;
-use crate::stream::{conn::TopicFrames, since::Since};
+use super::request::{Control, Parsed};
+use crate::stream::{
+    conn::{Conn, TopicFrames},
+    since::Since,
+};
 
 pub(super) trait Protocol: Send + Sync + 'static {
     fn start(&self, claims: &Claims) -> Start;
@@ -13,8 +20,19 @@ pub(super) trait Protocol: Send + Sync + 'static {
     /// Reads a text frame of the client. A request that this protocol does not have is invalid.
     fn parse(&self, text: &str) -> Parsed;
 
+    /// Called once, when the socket is open. Where audio and what concerns it goes; `None`: the socket takes no audio.
+    fn audio(&self, _conn: &Arc<Conn>) -> Option<mpsc::Sender<Audio>> {
+        None
+    }
+
     /// The frames that report something about a topic.
     fn topic_frames(&self) -> &'static dyn TopicFrames;
+}
+
+/// Audio of a client, and what is to happen after it.
+pub(super) enum Audio {
+    Samples(Bytes),
+    Control(Control),
 }
 
 /// How a socket starts.

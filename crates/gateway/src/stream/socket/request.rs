@@ -11,6 +11,15 @@ use crate::stream::{
     since::{InvalidSince, Since},
 };
 
+/// A request about the session whose audio a socket sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Control {
+    Finalize,
+    Pause,
+    Resume,
+    Stop,
+}
+
 #[derive(Debug, PartialEq)]
 pub(super) enum Request {
     /// At least one topic, each from where the client continues.
@@ -32,6 +41,8 @@ pub(super) enum Request {
         client_timestamp: Option<Value>,
     },
     Ping,
+    /// Only on sockets that take audio.
+    Audio(Control),
 }
 
 /// What a client publishes in a room.
@@ -72,6 +83,18 @@ struct Raw {
     content: Option<String>,
     is_typing: Option<bool>,
     idempotency_key: Option<String>,
+}
+
+/// A client's control of its audio.
+pub(super) fn control(text: &str) -> Option<Control> {
+    let raw: Raw = serde_json::from_str(text).ok()?;
+    match raw.action?.as_str() {
+        "finalize" => Some(Control::Finalize),
+        "pause" => Some(Control::Pause),
+        "resume" => Some(Control::Resume),
+        "stop" => Some(Control::Stop),
+        _ => None,
+    }
 }
 
 impl Parsed {

@@ -71,7 +71,7 @@ impl Protocol for CommandResponse {
 }
 
 /// The socket has one topic and ends with it.
-struct EndsWithTopic;
+pub(super) struct EndsWithTopic;
 
 impl TopicFrames for EndsWithTopic {
     fn caught_up(&self, _: Topic, _: Option<Offset>) -> Option<String> {

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tracing::debug;
 use turnpike_fault::{Fault, Kind};
@@ -15,7 +16,7 @@ use super::{
     context::SocketContext,
     incoming::Incoming,
     intake::Intake,
-    protocol::{Protocol, Start},
+    protocol::{Audio, Protocol, Start},
     request::{Parsed, Request},
     upgrade::Upgraded,
 };
@@ -52,6 +53,8 @@ pub(super) struct Session {
     intake: Intake,
     pub(super) registration: Registration,
     protocol: Box<dyn Protocol>,
+    /// Where audio goes, if the socket takes audio.
+    audio: Option<mpsc::Sender<Audio>>,
     _slot: Slot,
 }
 
@@ -66,7 +69,8 @@ impl Session {
         let conn = Conn::new(registration.id, &context.shared, stream, protocol.topic_frames());
         let incoming = Incoming::new(conn.clone(), early, MAX_MESSAGE);
         let intake = Intake::new(context.limits.messages_per_minute);
-        Box::new(Self { context, conn, incoming, intake, registration, protocol, _slot: slot })
+        let audio = protocol.audio(&conn);
+        Box::new(Self { context, conn, incoming, intake, registration, protocol, audio, _slot: slot })
     }
 
     /// Serves the client until either side ends the socket.
@@ -74,6 +78,14 @@ impl Session {
         let mut session = Serving(self);
         Box::pin(session.0.start()).await;
         while let Some(message) = session.0.incoming.next().await {
+            let message = match message {
+                Message::Binary(samples) if session.0.audio.is_some() => {
+                    // Boxed: an idle socket's future has no room for it.
+                    Box::pin(session.0.send_audio(samples)).await;
+                    continue;
+                }
+                message => message,
+            };
             if let Some(text) = session.0.accept(message) {
                 session.0.answer(&text).await;
             }
@@ -108,6 +120,21 @@ impl Session {
             }
         };
         let _ = tokio::time::timeout(CONFIRM_WITHIN, confirmed).await;
+    }
+
+    /// Passes audio on, which is not counted as messages: the session that takes it sets the pace.
+    async fn send_audio(&mut self, samples: Bytes) {
+        if samples.len() > MAX_FRAME {
+            return self.conn.end(Close::TooBig);
+        }
+        self.pass_on(Audio::Samples(samples)).await;
+    }
+
+    async fn pass_on(&self, audio: Audio) {
+        // The receiver ends with the caption session, which also ends the socket.
+        if let Some(sender) = &self.audio {
+            let _ = sender.send(audio).await;
+        }
     }
 
     /// Counts a frame of the client. Returns its text if it is a request; no other frame changes anything.
@@ -162,6 +189,7 @@ impl Session {
         match request {
             Err(invalid) => self.conn.say(control_frames::error(id.as_ref(), invalid.code, &invalid.detail)),
             Ok(Request::Ping) => self.conn.say(control_frames::pong(id.as_ref())),
+            Ok(Request::Audio(control)) => Box::pin(self.pass_on(Audio::Control(control))).await,
             Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id.as_ref(), topic),
             Ok(Request::Heartbeat { room, client_timestamp }) => {
                 self.context.rooms.touch(room, self.registration.user_id);

@@ -1,0 +1,66 @@
+//! The configuration.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use turnpike_bus::BusConfig;
+use turnpike_kit::{ConfigError, Environment, listen, variables};
+
+use crate::session::Retention;
+
+/// Sessions for each core: a session takes about a quarter of one.
+const SESSIONS_PER_CORE: usize = 3;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `TURNPIKE_CAPTIONS_GRPC`.
+    pub grpc: SocketAddr,
+    /// `TURNPIKE_AUTH_URL`.
+    pub auth_url: String,
+    /// The folder of transcripts, in the data directory.
+    pub transcripts: PathBuf,
+    /// `TURNPIKE_CAPTIONS_MODEL`: the folder of the model.
+    pub model: PathBuf,
+    /// Threads that run the engine: one for each core.
+    pub threads: usize,
+    /// `TURNPIKE_CAPTIONS_SESSIONS`: sessions at the same time.
+    pub sessions: usize,
+    /// `TURNPIKE_CAPTIONS_IDLE_SECONDS`.
+    pub idle: Duration,
+    /// `TURNPIKE_CAPTIONS_RETENTION_HOURS`, `TURNPIKE_CAPTIONS_RETENTION_MB`.
+    pub retention: Retention,
+    pub bus: BusConfig,
+}
+
+impl Config {
+    pub fn new(env: &Environment) -> Result<Self, ConfigError> {
+        let data = PathBuf::from(env.value(&variables::DATA_DIR));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let sessions = match env.get(&variables::CAPTIONS_SESSIONS) {
+            None => cores * SESSIONS_PER_CORE,
+            Some(_) => {
+                env.parse(&variables::CAPTIONS_SESSIONS, "a number from 1 to 10000", |n| (1..=10_000).contains(n))?
+            }
+        };
+        let model = env.get(&variables::CAPTIONS_MODEL).map(PathBuf::from);
+        let seconds = "seconds from 1 to 86400";
+        let idle = env.parse(&variables::CAPTIONS_IDLE_SECONDS, seconds, |s| (1..=86_400).contains(s))?;
+        let hours = "hours from 0 to 87600, 0 to keep them";
+        let hours: u64 = env.parse(&variables::CAPTIONS_RETENTION_HOURS, hours, |hours| *hours <= 87_600)?;
+        let size = "megabytes from 1 to 1000000";
+        let size: u64 = env.parse(&variables::CAPTIONS_RETENTION_MB, size, |mb| (1..=1_000_000).contains(mb))?;
+        Ok(Self {
+            grpc: listen::address(env, &variables::CAPTIONS_GRPC)?,
+            auth_url: env.value(&variables::AUTH_URL).to_owned(),
+            model: model.unwrap_or_else(|| data.join("models/moonshine-tiny-en")),
+            transcripts: data.join("captions"),
+            threads: cores,
+            sessions,
+            idle: Duration::from_secs(idle),
+            retention: Retention {
+                age: (hours > 0).then(|| Duration::from_secs(hours * 3600)),
+                bytes: size * 1_000_000,
+            },
+            bus: BusConfig::new(env)?,
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! Speech engines. What decides when a segment begins and ends, and which of its words are shown, is in `speech` and is the same for
+//! every engine.
+
+pub mod moonshine;
+pub mod scripted;
+
+use std::sync::Arc;
+
+/// The rate of all audio that engines get, in samples a second.
+pub const RATE: u32 = 16_000;
+
+/// A speech engine, which is shared by all sessions.
+pub trait Engine: Send + Sync {
+    /// Its name in requests and snapshots.
+    fn name(&self) -> &'static str;
+
+    /// The languages that it knows, as BCP 47 primary tags.
+    fn languages(&self) -> &[&'static str];
+
+    /// Opens a stream of one session.
+    fn open(&self) -> Box<dyn Stream>;
+}
+
+/// One session at an engine. Called by one thread at a time.
+pub trait Stream: Send {
+    /// A new segment begins: earlier audio has no meaning for it.
+    fn begin_segment(&mut self);
+
+    /// What is heard in the segment so far. The first `committed` words of the previous hypothesis of the segment are settled: an
+    /// engine that can do so begins with them.
+    fn hypothesize(&mut self, pcm: &[f32], committed: usize) -> Result<Hypothesis, EngineError>;
+
+    /// The words of the whole segment, with their times.
+    fn finalize(&mut self, pcm: &[f32], committed: usize) -> Result<Hypothesis, EngineError>;
+}
+
+/// What an engine hears.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hypothesis {
+    /// In order.
+    pub words: Vec<Heard>,
+}
+
+/// One word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// With its punctuation.
+    pub text: String,
+    /// Seconds from the beginning of the segment; in a hypothesis that is not final both can be 0.
+    pub start: f32,
+    /// The end of the word.
+    pub end: f32,
+    /// 0–1.
+    pub confidence: f32,
+}
+
+/// Why an engine has no hypothesis.
+#[derive(Debug, thiserror::Error)]
+#[error("the speech engine failed: {0}")]
+pub struct EngineError(pub String);
+
+/// The engines of this process, the default one first.
+pub type Engines = Arc<[Arc<dyn Engine>]>;

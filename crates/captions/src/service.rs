@@ -1,0 +1,92 @@
+//! The service: its parts and its tasks.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context;
+use tonic::service::{Routes, RoutesBuilder};
+use tracing::{info, warn};
+use turnpike_bus::Bus;
+use turnpike_identity::Verifier;
+use turnpike_kit::Process;
+use turnpike_proto::{
+    captions::v1::caption_service_server::CaptionServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
+};
+
+use crate::{
+    Config,
+    engine::{Engine, Engines, moonshine::Moonshine},
+    policy::POLICY,
+    recording::MAX_FILE,
+    rpc::Rpc,
+    session::{Pool, Registry, Resources, Store, sweep},
+    topic_rpc::TopicRpc,
+};
+
+pub struct Deps {
+    pub bus: Bus,
+    pub verifier: Verifier,
+    /// For tests. `None`: the model in the configured folder.
+    pub engines: Option<Engines>,
+}
+
+/// Caption sessions.
+pub struct Service {
+    routes: Routes,
+}
+
+impl Service {
+    /// Loads the model and the transcripts. Without a model the service runs, and refuses to open sessions.
+    pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
+        let folder = config.model.clone();
+        let engines = match deps.engines {
+            Some(engines) => engines,
+            None => tokio::task::spawn_blocking(move || load(&folder)).await.context("TURNPIKE_CAPTIONS_MODEL")?,
+        };
+        let store = Store::open(config.transcripts.clone())
+            .with_context(|| format!("{} (TURNPIKE_DATA_DIR)", config.transcripts.display()))?;
+        let asked = store.clone();
+        turnpike_kit::probe(process, "captions transcripts", "the data directory cannot be written", move || {
+            let store = asked.clone();
+            async move { store.answers().await }
+        });
+        let pool = Pool::start(process, config.threads).context("the threads of the speech engine")?;
+        let registry = Registry::new(Resources {
+            engines,
+            pool,
+            bus: deps.bus,
+            clock: process.clock.clone(),
+            tasks: process.tasks.clone(),
+            store,
+            idle: config.idle,
+            most: config.sessions,
+        });
+        registry.restore().await.context("the transcripts in TURNPIKE_DATA_DIR")?;
+        sweep(process, &registry, config.retention);
+        let mut services = RoutesBuilder::default();
+        services.add_service(TopicOwnerServer::new(TopicRpc { registry: registry.clone() }));
+        services.add_service(CaptionServiceServer::new(Rpc::new(registry)).max_decoding_message_size(MAX_FILE + 1024));
+        Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })
+    }
+
+    /// What clients call.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+}
+
+fn load(folder: &Path) -> Engines {
+    if !folder.exists() {
+        warn!(folder = %folder.display(), "there is no speech model: no caption session can be opened; scripts/captions-model fetches it");
+        return Engines::from([]);
+    }
+    match Moonshine::load(folder) {
+        Ok(engine) => {
+            info!(folder = %folder.display(), "the speech model is loaded");
+            Engines::from([Arc::new(engine) as Arc<dyn Engine>])
+        }
+        Err(error) => {
+            warn!(%error, folder = %folder.display(), "the speech model cannot be loaded; scripts/captions-model checks it");
+            Engines::from([])
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Transcripts in the data directory: one file for each session, to which lines of JSON are appended. The first line describes the
+//! session; a line that a crash has cut is left out when the file is read.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use turnpike_event::{Caption, CaptionsState, SegmentEnd, Span, Word};
+use turnpike_topic::{CaptionsSessionId, UserId};
+
+/// The folder of the transcripts.
+#[derive(Clone)]
+pub(crate) struct Store(Arc<PathBuf>);
+
+/// One line.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Line {
+    Opened(Opened),
+    Final(Kept),
+    Corrected { segment: u64, text: String },
+    Ended { state: String, reason: String, at: Timestamp, samples: u64 },
+}
+
+/// The first line.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Opened {
+    pub(crate) session_id: CaptionsSessionId,
+    pub(crate) owner: UserId,
+    pub(crate) at: Timestamp,
+    pub(crate) language: String,
+    pub(crate) engine: String,
+    pub(crate) float: bool,
+    pub(crate) rate: u32,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) idempotency_key: String,
+}
+
+/// A final with everything that is kept of it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Kept {
+    pub(crate) segment: u64,
+    pub(crate) text: String,
+    pub(crate) start_ms: u64,
+    pub(crate) end_ms: u64,
+    pub(crate) confidence: f32,
+    pub(crate) reason: String,
+    /// Text, start, end and confidence.
+    pub(crate) words: Vec<(String, u64, u64, f32)>,
+    /// Samples, at the rate of the client, whose words are published.
+    pub(crate) stored: u64,
+    #[serde(default)]
+    pub(crate) corrected: bool,
+}
+
+/// A session as its file has it.
+#[derive(Debug)]
+pub(crate) struct Transcript {
+    pub(crate) opened: Opened,
+    pub(crate) finals: Vec<Kept>,
+    /// The state, its reason, its time, and the samples.
+    pub(crate) ended: Option<(CaptionsState, String, Timestamp, u64)>,
+}
+
+impl Kept {
+    pub(crate) fn new(caption: &Caption, reason: SegmentEnd, stored: u64) -> Self {
+        let word = |word: &Word| (word.text.clone(), word.span.start_ms, word.span.end_ms, word.confidence);
+        Self {
+            segment: caption.segment,
+            text: caption.text.clone(),
+            start_ms: caption.span.start_ms,
+            end_ms: caption.span.end_ms,
+            confidence: caption.confidence,
+            reason: reason.as_str().to_owned(),
+            words: caption.words.iter().map(word).collect(),
+            stored,
+            corrected: false,
+        }
+    }
+
+    /// The event's values.
+    pub(crate) fn caption(&self) -> (Caption, SegmentEnd) {
+        let word = |(text, start_ms, end_ms, confidence): &(String, u64, u64, f32)| Word {
+            text: text.clone(),
+            span: Span { start_ms: *start_ms, end_ms: *end_ms },
+            confidence: *confidence,
+        };
+        let caption = Caption {
+            segment: self.segment,
+            text: self.text.clone(),
+            span: Span { start_ms: self.start_ms, end_ms: self.end_ms },
+            confidence: self.confidence,
+            words: self.words.iter().map(word).collect(),
+        };
+        (caption, SegmentEnd::from_word(&self.reason).unwrap_or(SegmentEnd::Silence))
+    }
+}
+
+impl Store {
+    /// Opens the folder, and creates it if it is missing.
+    pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&folder)?;
+        Ok(Self(Arc::new(folder)))
+    }
+
+    fn path(&self, id: CaptionsSessionId) -> PathBuf {
+        self.0.join(format!("{id}.jsonl"))
+    }
+
+    /// Appends a line. What is written survives the end of the process.
+    pub(crate) async fn append(&self, id: CaptionsSessionId, line: &Line) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        let path = self.path(id);
+        blocking(move || OpenOptions::new().create(true).append(true).open(path)?.write_all(&text)).await
+    }
+
+    /// Reads one session.
+    pub(crate) async fn read(&self, id: CaptionsSessionId) -> io::Result<Option<Transcript>> {
+        let path = self.path(id);
+        blocking(move || match fs::read_to_string(path) {
+            Ok(text) => Ok(parse(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    /// Every session: its id, the time of its last line, and its bytes.
+    pub(crate) async fn list(&self) -> io::Result<Vec<(CaptionsSessionId, Timestamp, u64)>> {
+        let folder = self.0.clone();
+        blocking(move || {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(&*folder)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let id = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+                let (Some(id), Ok(meta)) = (id, entry.metadata()) else { continue };
+                let changed = Timestamp::try_from(meta.modified()?).unwrap_or(Timestamp::UNIX_EPOCH);
+                found.push((id, changed, meta.len()));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    pub(crate) async fn remove(&self, id: CaptionsSessionId) -> io::Result<()> {
+        let path = self.path(id);
+        blocking(move || match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// Whether the folder can be written.
+    pub(crate) async fn answers(&self) -> bool {
+        let probe = self.0.join(".probe");
+        blocking(move || File::create(probe).map(drop)).await.is_ok()
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(io::Error::other("the work was cancelled")))
+}
+
+fn parse(text: &str) -> Option<Transcript> {
+    let mut lines = text.lines().map_while(|line| serde_json::from_str::<Line>(line).ok());
+    let Some(Line::Opened(opened)) = lines.next() else { return None };
+    let mut transcript = Transcript { opened, finals: Vec::new(), ended: None };
+    for line in lines {
+        match line {
+            Line::Opened(_) => {}
+            Line::Final(kept) => transcript.finals.push(kept),
+            Line::Corrected { segment, text } => {
+                if let Some(kept) = transcript.finals.iter_mut().find(|kept| kept.segment == segment) {
+                    (kept.text, kept.corrected) = (text, true);
+                }
+            }
+            Line::Ended { state, reason, at, samples } => {
+                let state = CaptionsState::from_word(&state).unwrap_or(CaptionsState::Stopped);
+                transcript.ended = Some((state, reason, at, samples));
+            }
+        }
+    }
+    Some(transcript)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cut_line_is_left_out_and_corrections_apply() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path().join("captions")).expect("a store");
+        let id = CaptionsSessionId::new(Timestamp::UNIX_EPOCH);
+        let opened = Opened {
+            session_id: id,
+            owner: UserId::new(Timestamp::UNIX_EPOCH),
+            at: Timestamp::UNIX_EPOCH,
+            language: "en".into(),
+            engine: "moonshine".into(),
+            float: false,
+            rate: 16_000,
+            idempotency_key: String::new(),
+        };
+        let span = Span { start_ms: 1, end_ms: 2 };
+        let words = vec![Word { text: "He".into(), span, confidence: 0.5 }];
+        let caption = Caption { segment: 1, text: "He".into(), span, confidence: 0.5, words };
+        store.append(id, &Line::Opened(opened)).await.expect("written");
+        store.append(id, &Line::Final(Kept::new(&caption, SegmentEnd::Timeout, 7))).await.expect("written");
+        store.append(id, &Line::Corrected { segment: 1, text: "She".into() }).await.expect("written");
+        let path = store.path(id);
+        let mut file = OpenOptions::new().append(true).open(&path).expect("opened");
+        file.write_all(br#"{"final":{"segm"#).expect("written");
+        let read = store.read(id).await.expect("readable").expect("there");
+        assert_eq!(read.finals.len(), 1);
+        assert!(read.finals[0].corrected && read.finals[0].stored == 7 && read.ended.is_none());
+        let (read, reason) = read.finals[0].caption();
+        assert_eq!((read, reason), (Caption { text: "She".into(), ..caption }, SegmentEnd::Timeout));
+        assert_eq!(store.list().await.expect("readable").len(), 1);
+        store.remove(id).await.expect("removed");
+        assert!(store.read(id).await.expect("readable").is_none() && store.answers().await);
+    }
+}

@@ -1,0 +1,8 @@
+//! A real service with real clients: the real speech model, and a scripted engine for faults.
+#![allow(missing_docs, reason = "tests")]
+
+mod accuracy;
+mod faults;
+mod sessions;
+mod streams;
+mod world;
