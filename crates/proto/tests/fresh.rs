@@ -4,12 +4,13 @@ use std::{fs, path::Path};
 
 use prost::Message;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "turnpike/auth/v1/auth.proto",
     "turnpike/chat/v1/answer.proto",
     "turnpike/chat/v1/conversation.proto",
     "turnpike/chat/v1/model.proto",
     "turnpike/event/v1/event.proto",
+    "turnpike/stream/v1/frame.proto",
     "turnpike/topic/v1/topic.proto",
     "turnpike/vehicle/v1/vehicle.proto",
     "turnpike/vehicle/v1/connector.proto",

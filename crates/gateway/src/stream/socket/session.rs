@@ -27,7 +27,8 @@ use crate::{
         connections::{Registration, Target},
         control_frames,
         ending::{Close, Ending},
-        reader,
+        format::Format,
+        protobuf, reader,
         since::Since,
     },
 };
@@ -57,8 +58,8 @@ impl Session {
         registration: Registration,
         protocol: Box<dyn Protocol>,
     ) -> Box<Self> {
-        let Upgraded { stream, slot, early } = upgraded;
-        let conn = Conn::new(registration.id, &context.shared, stream, protocol.topic_frames());
+        let Upgraded { stream, slot, early, format } = upgraded;
+        let conn = Conn::new(registration.id, &context.shared, (stream, format), protocol.topic_frames());
         let incoming = Incoming::new(conn.clone(), early, MAX_MESSAGE);
         let intake = Intake::new(context.limits.messages_per_minute);
         Box::new(Self { context, conn, incoming, intake, registration, protocol, _slot: slot })
@@ -113,18 +114,24 @@ impl Session {
             }
             return self.say(control_frames::fault(None, None, &fault));
         }
-        let text = match message {
-            Message::Text(text) => text,
-            Message::Binary(_) => return self.say(control_frames::error(None, "INVALID_JSON", "Frames are text")),
-            // tungstenite answers pings by itself
-            _ => return None,
-        };
         let limit = self.context.limits.frame_bytes;
-        if limit > 0 && text.len() > limit {
+        if limit > 0 && matches!(message, Message::Text(_) | Message::Binary(_)) && message.len() > limit {
             let detail = format!("A frame has at most {limit} bytes");
             return self.say(control_frames::error(None, "MESSAGE_TOO_LARGE", &detail));
         }
-        Some(text)
+        match message {
+            Message::Text(text) => Some(text),
+            Message::Binary(bytes) if self.conn.format == Format::Protobuf => match protobuf::request(bytes) {
+                Some(text) => Some(text.into()),
+                None => {
+                    let detail = "A binary message is a turnpike.stream.v1.ClientFrame with a request";
+                    self.say(control_frames::error(None, "INVALID_PROTOBUF", detail))
+                }
+            },
+            Message::Binary(_) => self.say(control_frames::error(None, "INVALID_JSON", "Frames are text")),
+            // tungstenite answers pings by itself
+            _ => None,
+        }
     }
 
     fn say<T>(&self, text: String) -> Option<T> {
