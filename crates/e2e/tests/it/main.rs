@@ -6,6 +6,7 @@ mod chat;
 mod chat_client;
 mod client;
 mod commands;
+mod cuts;
 mod cycles;
 mod deploy;
 mod documents;
