@@ -101,8 +101,8 @@ fn command(name: &str, peers: &Path, port: u16, second: u16, folder: &Path) -> R
         }
         "fastapi" => {
             file("server.py", include_str!("../../peers/fastapi/server.py"));
-            command = Command::new(installed("bin/uvicorn")?);
-            command.args(["server:app", "--host", "127.0.0.1", "--port", &port.to_string()]);
+            command = Command::new(installed("bin/python")?);
+            command.args(["-m", "uvicorn", "server:app", "--host", "127.0.0.1", "--port", &port.to_string()]);
             command.args(["--no-access-log", "--log-level", "warning", "--ws-ping-interval", "0"]);
         }
         _ => return Err("unknown".to_owned()),
