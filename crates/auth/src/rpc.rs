@@ -11,7 +11,7 @@ use turnpike_proto::{
     timestamp,
 };
 use turnpike_rpc::{Access, Policy};
-use turnpike_store::{Page, Store, idempotency::Key, outbox::Bell};
+use turnpike_store::{Page, Reads, Store, idempotency::Key, outbox::Bell};
 use turnpike_token::Role;
 
 use crate::{
@@ -66,6 +66,7 @@ const API_KEY_NOT_ALLOWED: &str = "API_KEY_NOT_ALLOWED";
 
 pub(crate) struct Rpc {
     pub(crate) store: Store,
+    pub(crate) sessions: Reads<sessions::ById>,
     pub(crate) tokens: Tokens,
     pub(crate) jwks: String,
     pub(crate) hasher: Hasher,
@@ -99,7 +100,8 @@ impl Rpc {
     /// The caller's present session, which may be that of an API key.
     async fn present<T>(&self, request: &Request<T>) -> Result<(Caller, Active), Fault> {
         let caller = caller(request)?.clone();
-        let session = sessions::of_id(&self.store, caller.claims.session_id, self.clock.now()).await?;
+        let now = self.clock.now();
+        let session = sessions::of_id_shared(&self.sessions, &self.store, caller.claims.session_id, now).await?;
         Ok((caller, session))
     }
 }

@@ -12,7 +12,7 @@ use turnpike_proto::{
     auth::v1::{api_key_service_server::ApiKeyServiceServer, auth_service_server::AuthServiceServer},
     topic::v1::topic_owner_server::TopicOwnerServer,
 };
-use turnpike_store::{Migrations, Store};
+use turnpike_store::{Migrations, Reads, Store};
 use turnpike_token::{KeySet, SigningKey};
 
 use crate::{
@@ -74,6 +74,7 @@ impl Service {
             limits: Logins::new(&store, &secret, config.logins_per_minute),
             clock: process.clock.clone(),
             jwks: keys.to_jwks(),
+            sessions: Reads::new(&store, &process.tasks),
             store: store.clone(),
             tokens: Tokens { key, secret },
             bell,

@@ -1,13 +1,13 @@
 //! Sessions. A sign-in begins a session, its cookie and its refresh token continue it, and it ends once.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use tonic::Status;
 use turnpike_event::{AccountEvent, Body, EndReason};
 use turnpike_fault::{Fault, Kind};
-use turnpike_store::{Store, from_micros, micros};
+use turnpike_store::{Read, Reads, Store, from_micros, micros, rows};
 use turnpike_topic::{ApiKeyId, SessionId, UserId};
 
 use crate::{
@@ -182,34 +182,85 @@ pub async fn of_id(store: &Store, id: SessionId, now: Timestamp) -> Result<Activ
 }
 
 async fn active(store: &Store, condition: &str, value: &str, now: Timestamp) -> Result<Active, SessionError> {
-    let sql = format!(
-        "SELECT s.id AS session_id, s.created_at AS session_created_at, s.refresh_counter, s.expires_at, s.ended_at,
-             s.last_seen_at, u.id, u.email, u.username, u.display_name, u.role, u.active, u.created_at
-         FROM sessions s JOIN users u ON u.id = s.user_id WHERE {condition}"
-    );
+    let sql = format!("{FIND} WHERE {condition}");
     let row =
         sqlx::query(sqlx::AssertSqlSafe(sql)).bind(value).bind(micros(now)).fetch_optional(store.reader()).await?;
-    let row = row.ok_or(SessionError::Over)?;
-    let user = users::user(&row)?;
-    if !user.active {
+    admit(store, row.as_ref().map(Found::new).transpose()?, now).await
+}
+
+/// Like [`of_id`], for a method that is called often: calls at the same time share a statement.
+pub async fn of_id_shared(
+    reads: &Reads<ById>,
+    store: &Store,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<Active, SessionError> {
+    admit(store, reads.read(ById(id)).await?, now).await
+}
+
+/// Finds a session, which may have ended.
+pub struct ById(SessionId);
+
+impl Read for ById {
+    type Output = Option<Found>;
+
+    async fn perform(reads: &[Self], store: &Store) -> Result<Vec<Option<Found>>, sqlx::Error> {
+        let mut query =
+            sqlx::query(sqlx::AssertSqlSafe(format!("{FIND} WHERE s.id IN {}", rows(1, &vec![""; reads.len()]))));
+        for ById(id) in reads {
+            query = query.bind(id.to_string());
+        }
+        let rows = query.fetch_all(store.reader()).await?;
+        let found = rows.iter().map(|row| Found::new(row).map(|found| (found.session.id, found)));
+        let found = found.collect::<Result<HashMap<_, _>, _>>()?;
+        Ok(reads.iter().map(|ById(id)| found.get(id).cloned()).collect())
+    }
+}
+
+const FIND: &str =
+    "SELECT s.id AS session_id, s.created_at AS session_created_at, s.refresh_counter, s.expires_at, s.ended_at,
+         s.last_seen_at, u.id, u.email, u.username, u.display_name, u.role, u.active, u.created_at
+     FROM sessions s JOIN users u ON u.id = s.user_id";
+
+/// A stored session, which may have ended.
+#[derive(Clone, Debug)]
+pub struct Found {
+    session: Active,
+    ended: bool,
+    /// Microseconds.
+    expires_at: i64,
+    last_seen_at: i64,
+}
+
+impl Found {
+    fn new(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        let session = Active {
+            id: session_id(row, "session_id")?,
+            authenticated_at: from_micros(row.try_get("session_created_at")?),
+            counter: row.try_get::<i64, _>("refresh_counter")?.unsigned_abs(),
+            user: users::user(row)?,
+        };
+        let ended = row.try_get::<Option<i64>, _>("ended_at")?.is_some();
+        Ok(Self { session, ended, expires_at: row.try_get("expires_at")?, last_seen_at: row.try_get("last_seen_at")? })
+    }
+}
+
+async fn admit(store: &Store, found: Option<Found>, now: Timestamp) -> Result<Active, SessionError> {
+    let Found { session, ended, expires_at, last_seen_at } = found.ok_or(SessionError::Over)?;
+    if !session.user.active {
         return Err(SessionError::Inactive);
     }
-    if row.try_get::<Option<i64>, _>("ended_at")?.is_some() || row.try_get::<i64, _>("expires_at")? <= micros(now) {
+    if ended || expires_at <= micros(now) {
         return Err(SessionError::Over);
     }
-    if row.try_get::<i64, _>("last_seen_at")? < micros(now - SEEN) {
+    if last_seen_at < micros(now - SEEN) {
         sqlx::query("UPDATE sessions SET last_seen_at = $1 WHERE id = $2")
             .bind(micros(now))
-            .bind(row.try_get::<String, _>("session_id")?)
+            .bind(session.id.to_string())
             .execute(store.pool())
             .await?;
     }
-    Ok(Active {
-        id: session_id(&row, "session_id")?,
-        authenticated_at: from_micros(row.try_get("session_created_at")?),
-        counter: row.try_get::<i64, _>("refresh_counter")?.unsigned_abs(),
-        user,
-    })
+    Ok(session)
 }
 
 /// The active sign-ins of a user, newest first. Sessions of API keys are not listed: the keys are.

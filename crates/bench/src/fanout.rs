@@ -17,7 +17,7 @@ use turnpike_testkit::{RedisServer, SingleProcess, eventually};
 use turnpike_topic::{CommandId, Topic, VehicleId};
 use uuid::Uuid;
 
-use crate::raw_socket::RawSocket;
+use crate::{child::run_on, raw_socket::RawSocket};
 
 /// The events to publish, and the sockets that receive them.
 #[derive(Clone, Copy)]
@@ -41,7 +41,7 @@ const TIMED: u64 = 16;
 /// Panics if an event is lost, duplicated or reordered. The server runs on the first core and the load generator on the second.
 pub(crate) async fn measure(load: Load) {
     let redis = RedisServer::start(false).await;
-    run_on_core(0);
+    run_on("0");
     let turnpike = SingleProcess::start(&[
         ("TURNPIKE_LOG", "warn"),
         ("TURNPIKE_REDIS_URL", &redis.url()),
@@ -49,7 +49,7 @@ pub(crate) async fn measure(load: Load) {
         ("TURNPIKE_LIMIT_SOCKETS_PER_USER", "0"),
     ])
     .await;
-    run_on_core(1);
+    run_on("1");
     let admin = turnpike.admin().await;
     let vehicles = eventually("the vehicles", 60, || async {
         let list = admin.get("/api/vehicles?status=connected&limit=100").await.json;
@@ -210,11 +210,4 @@ fn latency(text: &[u8]) -> Option<u64> {
 fn after<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let at = text.windows(name.len()).position(|window| window == name)?;
     Some(&text[at + name.len()..])
-}
-
-/// All threads of this process, and processes that it starts, run on this core. Without `taskset`, or with one core, they do not.
-fn run_on_core(core: u32) {
-    let id = std::process::id().to_string();
-    let arguments = ["-a", "-c", "-p", &core.to_string(), &id].map(str::to_owned);
-    let _ = std::process::Command::new("taskset").args(arguments).stdout(std::process::Stdio::null()).status();
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a load generator needs untracked tasks and the system clock")]
 
 mod accept;
+mod child;
 mod fanout;
 mod fleet;
 mod flood;
@@ -12,6 +13,9 @@ mod list;
 mod llm;
 mod publish;
 mod raw_socket;
+mod reads;
+mod realtime;
+mod resources;
 mod round_trip;
 mod sockets;
 
@@ -113,6 +117,19 @@ enum Measurement {
         #[arg(long, default_value_t = 0)]
         stalled: usize,
     },
+    /// HTTP reads that need one call of a service
+    Reads {
+        /// Connections, each with one request at a time
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        /// Duration in seconds for each route
+        #[arg(long, default_value_t = 8)]
+        seconds: u64,
+    },
+    /// Fan-out, latency and memory of WebSockets beside other servers
+    Realtime(realtime::Compare),
+    /// Serves raw frames to WebSockets, the floor of `realtime`, until it is stopped
+    RealtimeFloor { port: u16 },
     /// Memory of the single process during floods of anonymous connections
     Flood {
         /// Connections that send a login
@@ -197,6 +214,9 @@ async fn main() {
         Measurement::FanOut { sockets, topics, rate, bytes, seconds, stalled } => {
             fanout::measure(fanout::Load { sockets, topics, rate, bytes, seconds, stalled_percent: stalled }).await;
         }
+        Measurement::Reads { connections, seconds } => reads::measure(connections, seconds).await,
+        Measurement::Realtime(options) => realtime::compare(options).await,
+        Measurement::RealtimeFloor { port } => realtime::floor(port).await,
         Measurement::Flood { connections, silent } => flood::measure(connections, silent).await,
         Measurement::History { seed, clients, topics, rate, seconds } => {
             history::run(history::Plan { seed, clients, topics, rate, seconds }).await;

@@ -26,3 +26,7 @@ pub use process::{Process, executable, run, run_service};
 pub use retry::Retry;
 pub use tasks::{OnExit, Tasks};
 pub use variables::Variable;
+
+/// The allocator of every binary of the workspace.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

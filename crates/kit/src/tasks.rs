@@ -4,15 +4,16 @@ use std::{
     collections::BTreeMap,
     future::Future,
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::{
-    sync::CancellationToken,
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 use tracing::{Instrument, error, warn};
@@ -61,6 +62,46 @@ impl Drop for Entry {
     }
 }
 
+pin_project_lite::pin_project! {
+    /// A task of [`Tasks`]. Not an async block, which would keep its future twice: as a captured variable and where it is awaited.
+    struct Guarded<F> {
+        #[pin]
+        future: F,
+        #[pin]
+        hard: WaitForCancellationFutureOwned,
+        entry: Entry,
+        on_exit: OnExit,
+        soft: CancellationToken,
+        failed: Arc<OnceLock<&'static str>>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Guarded<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.hard.poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| this.future.poll(context)));
+        if let Ok(Poll::Pending) = polled {
+            return Poll::Pending;
+        }
+        let name = this.entry.name;
+        if polled.is_err() {
+            error!(task = name, "a task panicked");
+            metrics::counter!("turnpike_task_panics_total", "task" => name).increment(1);
+        }
+        if *this.on_exit == OnExit::StopProcess && !this.soft.is_cancelled() {
+            error!(task = name, "a task that the process needs has ended; the process stops");
+            let _ = this.failed.set(name); // the first one is the cause
+            this.soft.cancel();
+        }
+        Poll::Ready(())
+    }
+}
+
 impl Tasks {
     /// Starts a task. It is dropped at the hard stop, wherever it is; until then it may listen to [`Tasks::stopping`].
     pub fn spawn(
@@ -69,25 +110,24 @@ impl Tasks {
         on_exit: OnExit,
         future: impl Future<Output = ()> + Send + 'static,
     ) -> AbortHandle {
-        let (soft, hard, failed) = (self.soft.clone(), self.hard.clone(), self.failed.clone());
-        let entry = Entry::new(name, self.running.clone());
-        let guarded = async move {
-            let _entry = entry;
-            let ended = tokio::select! {
-                () = hard.cancelled_owned() => return,
-                ended = AssertUnwindSafe(future).catch_unwind() => ended,
-            };
-            if ended.is_err() {
-                error!(task = name, "a task panicked");
-                metrics::counter!("turnpike_task_panics_total", "task" => name).increment(1);
-            }
-            if on_exit == OnExit::StopProcess && !soft.is_cancelled() {
-                error!(task = name, "a task that the process needs has ended; the process stops");
-                let _ = failed.set(name); // the first one is the cause
-                soft.cancel();
-            }
-        };
-        self.tracker.spawn(guarded.in_current_span()).abort_handle()
+        self.tracker.spawn(self.guard(name, on_exit, future).in_current_span()).abort_handle()
+    }
+
+    /// Like [`Tasks::spawn`], but the task does not keep the span of its caller: for a task that lives much longer than the request
+    /// that started it.
+    pub fn spawn_long(
+        &self,
+        name: &'static str,
+        on_exit: OnExit,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortHandle {
+        self.tracker.spawn(self.guard(name, on_exit, future)).abort_handle()
+    }
+
+    fn guard<F>(&self, name: &'static str, on_exit: OnExit, future: F) -> Guarded<F> {
+        let (running, hard) = (self.running.clone(), self.hard.clone().cancelled_owned());
+        let (soft, failed) = (self.soft.clone(), self.failed.clone());
+        Guarded { future, hard, entry: Entry::new(name, running), on_exit, soft, failed }
     }
 
     /// Keeps [`Tasks::finish`] waiting until the token is dropped, for work whose task another library starts later.

@@ -62,5 +62,15 @@ pub mod captions {
     }
 }
 
+/// `turnpike.stream.v1`: the frames of WebSockets in binary form.
+pub mod stream {
+    /// Version 1.
+    #[expect(missing_docs, reason = "prost documents messages, not the modules it makes of oneofs")]
+    #[allow(clippy::all, reason = "generated")]
+    pub mod v1 {
+        include!("gen/turnpike.stream.v1.rs");
+    }
+}
+
 /// The compiled `.proto` files, comments left out: what gRPC reflection serves.
 pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use prost::Message;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "turnpike/auth/v1/auth.proto",
     "turnpike/captions/v1/captions.proto",
     "turnpike/chat/v1/answer.proto",
@@ -12,6 +12,7 @@ const FILES: [&str; 10] = [
     "turnpike/chat/v1/model.proto",
     "turnpike/chat/v1/room.proto",
     "turnpike/event/v1/event.proto",
+    "turnpike/stream/v1/frame.proto",
     "turnpike/topic/v1/topic.proto",
     "turnpike/vehicle/v1/vehicle.proto",
     "turnpike/vehicle/v1/connector.proto",

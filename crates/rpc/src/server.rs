@@ -1,6 +1,9 @@
 //! The interceptors of every gRPC service (request id, credential, policy, metrics), and serving it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{Request, State},
@@ -35,7 +38,8 @@ pub fn with_interceptors(
     services.add_service(health_service(process, policy));
     services.add_service(reflection(policy).build_v1().expect("our own descriptors"));
     services.add_service(reflection(policy).build_v1alpha().expect("our own descriptors"));
-    let interceptors = Interceptors { policy, authenticate, process: process.clone() };
+    // Shared: axum clones the state for each call, and a clone of a process locks its cancellation tokens.
+    let interceptors = Arc::new(Interceptors { policy, authenticate, process: process.clone() });
     let router = services.routes().prepare().into_axum_router();
     router.layer(axum::middleware::from_fn_with_state(interceptors, intercept)).into()
 }
@@ -60,7 +64,6 @@ pub fn serve(process: &Process, listener: TcpListener, routes: Routes) {
     });
 }
 
-#[derive(Clone)]
 struct Interceptors<A> {
     policy: Policy,
     authenticate: A,
@@ -68,7 +71,7 @@ struct Interceptors<A> {
 }
 
 async fn intercept<A: Authenticate>(
-    State(interceptors): State<Interceptors<A>>,
+    State(interceptors): State<Arc<Interceptors<A>>>,
     mut request: Request,
     next: Next,
 ) -> Response {

@@ -1,6 +1,7 @@
 //! How a client reaches a service: over a socket, or by calling the server in the same process.
 
 use std::{
+    sync::Arc,
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -22,7 +23,8 @@ use crate::Context;
 /// answer begins.
 #[derive(Clone)]
 pub struct Transport {
-    service: BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>,
+    /// Shared, because a clone of the service is an allocation.
+    service: Arc<BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>>,
     deadline: Duration,
 }
 
@@ -56,14 +58,14 @@ impl Transport {
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(3))
             .connect_lazy();
-        let service = BoxCloneSyncService::new(channel.map_err(BoxError::from));
+        let service = Arc::new(BoxCloneSyncService::new(channel.map_err(BoxError::from)));
         Ok(Self { service, deadline: Self::DEADLINE })
     }
 
     /// Calls the generated servers: the same types and the same codec, without a socket.
     pub fn direct(routes: Routes) -> Self {
         let routes = ServiceExt::<Request<Body>>::map_err(routes.prepare(), |never| match never {});
-        Self { service: BoxCloneSyncService::new(routes), deadline: Self::DEADLINE }
+        Self { service: Arc::new(BoxCloneSyncService::new(routes)), deadline: Self::DEADLINE }
     }
 
     /// The same transport with another deadline.
@@ -85,7 +87,7 @@ impl Service<Request<Body>> for Transport {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         Context::current().write_to(request.headers_mut());
-        let (service, deadline) = (self.service.clone(), self.deadline);
+        let (service, deadline) = (BoxCloneSyncService::clone(&self.service), self.deadline);
         Box::pin(async move {
             match tokio::time::timeout(deadline, service.oneshot(request)).await {
                 Ok(answer) => answer,

@@ -66,18 +66,32 @@ impl Socket {
     /// The next frame as text, or how the socket ended.
     pub async fn next_text(&mut self) -> Result<String, Closed> {
         loop {
-            match within("a frame", FRAME_TIMEOUT, self.0.next()).await {
-                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
-                Some(Ok(Message::Close(Some(close)))) => {
-                    let closed = Closed { code: close.code.into(), reason: close.reason.to_string() };
-                    // Sends the close frame in return, as a browser does.
-                    let _ = self.0.flush().await;
-                    return Err(closed);
-                }
-                Some(Ok(Message::Close(None))) => return Err(Closed { code: 1005, reason: String::new() }),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Err(Closed { code: 1006, reason: String::new() }),
+            if let Message::Text(text) = self.next_message().await? {
+                return Ok(text.to_string());
             }
+        }
+    }
+
+    /// The next binary message, or how the socket ended.
+    pub async fn next_binary(&mut self) -> Result<Vec<u8>, Closed> {
+        loop {
+            if let Message::Binary(bytes) = self.next_message().await? {
+                return Ok(bytes.to_vec());
+            }
+        }
+    }
+
+    async fn next_message(&mut self) -> Result<Message, Closed> {
+        match within("a frame", FRAME_TIMEOUT, self.0.next()).await {
+            Some(Ok(Message::Close(Some(close)))) => {
+                let closed = Closed { code: close.code.into(), reason: close.reason.to_string() };
+                // Sends the close frame in return, as a browser does.
+                let _ = self.0.flush().await;
+                Err(closed)
+            }
+            Some(Ok(Message::Close(None))) => Err(Closed { code: 1005, reason: String::new() }),
+            Some(Ok(message)) => Ok(message),
+            Some(Err(_)) | None => Err(Closed { code: 1006, reason: String::new() }),
         }
     }
 
@@ -113,6 +127,10 @@ impl Socket {
 
     pub async fn send_text(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.expect("the socket is open");
+    }
+
+    pub async fn send_binary(&mut self, bytes: &[u8]) {
+        self.0.send(Message::binary(bytes.to_vec())).await.expect("the socket is open");
     }
 
     /// Sends text; returns false if the socket is closed.

@@ -1,11 +1,11 @@
 //! The vehicles, as their connectors describe them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 use turnpike_event::ConnectionStatus;
-use turnpike_store::{Store, Write, from_micros, micros, parts, rows};
+use turnpike_store::{Read, Store, Write, from_micros, micros, parts, rows};
 use turnpike_topic::VehicleId;
 
 use crate::text::folded;
@@ -215,7 +215,7 @@ pub async fn fill_search(store: &Store, limit: u32) -> Result<usize, sqlx::Error
     Ok(rows.len())
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     pub status: Option<ConnectionStatus>,
     /// Part of VIN, make or model, in any case.
@@ -240,6 +240,34 @@ pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Vehi
         .fetch_all(store.reader())
         .await?;
     rows.iter().map(vehicle).collect()
+}
+
+/// A list; the lists of one filter that wait at the same time are read once.
+pub struct List {
+    pub filter: Filter,
+    pub limit: u32,
+}
+
+impl Read for List {
+    type Output = Arc<[Vehicle]>;
+
+    async fn perform(lists: &[Self], store: &Store) -> Result<Vec<Arc<[Vehicle]>>, sqlx::Error> {
+        let mut read: Vec<(&Self, Arc<[Vehicle]>)> = Vec::new();
+        let mut outputs = Vec::with_capacity(lists.len());
+        for wanted in lists {
+            let known = read.iter().find(|(list, _)| list.filter == wanted.filter && list.limit == wanted.limit);
+            let vehicles = match known {
+                Some((_, vehicles)) => vehicles.clone(),
+                None => {
+                    let vehicles: Arc<[Vehicle]> = list(store, &wanted.filter, wanted.limit).await?.into();
+                    read.push((wanted, vehicles.clone()));
+                    vehicles
+                }
+            };
+            outputs.push(vehicles);
+        }
+        Ok(outputs)
+    }
 }
 
 pub async fn get(store: &Store, id: VehicleId) -> Result<Option<Vehicle>, sqlx::Error> {

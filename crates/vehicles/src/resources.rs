@@ -2,13 +2,15 @@
 
 use turnpike_bus::Bus;
 use turnpike_kit::{Clock, Tasks};
-use turnpike_store::Store;
+use turnpike_store::{Reads, Store};
 
-use crate::{fleet::Fleet, progress::Progress, renewal::Leases};
+use crate::{fleet::Fleet, progress::Progress, registry, renewal::Leases};
 
 #[derive(Clone)]
 pub(crate) struct Resources {
     pub(crate) store: Store,
+    /// Reads of the registry.
+    pub(crate) lists: Reads<registry::List>,
     pub(crate) bus: Bus,
     pub(crate) fleet: Fleet,
     pub(crate) clock: Clock,

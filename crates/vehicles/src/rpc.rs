@@ -85,8 +85,9 @@ impl VehicleService for Rpc {
             search: request.search.chars().take(100).collect(),
             after: page.cursor,
         };
-        let rows = registry::list(&self.resources.store, &filter, page.rows()).await.map_err(turnpike_store::fault)?;
-        let (vehicles, next_cursor) = page.cut(rows, |row| row.id);
+        let list = registry::List { filter, limit: page.rows() };
+        let rows = self.resources.lists.read(list).await.map_err(turnpike_store::fault)?;
+        let (vehicles, next_cursor) = page.cut(rows.to_vec(), |row| row.id);
         let vehicles = vehicles.into_iter().map(to_pb_vehicle).collect();
         Ok(Response::new(pb::ListVehiclesResponse { vehicles, next_cursor }))
     }

@@ -10,7 +10,7 @@ use turnpike_proto::{
     topic::v1::topic_owner_server::TopicOwnerServer, vehicle::v1::vehicle_service_server::VehicleServiceServer,
 };
 use turnpike_rpc::Transport;
-use turnpike_store::{Migrations, Store, limits::Limit};
+use turnpike_store::{Migrations, Reads, Store, limits::Limit};
 
 use crate::{
     Config, fleet::Fleet, outbox, progress::Progress, registry, renewal::Leases, resources::Resources, retention, rpc,
@@ -49,6 +49,7 @@ impl Service {
         let bell = outbox::publish(process, &store, &deps.bus);
         let fleet = Fleet::watch(process, deps.connectors, &store, &bell);
         let resources = Resources {
+            lists: Reads::new(&store, &process.tasks),
             store: store.clone(),
             bus: deps.bus,
             fleet,

@@ -16,10 +16,13 @@ use turnpike_testkit::{SingleProcess, binary};
 
 use super::{
     Compare, durable,
-    peers::{NAMES, Process, start, start_peer},
-    resources::{Cores, memory},
+    peers::{NAMES, start_peer},
     table::{Row, busy, print},
     target::Target,
+};
+use crate::{
+    child::{Process, start},
+    resources::{Cores, memory},
 };
 
 /// Stops every started process when it is interrupted.

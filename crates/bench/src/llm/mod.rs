@@ -4,7 +4,6 @@ mod compare;
 mod durable;
 mod floor;
 mod peers;
-mod resources;
 mod story;
 mod streams;
 mod table;

@@ -13,12 +13,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{
-    resources::{Cores, Used, memory},
-    target::Target,
-    unary::histogram,
-    upstream::now_nanos,
-};
+use super::{target::Target, unary::histogram, upstream::now_nanos};
+use crate::resources::{Cores, Used, memory};
 
 /// Delays in microseconds, from the time at which the upstream made a chunk to the time at which the client had read it.
 #[derive(Clone, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! What was measured of one gateway, and how it is printed.
 
 use super::{
-    resources::Used,
     streams::{Closes, Delay},
     unary::{AtRate, Maximum},
 };
+use crate::resources::Used;
 
 /// The measurements of one gateway. `None`: the measurement failed or does not apply.
 #[derive(Default)]

@@ -9,10 +9,8 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    resources::{Cores, Used},
-    target::{Connection, Target},
-};
+use super::target::{Connection, Target};
+use crate::resources::{Cores, Used};
 
 /// Latencies in microseconds.
 #[derive(Clone, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! From a credential to a verified caller. The session cookie is exchanged at auth for a short access token, which is cached
 //! here, so that services receive one kind of credential. API keys are exchanged in the same way.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::Deref, sync::Arc, time::Duration};
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::{HeaderMap, Method, header, request::Parts};
@@ -24,14 +24,17 @@ use super::{
 };
 use crate::http::problem::Problem;
 
+/// A clone costs one atomic operation: every request has one.
 #[derive(Clone)]
-pub(crate) struct Identity {
+pub(crate) struct Identity(Arc<Callers>);
+
+pub(crate) struct Callers {
     verifier: Verifier,
     auth: AuthServiceClient<Transport>,
     api_keys: ApiKeyCallers,
     clock: Clock,
     allowed_origins: AllowedOrigins,
-    cached: Arc<Mutex<HashMap<[u8; 32], Cached>>>,
+    cached: Mutex<HashMap<[u8; 32], Cached>>,
 }
 
 struct Cached {
@@ -44,11 +47,19 @@ const MAX_CACHED: usize = 10_000;
 /// A cached token is replaced this long before it expires.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
 
+impl Deref for Identity {
+    type Target = Callers;
+
+    fn deref(&self) -> &Callers {
+        &self.0
+    }
+}
+
 impl Identity {
     pub(crate) fn new(verifier: Verifier, auth: Transport, clock: Clock, allowed_origins: AllowedOrigins) -> Self {
         let api_keys = ApiKeyCallers::new(verifier.clone(), auth.clone(), clock.clone());
         let auth = AuthServiceClient::new(auth);
-        Self { verifier, auth, api_keys, clock, allowed_origins, cached: Arc::default() }
+        Self(Arc::new(Callers { verifier, auth, api_keys, clock, allowed_origins, cached: Mutex::default() }))
     }
 
     /// The bearer of an access token or an API key.

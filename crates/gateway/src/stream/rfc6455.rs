@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::ending::Close;
+use super::{ending::Close, protobuf};
 
 /// A text frame: header and payload in one piece of memory.
 pub(crate) fn text(payload: impl Into<Bytes>) -> Bytes {
@@ -57,12 +57,25 @@ fn frame_len(bytes: &[u8]) -> usize {
     header_len(bytes) + usize::try_from(payload).unwrap_or(usize::MAX)
 }
 
-/// Where the last frame ends of which at least one byte is among the first `written` bytes, and the number of these frames.
-pub(crate) fn frames_begun(bytes: &[u8], written: usize) -> (usize, u64) {
-    let (mut end, mut count) = (0, 0);
+/// Where the last frame ends of which at least one byte is among the first `written` bytes.
+pub(crate) fn frames_begun(bytes: &[u8], written: usize) -> usize {
+    let mut end = 0;
     while end < written {
         end += frame_len(&bytes[end..]);
-        count += 1;
+    }
+    end
+}
+
+/// Like [`frames_begun`] for frames of events, and the number of the events in them: one in a text frame, one or more in a binary
+/// frame.
+pub(crate) fn events_begun(bytes: &[u8], written: usize) -> (usize, u64) {
+    let end = frames_begun(bytes, written);
+    let (mut at, mut count) = (0, 0);
+    while at < end {
+        let frame = &bytes[at..at + frame_len(&bytes[at..])];
+        let is_binary = frame[0] & 0x0f == u8::from(OpCode::Data(Data::Binary));
+        count += if is_binary { protobuf::count(&frame[header_len(frame)..]) } else { 1 };
+        at += frame.len();
     }
     (end, count)
 }
@@ -80,12 +93,12 @@ mod tests {
         for (nth, frame) in (1..).zip(&frames) {
             let end = start + frame.len();
             for written in [start + 1, end] {
-                assert_eq!(frames_begun(&joined, written), (end, nth), "{} bytes", frame.len());
+                assert_eq!(events_begun(&joined, written), (end, nth), "{} bytes", frame.len());
             }
             assert!(joined[start + header_len(&joined[start..])..end].iter().all(|byte| *byte == b'x'));
             start = end;
         }
-        assert_eq!(frames_begun(&joined, 0), (0, 0));
+        assert_eq!(events_begun(&joined, 0), (0, 0));
         assert!(is_close(&close(&Close::Done)) && !is_close(&frames[0]) && !is_close(&ping()));
     }
 }

@@ -7,6 +7,7 @@ mod api_keys;
 mod auth;
 mod chat;
 mod credentials;
+mod formats;
 mod gateway;
 mod openai;
 mod outages;

@@ -8,7 +8,7 @@ pub struct Event {
     /// Numbers 10–99 are for events that clients see, 100–199 for events between services.
     #[prost(
         oneof = "event::Body",
-        tags = "10, 11, 12, 20, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 100, 101, 102"
+        tags = "10, 11, 12, 20, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 60, 61, 62, 63, 64, 65, 100, 101, 102"
     )]
     pub body: ::core::option::Option<event::Body>,
 }
@@ -63,6 +63,18 @@ pub mod event {
         AnalysisUpdate(super::AnalysisUpdate),
         #[prost(message, tag = "52")]
         AnalysisError(super::AnalysisError),
+        #[prost(message, tag = "60")]
+        CaptionPartial(super::CaptionPartial),
+        #[prost(message, tag = "61")]
+        CaptionFinal(super::CaptionFinal),
+        #[prost(message, tag = "62")]
+        CaptionStatus(super::CaptionStatus),
+        #[prost(message, tag = "63")]
+        CaptionMetrics(super::CaptionMetrics),
+        #[prost(message, tag = "64")]
+        CaptionCorrected(super::CaptionCorrected),
+        #[prost(message, tag = "65")]
+        CaptionTranslation(super::CaptionTranslation),
         #[prost(message, tag = "100")]
         SessionEnded(super::SessionEnded),
         #[prost(message, tag = "101")]
@@ -477,4 +489,119 @@ pub struct AnalysisError {
     pub code: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
+}
+/// What is heard in the live segment. Topic `captions:{session_id}`, as the next five. A later partial of the same segment replaces an
+/// earlier one, and the final of the segment replaces them all.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaptionPartial {
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// 1, 2, 3… within the session.
+    #[prost(uint64, tag = "2")]
+    pub segment: u64,
+    /// Does not change any more: every later partial and the final begin with it.
+    #[prost(string, tag = "3")]
+    pub committed: ::prost::alloc::string::String,
+    /// May still change.
+    #[prost(string, tag = "4")]
+    pub tentative: ::prost::alloc::string::String,
+    /// From the first sample of the session, in milliseconds.
+    #[prost(uint64, tag = "5")]
+    pub start_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub end_ms: u64,
+}
+/// The segment has ended. Each segment has one final, or none if nothing was said.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CaptionFinal {
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub segment: u64,
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub start_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub end_ms: u64,
+    /// 0–1.
+    #[prost(float, tag = "6")]
+    pub confidence: f32,
+    /// Why the segment ended: silence, punctuation, timeout or forced.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "8")]
+    pub words: ::prost::alloc::vec::Vec<CaptionWord>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CaptionWord {
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub start_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub end_ms: u64,
+    #[prost(float, tag = "4")]
+    pub confidence: f32,
+}
+/// The state of the session changed. The final event of the topic is `stopped` or `failed`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaptionStatus {
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// starting, running, paused, draining, stopped or failed.
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// A word; empty: nothing to say.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Samples that have arrived, and those whose words are published.
+    #[prost(uint64, tag = "4")]
+    pub samples: u64,
+    #[prost(uint64, tag = "5")]
+    pub stored_samples: u64,
+}
+/// Every few seconds while audio arrives.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CaptionMetrics {
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub partial_count: u64,
+    #[prost(uint64, tag = "3")]
+    pub final_count: u64,
+    #[prost(uint64, tag = "4")]
+    pub lag_ms: u64,
+    #[prost(double, tag = "5")]
+    pub real_time_factor: f64,
+    /// Of the audio since the last event: root mean square and peak, 0–1, and the share of clipped samples.
+    #[prost(double, tag = "6")]
+    pub rms: f64,
+    #[prost(double, tag = "7")]
+    pub peak: f64,
+    #[prost(double, tag = "8")]
+    pub clipped: f64,
+}
+/// The owner replaced the text of a final.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaptionCorrected {
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub segment: u64,
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+}
+/// The text of a segment in another language.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaptionTranslation {
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub segment: u64,
+    /// BCP 47.
+    #[prost(string, tag = "3")]
+    pub language: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub text: ::prost::alloc::string::String,
 }

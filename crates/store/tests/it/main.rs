@@ -4,6 +4,7 @@ mod bounds;
 mod group;
 mod limits;
 mod opening;
+mod reads;
 mod unavailable;
 mod writing;
 

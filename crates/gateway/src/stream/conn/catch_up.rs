@@ -3,14 +3,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use turnpike_kit::OnExit;
 
 use super::{
     Conn, Place,
     out::{Out, Turn},
 };
-use crate::stream::{control_frames, hub::topic_reader::Batch, reader::Reader, rfc6455, wheel::ticks};
+use crate::stream::{
+    control_frames,
+    hub::{frame::join, topic_reader::Batch},
+    reader::Reader,
+    wheel::ticks,
+};
 
 /// The bytes of one topic that are taken at once.
 const PAGE_BYTES: usize = 32 << 10;
@@ -134,7 +138,7 @@ impl Conn {
         if slot.confirm.is_some() {
             let head = reader.head()?; // the topic has news when its head is known
             let (id, topic) = (slot.confirm.take().flatten(), slot.topic);
-            out.set_page(number, rfc6455::text(self.frames.subscribed(id.as_ref(), topic, head)));
+            out.set_page(number, self.format.control(self.frames.subscribed(id.as_ref(), topic, head)));
             out.dirty |= 1 << number;
             return Some(Step::Yield);
         }
@@ -164,17 +168,20 @@ impl Conn {
         slot.place = Place::Here(reader);
         let page = match batch {
             Batch::Frames(frames) => {
-                let parts: Vec<&Bytes> = frames.iter().map(|frame| frame.websocket()).collect();
-                Some(if let [only] = parts.as_slice() { (*only).clone() } else { join(&parts) })
+                let only =
+                    if let [only] = frames.as_slice() { Some(only.websocket(self.format).clone()) } else { None };
+                Some(only.unwrap_or_else(|| join(frames.iter(), self.format)))
             }
-            Batch::CaughtUp { head } => Some(self.frames.caught_up(topic, head).map(rfc6455::text).unwrap_or_default()),
-            Batch::Reset { reason, head } => Some(rfc6455::text(control_frames::reset(topic, reason, head))),
+            Batch::CaughtUp { head } => {
+                Some(self.frames.caught_up(topic, head).map(|text| self.format.control(text)).unwrap_or_default())
+            }
+            Batch::Reset { reason, head } => Some(self.format.control(control_frames::reset(topic, reason, head))),
             Batch::Closed => {
                 let closed = self.frames.topic_closed(topic);
                 let removed = out.remove(topic);
                 match closed {
                     Ok(text) => {
-                        out.set_page(OF_NO_SLOT, rfc6455::text(text)); // another topic may get the slot
+                        out.set_page(OF_NO_SLOT, self.format.control(text)); // another topic may get the slot
                         drop(out);
                     }
                     Err(close) => {
@@ -200,10 +207,4 @@ impl Conn {
             out.set_page(number, page);
         }
     }
-}
-
-fn join(parts: &[&Bytes]) -> Bytes {
-    let mut joined = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
-    parts.iter().for_each(|part| joined.extend_from_slice(part));
-    joined.into()
 }

@@ -16,6 +16,8 @@ mod out;
 mod slots;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire;
 
 use std::{
     net::Shutdown,
@@ -40,6 +42,7 @@ use self::{
 use super::{
     control_frames,
     ending::{Close, Ending},
+    format::Format,
     hub::{
         members::{Swept, Wake},
         ring::Run,
@@ -93,6 +96,7 @@ pub(crate) struct Conn {
     shared: Arc<Shared>,
     pub(crate) stream: TcpStream,
     frames: &'static dyn TopicFrames,
+    pub(crate) format: Format,
     /// When the latest frame of the client arrived.
     heard: AtomicTick,
     /// Pings that the client has not answered.
@@ -102,16 +106,21 @@ pub(crate) struct Conn {
 
 impl Conn {
     /// The id must be unique among the connections of the wheel.
-    pub(crate) fn new(id: u64, shared: &Arc<Shared>, stream: TcpStream, frames: &'static dyn TopicFrames) -> Arc<Self> {
+    pub(crate) fn new(
+        id: u64,
+        shared: &Arc<Shared>,
+        (stream, format): (TcpStream, Format),
+        frames: &'static dyn TopicFrames,
+    ) -> Arc<Self> {
         let now = shared.wheel.now();
-        let out = Mutex::new(Out::new(now, now.after(ticks(shared.heartbeat))));
+        let out = Mutex::new(Out::new(format, now, now.after(ticks(shared.heartbeat))));
         let (heard, unanswered) = (AtomicTick::new(now), AtomicU32::new(0));
-        Arc::new(Self { id, shared: shared.clone(), stream, frames, heard, unanswered, out })
+        Arc::new(Self { id, shared: shared.clone(), stream, frames, format, heard, unanswered, out })
     }
 
-    /// Queues a text frame of our own; see [`Conn::queue`].
+    /// Queues a frame of our own, which is given as JSON; see [`Conn::queue`].
     pub(crate) fn say(self: &Arc<Self>, text: String) {
-        self.queue(&rfc6455::text(text));
+        self.queue(&self.format.control(text));
     }
 
     /// Queues complete frames of our own, and sends them at once if nothing is in the way. Never waits.

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::stream::{
     ending::Close,
+    format::Format,
     hub::{ring::Run, topic_reader::Current},
-    rfc6455::frames_begun,
+    rfc6455::{events_begun, frames_begun},
     wheel::Tick,
 };
 
@@ -22,6 +23,7 @@ const GATHER: usize = 32;
 
 /// At most the rest of one frame, a page of history, and answers: a client that does not read has no queue of events.
 pub(super) struct Out {
+    format: Format,
     pub(super) slots: Slots,
     /// The slots that have news.
     pub(super) dirty: u128,
@@ -66,8 +68,9 @@ pub(super) enum Turn {
 }
 
 impl Out {
-    pub(super) fn new(now: Tick, next_ping: Tick) -> Self {
+    pub(super) fn new(format: Format, now: Tick, next_ping: Tick) -> Self {
         Self {
+            format,
             slots: Slots::default(),
             dirty: 0,
             work: 0,
@@ -190,7 +193,7 @@ impl Out {
         if !self.control.is_empty() {
             let written = stream.try_write(&self.control)?;
             self.progressed = true;
-            let (end, _) = frames_begun(&self.control, written);
+            let end = frames_begun(&self.control, written);
             self.tail = Bytes::copy_from_slice(&self.control[written..end]);
             self.control.drain(..end);
             if !self.tail.is_empty() || !self.control.is_empty() {
@@ -201,7 +204,7 @@ impl Out {
         if !self.page.is_empty() && self.is_open() {
             let written = stream.try_write(&self.page)?;
             self.progressed = true;
-            let (end, _) = frames_begun(&self.page, written);
+            let end = frames_begun(&self.page, written);
             // A copy: a slice would keep the whole page for as long as the client does not read.
             self.tail = Bytes::copy_from_slice(&self.page[written..end]);
             self.page.advance(end);
@@ -229,7 +232,7 @@ impl Out {
             let bit = 1 << number;
             news &= !bit;
             let next = match self.slots.get(number).map(|slot| &mut slot.place) {
-                Some(Place::Here(reader)) => reader.current(),
+                Some(Place::Here(reader)) => reader.current(self.format),
                 Some(Place::Taken { news }) => {
                     *news = true;
                     Current::Nothing
@@ -285,7 +288,7 @@ impl Out {
         if written == 0 {
             return;
         }
-        let (end, begun) = frames_begun(&run.bytes, written);
+        let (end, begun) = events_begun(&run.bytes, written);
         // A copy: a slice would keep the whole run for as long as the client does not read.
         self.tail = Bytes::copy_from_slice(&run.bytes[written..end]);
         self.advance(number, run.from + begun);

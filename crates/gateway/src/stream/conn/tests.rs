@@ -151,7 +151,8 @@ impl Scenario {
         let server = server.expect("accepted").0;
         socket2::SockRef::from(&server).set_send_buffer_size(KERNEL_BUFFER).expect("SO_SNDBUF can be set");
         self.next += 1;
-        let conn = Conn::new(self.next, &self.shared, server, &AllReported);
+        let format = Format::ALL[usize::try_from(self.next).expect("few clients") % 2];
+        let conn = Conn::new(self.next, &self.shared, (server, format), &AllReported);
         let (requested, follows) = (HashMap::new(), HashMap::new());
         let stream = client.expect("connected");
         let (requests, answered, pings, buffer) = (0, 0, 0, Vec::new());
@@ -277,11 +278,12 @@ impl Client {
 
     fn take_frames(&mut self, models: &[Model]) {
         let mut start = 0;
-        while let Some((header, length)) = header(&self.buffer[start..]) {
+        while let Some((header, length)) = wire::header(&self.buffer[start..]) {
             let (opcode, payload) = (self.buffer[start], self.buffer[start + header..start + header + length].to_vec());
             start += header + length;
             match opcode {
                 0x81 => self.take_text(std::str::from_utf8(&payload).expect("text"), models),
+                0x82 => wire::frames(&payload).iter().for_each(|text| self.take_text(text, models)),
                 0x89 => self.pings += 1,
                 other => panic!("no frame begins with {other:#x}"),
             }
@@ -334,17 +336,9 @@ impl Client {
     }
 }
 
-fn header(bytes: &[u8]) -> Option<(usize, usize)> {
-    let (header, length) = match *bytes.get(1)? {
-        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
-        127 => (10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?),
-        short => (2, usize::from(short)),
-    };
-    (bytes.len() >= header + length).then_some((header, length))
-}
-
 async fn run(steps: &[Step]) {
     let mut scenario = Scenario::new().await;
+    scenario.connect().await;
     scenario.connect().await;
     for step in steps {
         scenario.step(step).await;

@@ -2,17 +2,18 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use turnpike_topic::Offset;
 
-use super::frame::Frame;
+use super::frame::{Frame, join};
+use crate::stream::format::Format;
 
 const RING_FRAMES: usize = 256;
 const RING_BYTES: usize = 256 << 10;
 /// The most that one run has, unless a single frame is longer.
 const RUN_BYTES: usize = 64 << 10;
 
-/// Consecutive complete WebSocket frames in one piece of memory, shared by all readers at the same position.
+/// The complete WebSocket frames of consecutive events in one piece of memory, shared by all readers at the same position.
 #[derive(Clone, Default)]
 pub(crate) struct Run {
     /// The `n` of the event before the first frame.
@@ -35,8 +36,8 @@ pub(super) struct Ring {
     pub(super) base: u64,
     pub(super) frames: VecDeque<Arc<Frame>>,
     bytes: usize,
-    /// The run that was joined last.
-    joined: Run,
+    /// The run that was joined last, for each format.
+    joined: [Run; Format::ALL.len()],
     /// The topic is closed: no frame follows.
     pub(super) closed: bool,
     /// How often the topic was reset.
@@ -80,34 +81,44 @@ impl Ring {
 
     /// The frames after `after`, which is at least `base` and less than the head, as far as they fit into one run. The run is
     /// joined once for all readers at this position.
-    pub(super) fn run(&mut self, after: u64) -> Run {
+    pub(super) fn run(&mut self, after: u64, format: Format) -> Run {
         let (head, skip) = (self.head_n(), self.index(after));
         if after + 1 == head {
-            return Run { from: after, to: head, bytes: self.frames[skip].websocket().clone(), more: self.closed };
+            return Run {
+                from: after,
+                to: head,
+                bytes: self.frames[skip].websocket(format).clone(),
+                more: self.closed,
+            };
         }
         // A run that ends before the head was full: newer frames do not change it.
-        let is_last = self.joined.from == after && !self.joined.bytes.is_empty();
-        if !is_last || (self.joined.to < head && self.joined_has_room(skip)) {
-            self.joined = join(after, self.frames.range(skip..));
+        let joined = &self.joined[format as usize];
+        let is_last = joined.from == after && !joined.bytes.is_empty();
+        if !is_last || (joined.to < head && self.has_room(joined, skip, format)) {
+            self.joined[format as usize] = self.join(after, skip, format);
         }
-        Run { more: self.joined.to < head || self.closed, ..self.joined.clone() }
+        let joined = &self.joined[format as usize];
+        Run { more: joined.to < head || self.closed, ..joined.clone() }
     }
 
-    /// Whether the frame after the joined run, which begins at this index, fits into the run.
-    fn joined_has_room(&self, skip: usize) -> bool {
-        let next = skip + usize::try_from(self.joined.to - self.joined.from).unwrap_or(usize::MAX);
-        self.frames.get(next).is_some_and(|next| self.joined.bytes.len() + next.len() <= RUN_BYTES)
+    /// Whether the frame after a joined run, which begins at this index, fits into the run.
+    fn has_room(&self, joined: &Run, skip: usize, format: Format) -> bool {
+        let next = skip + usize::try_from(joined.to - joined.from).unwrap_or(usize::MAX);
+        let fits = |next: &Arc<Frame>| joined.bytes.len() + next.websocket(format).len() <= RUN_BYTES;
+        self.frames.get(next).is_some_and(fits)
     }
-}
 
-fn join<'a>(from: u64, frames: impl Iterator<Item = &'a Arc<Frame>>) -> Run {
-    let (mut bytes, mut to) = (BytesMut::new(), from);
-    for frame in frames {
-        if !bytes.is_empty() && bytes.len() + frame.len() > RUN_BYTES {
-            break;
+    fn join(&self, from: u64, skip: usize, format: Format) -> Run {
+        let (mut bytes, mut count) = (0, 0);
+        for frame in self.frames.range(skip..) {
+            bytes += frame.websocket(format).len();
+            if count > 0 && bytes > RUN_BYTES {
+                break;
+            }
+            count += 1;
         }
-        bytes.extend_from_slice(frame.websocket());
-        to = frame.offset.n;
+        let frames = self.frames.range(skip..skip + count);
+        let to = frames.clone().next_back().map_or(from, |frame| frame.offset.n);
+        Run { from, to, bytes: join(frames, format), more: false }
     }
-    Run { from, to, bytes: bytes.freeze(), more: false }
 }

@@ -12,7 +12,7 @@ use super::{
     members::{Member, Wake},
     ring::Run,
 };
-use crate::stream::since::Since;
+use crate::stream::{format::Format, since::Since};
 
 /// The result of [`TopicReader::take`].
 pub(crate) enum Batch {
@@ -132,7 +132,7 @@ impl TopicReader {
 
     /// What follows for a reader that is current: its position is in the ring, and only frames follow it. The position stays
     /// until [`TopicReader::advance`].
-    pub(crate) fn current(&self) -> Current {
+    pub(crate) fn current(&self, format: Format) -> Current {
         let (Position::After(Offset { epoch, n }), true) = (self.position, self.caught_up_reported) else {
             return Current::No;
         };
@@ -147,7 +147,7 @@ impl TopicReader {
         if n == head {
             return Current::Nothing;
         }
-        Current::Run(ring.run(n))
+        Current::Run(ring.run(n, format))
     }
 
     /// Moves the position of a reader that is current past the event `n` of its epoch. Returns the position.

@@ -18,6 +18,7 @@ use self::{
     order::Order,
 };
 use super::{
+    format::Format,
     hub::{
         frame::Frame,
         members::Wake,
@@ -144,10 +145,10 @@ impl Reader {
     }
 
     /// What follows for a reader that is current; see [`TopicReader::current`].
-    pub(crate) fn current(&self) -> Current {
+    pub(crate) fn current(&self, format: Format) -> Current {
         let offset = self.topic_reader.offset().filter(|offset| self.order.is_at(*offset));
         match (self.stage, offset) {
-            (Stage::Topic, Some(_)) => self.topic_reader.current(),
+            (Stage::Topic, Some(_)) => self.topic_reader.current(format),
             _ => Current::No,
         }
     }

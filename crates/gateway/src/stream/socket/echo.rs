@@ -22,6 +22,7 @@ use crate::{
         conn::{Conn, Shared, TopicFrames},
         connections::{Connections, Target},
         ending::Close,
+        format::Format,
         rfc6455,
     },
 };
@@ -56,9 +57,9 @@ async fn open(State(echo): State<Echo>, upgrade: Result<Upgrade, Problem>) -> Re
 }
 
 impl Echo {
-    async fn run(self, Upgraded { stream, slot, early }: Upgraded) {
+    async fn run(self, Upgraded { stream, slot, early, .. }: Upgraded) {
         let Ok(registration) = self.connections.register(&nobody(&self.process)) else { return };
-        let conn = Conn::new(registration.id, &self.shared, stream, &NoTopics);
+        let conn = Conn::new(registration.id, &self.shared, (stream, Format::Json), &NoTopics);
         registration.attach(Target::Socket(conn.clone()));
         let mut incoming = Incoming::new(conn.clone(), early, MAX_MESSAGE);
         while let Some(message) = incoming.next().await {

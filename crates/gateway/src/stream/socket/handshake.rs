@@ -94,7 +94,7 @@ pub(super) fn accept(
         // A new task: the memory of the upgrade's task is as large as everything that an upgrade needs.
         let tasks = context.tasks.clone();
         let session = Session::open(context, upgraded, registration, protocol);
-        tasks.spawn("socket", OnExit::Continue, log_context.scope(session.run()));
+        tasks.spawn_long("socket", OnExit::Continue, log_context.scope(session.run()));
     })
 }
 
@@ -102,7 +102,7 @@ pub(super) fn accept(
 pub(super) fn refuse(context: &SocketContext, upgrade: Upgrade, close: Close) -> Response {
     metrics::counter!("turnpike_gateway_sockets_refused_total", "code" => close.code().to_string()).increment(1);
     let tasks = context.tasks.clone();
-    upgrade.start(&context.tasks, move |Upgraded { stream, slot, early }| {
+    upgrade.start(&context.tasks, move |Upgraded { stream, slot, early, .. }| {
         tasks.spawn("socket refused", OnExit::Continue, async move {
             let _slot = slot;
             // The client may have no credential, so its frames are not stored.

@@ -12,7 +12,7 @@ use super::{
     handshake::{Opening, accept, caller, is_status, refuse},
     protocol::{Protocol, Start},
     request::Parsed,
-    upgrade::{PROTOCOL, Upgrade},
+    upgrade::Upgrade,
 };
 use crate::{
     access::scope::ApiKeys,
@@ -22,6 +22,7 @@ use crate::{
         conn::{MAX_TOPICS, TopicFrames},
         control_frames,
         ending::Close,
+        format::Format,
     },
 };
 
@@ -35,8 +36,10 @@ pub(crate) async fn open(
 ) -> Result<Response, Problem> {
     match (caller(&context, ApiKeys::Any, &opening, &headers).await, opening.token.is_some()) {
         (Ok(caller), _) => {
-            let protocol = Multiplexed { limits: context.limits, heartbeat: context.heartbeat };
-            Ok(accept(context, upgrade?, &caller, Box::new(protocol)))
+            let upgrade = upgrade?;
+            let (limits, heartbeat) = (context.limits, context.heartbeat);
+            let protocol = Multiplexed { format: upgrade.format(), limits, heartbeat };
+            Ok(accept(context, upgrade, &caller, Box::new(protocol)))
         }
         (Err(fault), true) if !is_status(&fault) => Ok(refuse(&context, upgrade?, Close::refused(&fault))),
         (Err(fault), _) => Err(fault.into()),
@@ -44,6 +47,7 @@ pub(crate) async fn open(
 }
 
 struct Multiplexed {
+    format: Format,
     limits: Limits,
     heartbeat: Duration,
 }
@@ -51,7 +55,13 @@ struct Multiplexed {
 impl Protocol for Multiplexed {
     fn start(&self, claims: &Claims) -> Start {
         let session = claims.session_id.to_string();
-        Start::Frame(control_frames::hello(PROTOCOL, &self.limits, MAX_TOPICS, self.heartbeat.as_secs(), &session))
+        Start::Frame(control_frames::hello(
+            self.format.subprotocol(),
+            &self.limits,
+            MAX_TOPICS,
+            self.heartbeat.as_secs(),
+            &session,
+        ))
     }
 
     fn parse(&self, text: &str) -> Parsed {

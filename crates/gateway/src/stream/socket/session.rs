@@ -28,7 +28,8 @@ use crate::{
         connections::{Registration, Target},
         control_frames,
         ending::{Close, Ending},
-        reader,
+        format::Format,
+        protobuf, reader,
         rooms::Reading,
         since::Since,
     },
@@ -65,8 +66,8 @@ impl Session {
         registration: Registration,
         protocol: Box<dyn Protocol>,
     ) -> Box<Self> {
-        let Upgraded { stream, slot, early } = upgraded;
-        let conn = Conn::new(registration.id, &context.shared, stream, protocol.topic_frames());
+        let Upgraded { stream, slot, early, format } = upgraded;
+        let conn = Conn::new(registration.id, &context.shared, (stream, format), protocol.topic_frames());
         let incoming = Incoming::new(conn.clone(), early, MAX_MESSAGE);
         let intake = Intake::new(context.limits.messages_per_minute);
         let audio = protocol.audio(&conn);
@@ -148,7 +149,7 @@ impl Session {
         let counted = match &message {
             Message::Text(text) if text.len() > MAX_FRAME => return self.end(Close::TooBig),
             Message::Binary(bytes) if bytes.len() > MAX_FRAME => return self.end(Close::TooBig),
-            Message::Text(text) if limit > 0 && text.len() > limit => {
+            Message::Text(_) | Message::Binary(_) if limit > 0 && message.len() > limit => {
                 if self.intake.is_flood(now) {
                     return self.end(Close::Flood);
                 }
@@ -168,6 +169,13 @@ impl Session {
         }
         match message {
             Message::Text(text) => Some(text),
+            Message::Binary(bytes) if self.conn.format == Format::Protobuf => match protobuf::request(bytes) {
+                Some(text) => Some(text.into()),
+                None => {
+                    let detail = "A binary message is a turnpike.stream.v1.ClientFrame with a request";
+                    self.say(control_frames::error(None, "INVALID_PROTOBUF", detail))
+                }
+            },
             Message::Binary(_) => self.say(control_frames::error(None, "INVALID_JSON", "Frames are text")),
             // tungstenite answers pings by itself
             _ => None,

@@ -18,10 +18,9 @@ use turnpike_kit::{OnExit, Tasks};
 use crate::{
     access::slots::Slot,
     http::{client_stream::ClientStream, problem::Problem},
+    stream::format::Format,
 };
 
-/// The subprotocol that a client may name, and must name to send a ticket.
-pub(super) const PROTOCOL: &str = "turnpike.v1";
 /// A client that does not read can make the kernel hold this much (which it doubles for its own records), instead of the 4 MiB up
 /// to which it otherwise grows. It is more than a run, and a round trip of 100 ms still allows 1 MB a second.
 const SEND_BUFFER: usize = 128 << 10;
@@ -30,14 +29,15 @@ const SEND_BUFFER: usize = 128 << 10;
 pub(crate) struct Upgrade {
     upgrade: OnUpgrade,
     accept: String,
-    /// The client named our subprotocol.
-    names_protocol: bool,
+    /// The format of the first of our subprotocols that the client named. It must name one to send a ticket.
+    format: Option<Format>,
 }
 
 /// An upgraded connection.
 pub(super) struct Upgraded {
     pub(super) stream: TcpStream,
     pub(super) slot: Slot,
+    pub(super) format: Format,
     /// What the client sent right behind its request.
     pub(super) early: Bytes,
 }
@@ -56,21 +56,33 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
             && names(&parts.headers, header::SEC_WEBSOCKET_VERSION, "13");
         let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| fits).ok_or_else(invalid)?;
         let accept = derive_accept_key(key.as_bytes());
-        let names_protocol = names(&parts.headers, header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL);
+        let format = elements(&parts.headers, &header::SEC_WEBSOCKET_PROTOCOL)
+            .find_map(|name| Format::ALL.into_iter().find(|format| name.eq_ignore_ascii_case(format.subprotocol())));
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(invalid)?;
-        Ok(Self { upgrade, accept, names_protocol })
+        Ok(Self { upgrade, accept, format })
     }
 }
 
 /// Whether a header, which is a list, has this element.
 fn names(headers: &HeaderMap, header: HeaderName, element: &str) -> bool {
+    elements(headers, &header).any(|value| value.eq_ignore_ascii_case(element))
+}
+
+/// The elements of a header that is a list.
+fn elements<'a>(headers: &'a HeaderMap, header: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(element))
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 impl Upgrade {
+    /// The format of the socket.
+    pub(super) fn format(&self) -> Format {
+        self.format.unwrap_or(Format::Json)
+    }
+
     /// Answers the handshake. `open` gets the connection once the answer is written. From here on a stopping process waits for it.
     pub(super) fn start(self, tasks: &Tasks, open: impl FnOnce(Upgraded) + Send + 'static) -> Response {
+        let format = self.format();
         tasks.spawn("socket upgrade", OnExit::Continue, async move {
             let upgraded = match self.upgrade.await {
                 Ok(upgraded) => upgraded,
@@ -82,7 +94,7 @@ impl Upgrade {
             };
             let (stream, slot) = parts.io.into_inner().into_parts();
             let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-            open(Upgraded { stream, slot, early: parts.read_buf });
+            open(Upgraded { stream, slot, format, early: parts.read_buf });
         });
         let mut response = (StatusCode::SWITCHING_PROTOCOLS, Body::empty()).into_response();
         let headers = response.headers_mut();
@@ -91,8 +103,9 @@ impl Upgrade {
         if let Ok(accept) = HeaderValue::from_str(&self.accept) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
-        if self.names_protocol {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+        if let Some(format) = self.format {
+            let name = HeaderValue::from_static(format.subprotocol());
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
         }
         response
     }

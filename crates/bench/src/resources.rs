@@ -37,7 +37,7 @@ pub(crate) fn memory(root: u32) -> u64 {
 }
 
 /// CPU time of a process and its children in seconds.
-fn cpu_seconds(root: u32) -> f64 {
+pub(crate) fn cpu_seconds(root: u32) -> f64 {
     let of = |pid| {
         let fields = fields(pid)?;
         Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
