@@ -57,7 +57,7 @@ pub enum CaptionsEvent {
         /// Time of the engine for each second of audio.
         real_time_factor: f64,
         /// Of the audio since the last event.
-        level: Level,
+        level: AudioLevel,
     },
     /// The owner replaced the text of a final.
     Corrected {
@@ -118,7 +118,7 @@ pub struct Word {
 
 /// How loud the audio is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Level {
+pub struct AudioLevel {
     /// Root mean square, 0–1.
     pub rms: f64,
     /// The largest sample, 0–1.
@@ -265,7 +265,7 @@ impl CaptionsEvent {
                 final_count: e.final_count,
                 lag_ms: e.lag_ms,
                 real_time_factor: e.real_time_factor,
-                level: Level { rms: e.rms, peak: e.peak, clipped: e.clipped },
+                level: AudioLevel { rms: e.rms, peak: e.peak, clipped: e.clipped },
             },
             Body::CaptionCorrected(e) => {
                 Self::Corrected { session_id: e.session_id.parse().ok()?, segment: e.segment, text: e.text.clone() }

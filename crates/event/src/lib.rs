@@ -16,7 +16,7 @@ mod vehicle;
 mod wire;
 
 pub use account::{AccountEvent, EndReason};
-pub use captions::{Caption, CaptionsEvent, CaptionsState, Level, SegmentEnd, Span, Word};
+pub use captions::{AudioLevel, Caption, CaptionsEvent, CaptionsState, SegmentEnd, Span, Word};
 pub use chat::{AnswerTiming, AnswerUsage, ChatEvent, STOPPED, UserMessage};
 pub use command::{CommandEvent, CommandState};
 pub use event::{Body, Event};

@@ -129,10 +129,6 @@ impl Socket {
         self.0.send(Message::text(text)).await.expect("the socket is open");
     }
 
-    pub async fn send_binary(&mut self, bytes: &[u8]) {
-        self.0.send(Message::binary(bytes.to_vec())).await.expect("the socket is open");
-    }
-
     /// Sends text; returns false if the socket is closed.
     pub async fn try_send_text(&mut self, text: &str) -> bool {
         self.0.send(Message::text(text)).await.is_ok()

@@ -50,7 +50,7 @@ impl Format {
     }
 
     /// Samples of this format in as much time as `samples` of engines.
-    pub const fn from_engine(self, samples: u64) -> u64 {
+    pub const fn received_samples(self, samples: u64) -> u64 {
         samples * self.rate as u64 / RATE as u64
     }
 }

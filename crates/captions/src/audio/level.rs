@@ -1,6 +1,6 @@
 //! How loud audio is.
 
-use turnpike_event::Level;
+use turnpike_event::AudioLevel;
 
 /// Samples at or above this are clipped.
 const LIMIT: f32 = 32_700.0 / 32_768.0;
@@ -26,9 +26,9 @@ impl Meter {
     }
 
     /// The level since the last call.
-    pub(crate) fn take(&mut self) -> Level {
+    pub(crate) fn take(&mut self) -> AudioLevel {
         let Self { count, squares, peak, clipped } = std::mem::take(self);
         let count = count.max(1) as f64;
-        Level { rms: (squares / count).sqrt(), peak: f64::from(peak), clipped: clipped as f64 / count }
+        AudioLevel { rms: (squares / count).sqrt(), peak: f64::from(peak), clipped: clipped as f64 / count }
     }
 }

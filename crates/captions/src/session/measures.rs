@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use turnpike_event::{Level, SegmentEnd};
+use turnpike_event::{AudioLevel, SegmentEnd};
 
 const KEPT: usize = 100;
 
@@ -18,7 +18,7 @@ pub(crate) struct Measured {
     pub(crate) final_latency: Values,
     pub(crate) first_caption: Values,
     pub(crate) finalize: Values,
-    pub(crate) level: Level,
+    pub(crate) level: AudioLevel,
     pub(crate) real_time_factor: f64,
     partials: VecDeque<Instant>,
     finals: VecDeque<Instant>,

@@ -101,7 +101,7 @@ impl Publisher {
                 live.partial = Some(Partial { segment, committed, tentative, span });
             }
             Heard::Caption { output: Output::Final { caption, reason, settled, .. }, arrived } => {
-                let stored = session.format.from_engine(settled);
+                let stored = session.format.received_samples(settled);
                 let kept = Kept::new(&caption, reason, stored);
                 // Stored first: after a crash, a final that is stored and not published is published.
                 self.append(session, &Line::Final(kept.clone())).await;

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::error;
-use turnpike_event::{CaptionsState, Level};
+use turnpike_event::{AudioLevel, CaptionsState};
 
 use super::pool::{Job, Pool};
 use crate::{
@@ -55,7 +55,7 @@ pub(super) enum Heard {
     /// A `Finalize` that was asked for then has been carried out.
     Finalized(Instant),
     Report {
-        level: Level,
+        level: AudioLevel,
         lag_ms: u64,
         real_time_factor: f64,
     },

@@ -184,7 +184,8 @@ async fn no_user_of_a_killed_gateway_is_present_15_seconds_later() {
         let listed = admin.get(&format!("/api/rooms/{room}/users?limit=100")).await.json;
         let mut listed: Vec<_> =
             listed["users"].as_array().expect("a list").iter().filter_map(|user| user["user_id"].as_str()).collect();
-        (listed.sort_unstable(), users.sort_unstable());
+        listed.sort_unstable();
+        users.sort_unstable();
         assert_eq!(&listed, users, "{room}");
     }
     // Redis and the chat service are restarted: nobody leaves.

@@ -25,8 +25,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_level()(rms in 0.0..1.0, peak in 0.0..1.0, clipped in 0.0..1.0) -> Level {
-        Level { rms, peak, clipped }
+    fn any_level()(rms in 0.0..1.0, peak in 0.0..1.0, clipped in 0.0..1.0) -> AudioLevel {
+        AudioLevel { rms, peak, clipped }
     }
 }
 

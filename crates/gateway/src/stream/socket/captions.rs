@@ -82,7 +82,7 @@ struct CaptionSession {
 
 impl Protocol for CaptionSession {
     fn start(&self, _: &Claims) -> Start {
-        Start::Topic(Topic::Captions(self.id), self.since)
+        Start::Topic(Topic::Captions(self.id), self.since, None)
     }
 
     fn parse(&self, text: &str) -> Parsed {
