@@ -17,6 +17,7 @@ const CLIENT_TYPES: &str = "client/turnpike.d.ts";
 /// The modules that the first picture needs. The page asks for them at once, before the modules that import them have arrived.
 const SHELL: [&str; 4] = ["live/", "ui/", "vendor/preact", "vendor/signals"];
 
+#[expect(clippy::disallowed_methods, reason = "cargo passes paths to a build script in the environment")]
 fn main() -> io::Result<()> {
     let crate_folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
@@ -40,7 +41,9 @@ fn main() -> io::Result<()> {
     let index = String::from_utf8(index).expect("text").replace("@PRELOAD@", &preload).replace("@HASH@", &hash);
     files.insert(INDEX.to_owned(), index.into_bytes());
 
-    let mut table = format!("/// The hash of all files.\npub const HASH: &str = \"{hash}\";\n\nstatic FILES: &[(&str, Asset)] = &[\n");
+    let mut table = format!(
+        "/// The hash of all files.\npub const HASH: &str = \"{hash}\";\n\nstatic FILES: &[(&str, Asset)] = &[\n"
+    );
     for (number, (path, content)) in files.iter().enumerate() {
         let (plain, brotli) = (out.join(format!("{number}.plain")), out.join(format!("{number}.br")));
         fs::write(&plain, content)?;

@@ -30,7 +30,9 @@ mod tests {
 
     #[test]
     fn every_file_is_found_and_the_page_names_only_files_that_exist() {
-        assert!(paths().all(|path| asset(path).is_some_and(|asset| !asset.plain.is_empty() && !asset.brotli.is_empty())));
+        assert!(
+            paths().all(|path| asset(path).is_some_and(|asset| !asset.plain.is_empty() && !asset.brotli.is_empty()))
+        );
         assert!(asset("").is_none() && asset("../Cargo.toml").is_none() && asset("vendor/VENDOR").is_none());
         let page = std::str::from_utf8(asset("index.html").expect("the page").plain).expect("text");
         let prefix = format!("/console/@{HASH}/");
@@ -43,7 +45,8 @@ mod tests {
     fn the_files_are_small() {
         let page = std::str::from_utf8(asset("index.html").expect("the page").plain).expect("text");
         let size = |path: &str| asset(path).map_or(0, |asset| asset.brotli.len());
-        let start: usize = paths().filter(|path| *path == "index.html" || page.contains(&format!("/{path}\""))).map(size).sum();
+        let start: usize =
+            paths().filter(|path| *path == "index.html" || page.contains(&format!("/{path}\""))).map(size).sum();
         let all: usize = paths().filter(|path| !path.starts_with("vendor/hljs/")).map(size).sum();
         assert!(start <= 60 << 10, "{start} bytes at the start");
         assert!(all <= 160 << 10, "{all} bytes in all");

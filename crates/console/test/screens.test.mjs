@@ -185,6 +185,26 @@ test('a plain name of the network has no clipboard and no secure origin, and wor
   await own.close();
 });
 
+test('a reader who scrolls up is never pulled back, and is taken along again at the end (5)', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, server.url), page = await enter('chat');
+  await page.fill('#say', 'Write 900 words');
+  await page.press('#say', 'Enter');
+  const box = page.locator('.talk .scroll');
+  await page.waitForFunction(() => { const one = document.querySelector('.talk .scroll'); return one && one.scrollHeight > one.clientHeight + 300; });
+  await box.hover();
+  await page.mouse.wheel(0, -250);
+  await page.waitForSelector('.jump');
+  const at = await eventually('the wheel to rest', async () => { const one = await box.evaluate((element) => element.scrollTop); await page.waitForTimeout(150); return one === await box.evaluate((element) => element.scrollTop) && { top: one }; });
+  await page.waitForFunction((height) => document.querySelector('.talk .scroll').scrollHeight > height + 100, await box.evaluate((element) => element.scrollHeight));
+  assert.equal(await box.evaluate((element) => element.scrollTop), at.top);
+  await page.click('.jump');
+  await page.waitForSelector('.jump', { state: 'detached' });
+  await answered(page);
+  assert.ok(await box.evaluate((element) => element.scrollHeight - element.scrollTop - element.clientHeight) < 4);
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
 test('reduced motion moves nothing (19)', async () => {
   const { signIn: enter, context } = await visitor(browser, server.url, { reducedMotion: 'reduce' }), page = await enter(`chat/${conversation}`);
   await page.waitForSelector('.bubble');

@@ -8,7 +8,8 @@ import OpenAI from "openai";
 import { z } from "zod";
 
 const { BASE_URL: baseURL, API_KEY: apiKey, MODEL: model } = process.env;
-const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
+// With the package's own retries: llama.cpp closes kept connections without a word, and Node may just be using one again.
+const client = new OpenAI({ baseURL, apiKey });
 const QUESTION = [{ role: "user", content: "Name three colours." }];
 const TALK = [
   { role: "system", content: "You answer briefly." },

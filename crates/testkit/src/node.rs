@@ -9,7 +9,10 @@ use crate::binary;
 
 /// The directory with the npm packages of `crates/e2e/browser`. `./scripts/test` installs them while there is a network.
 pub fn node_packages(root: &Path) -> PathBuf {
-    let fetched = Command::new(root.join("scripts/fetch")).args(["node", "browser", "crates/e2e/browser"]).current_dir(root).output();
+    let fetched = Command::new(root.join("scripts/fetch"))
+        .args(["node", "browser", "crates/e2e/browser"])
+        .current_dir(root)
+        .output();
     let output = fetched.expect("scripts/fetch runs");
     assert!(
         output.status.success(),

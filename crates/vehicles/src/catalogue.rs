@@ -246,7 +246,8 @@ mod tests {
     fn the_examples_of_the_catalogue_are_valid() {
         for entry in entries() {
             let properties = entry.params_schema["properties"].as_object().expect("an object");
-            let params = properties.iter().map(|(name, schema)| (name.clone(), schema["examples"][0].clone())).collect();
+            let params =
+                properties.iter().map(|(name, schema)| (name.clone(), schema["examples"][0].clone())).collect();
             let request = validate(entry.name, params).expect(entry.name);
             assert!(request.effect == entry.effect || entry.effect == Effect::Unsafe, "{}", entry.name);
         }

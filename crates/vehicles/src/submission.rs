@@ -7,9 +7,7 @@ use turnpike_store::idempotency::Key;
 use turnpike_token::Role;
 use turnpike_topic::{UserId, VehicleId};
 
-use crate::{
-    catalogue::{self, Request},
-};
+use crate::catalogue::{self, Request};
 
 /// Seconds.
 const DEFAULT_TIMEOUT: u32 = 30;

@@ -120,7 +120,7 @@ impl Bench<'_> {
         let delay = load("stream", target, &[("streams", &streams.to_string()), ("seconds", &seconds)]).await;
         let closes = load("close", target, &[("upstream", self.upstream), ("count", "20")]).await;
         let stream_memory = match target.pid {
-            Some(_) => load("memory", target, &[("streams", "300")]).await.flatten(),
+            Some(_) => load("memory", target, &[("streams", "200")]).await.flatten(),
             None => None,
         };
         Row { name: name.to_owned(), missing: None, unary, maximum, delay, closes, idle, stream_memory }

@@ -52,6 +52,11 @@ impl<'a> Object<'a> {
         self.members.iter().rev().find(|member| member.name == name).map(|member| member.value.get())
     }
 
+    /// Names and values, as JSON, in their order.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.members.iter().map(|member| (&*member.name, member.value.get()))
+    }
+
     /// Where the value of a member stands.
     pub fn slot(&self, name: &str) -> Slot {
         let named = self.members.iter().filter(|member| member.name == name);

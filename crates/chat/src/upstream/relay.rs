@@ -12,6 +12,7 @@ use crate::{
     ledger::Account,
     upstream::{
         Endpoint, UpstreamError,
+        chunk::Chunk,
         edit::{Object, apply},
         sse::Event,
         stream::EventStream,
@@ -27,26 +28,47 @@ pub struct Relay {
     endpoint: Endpoint,
     /// The client did not ask for the usage.
     strips_usage: bool,
+    /// The event with the reason to stop, while the event with the usage may follow (`strips_usage` only).
+    finish: Option<Event>,
     account: Account,
     is_over: bool,
 }
 
 impl Relay {
     pub fn new(events: EventStream, endpoint: Endpoint, strips_usage: bool, account: Account) -> Self {
-        Self { events, endpoint, strips_usage, account, is_over: false }
+        Self { events, endpoint, strips_usage, finish: None, account, is_over: false }
     }
 
-    /// What the client gets of an event; `None`: nothing.
-    fn pass(&self, event: Event, only_usage: bool) -> Option<Bytes> {
-        if self.strips_usage && only_usage {
-            return None;
+    /// Adds to `parts` what the client gets of an event.
+    fn pass(&mut self, event: Event, chunk: &Chunk, parts: &mut Parts) {
+        if !self.strips_usage {
+            parts.extend(Some(raw(event)));
+            return;
         }
-        let edited = if self.strips_usage { without_null_usage(&event.data) } else { None };
-        // Clients differ in what they take for the end of an event; all of them know line feeds.
-        match edited {
-            None if memchr::memchr(b'\r', &event.raw).is_none() => Some(event.raw),
-            edited => Some(written(&event.name, &edited.unwrap_or(event.data))),
+        if chunk.only_usage {
+            // Without the request for the usage, the other members of this event stand in the event before it (llama.cpp: `timings`).
+            let finish = self.finish.take();
+            parts.extend(finish.map(|finish| match with_members_of(&finish.data, &event.data) {
+                Some(data) => written(&finish.name, &data),
+                None => raw(finish),
+            }));
+            return;
         }
+        self.flush(parts);
+        let event = match without_null_usage(&event.data) {
+            Some(data) => Event { raw: written(&event.name, &data), data, ..event },
+            None => event,
+        };
+        if chunk.finish_reason.is_some() {
+            self.finish = Some(event);
+        } else {
+            parts.extend(Some(raw(event)));
+        }
+    }
+
+    /// Passes on the event with the reason to stop: what follows it is not the usage.
+    fn flush(&mut self, parts: &mut Parts) {
+        parts.extend(self.finish.take().map(raw));
     }
 
     fn last(&self, error: Option<(UpstreamError, Option<Event>)>) -> Bytes {
@@ -74,14 +96,16 @@ impl Stream for Relay {
             match self.events.poll_next(cx) {
                 Poll::Ready(Some(Ok((event, chunk)))) => {
                     self.account.count(&chunk);
-                    parts.extend(self.pass(event, chunk.only_usage));
+                    self.pass(event, &chunk, &mut parts);
                 }
                 Poll::Ready(Some(Err(broken))) => {
                     self.is_over = true;
+                    self.flush(&mut parts);
                     parts.extend(Some(self.last(Some((broken.error, broken.event)))));
                 }
                 Poll::Ready(None) => {
                     self.is_over = true;
+                    self.flush(&mut parts);
                     parts.extend(Some(self.last(None)));
                 }
                 Poll::Pending if parts.len() == 0 => return Poll::Pending,
@@ -126,6 +150,22 @@ fn without_null_usage(data: &[u8]) -> Option<Bytes> {
     let object = Object::parse(data).ok()?;
     let edit = object.remove("usage").filter(|_| object.get("usage") == Some("null"))?;
     Some(apply(data, vec![edit]))
+}
+
+/// The object with the members of `other` that it does not have, except the usage; `None` if there are none.
+fn with_members_of(data: &[u8], other: &[u8]) -> Option<Bytes> {
+    let (object, other) = (Object::parse(data).ok()?, Object::parse(other).ok()?);
+    let missing = other.members().filter(|(name, _)| *name != "usage" && object.get(name).is_none());
+    let edits: Vec<_> = missing.flat_map(|(name, value)| object.slot(name).set(value).collect::<Vec<_>>()).collect();
+    (!edits.is_empty()).then(|| apply(data, edits))
+}
+
+/// The server's own bytes. Clients differ in what they take for the end of an event; all of them know line feeds.
+fn raw(event: Event) -> Bytes {
+    match memchr::memchr(b'\r', &event.raw) {
+        None => event.raw,
+        Some(_) => written(&event.name, &event.data),
+    }
 }
 
 /// An event as text.

@@ -344,3 +344,16 @@ async fn usage_that_the_client_did_not_ask_for() {
     assert_eq!(data(&answer.rest().await), [&events[..], &["[DONE]".to_owned()]].concat());
     assert_eq!(fake.seen()[0].body, request.to_string(), "not a byte of the request is changed");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_members_of_the_event_with_the_usage() {
+    // llama.cpp puts `timings` there if it is asked for the usage, and otherwise into the event with the reason to stop.
+    let timings = |data: String| data.replacen('{', r#"{"timings":{"predicted_n":1},"#, 1);
+    let events = [hello(), vec![finish("stop"), timings(usage(7, 1))]].concat();
+    let plan = Plan::events(events.iter().map(String::as_str)).then([event("[DONE]"), Step::End]);
+    passes(plan, &[hello(), vec![timings(finish("stop"))]].concat()).await;
+    // The reason to stop is passed on if the usage does not follow it.
+    let events = [hello(), vec![finish("stop"), timings(text("late"))]].concat();
+    let plan = Plan::events(events.iter().map(String::as_str)).then([event("[DONE]"), Step::End]);
+    passes(plan, &events).await;
+}

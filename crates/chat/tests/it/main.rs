@@ -20,5 +20,6 @@ mod scripted;
 mod search;
 mod takeover;
 mod topics;
+mod upstream_answers;
 mod usage;
 mod world;

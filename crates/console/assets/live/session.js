@@ -29,7 +29,9 @@ function entered(/** @type {User} */ user) {
 
 function left() {
   client.close();
-  if (me.peek()) location.assign('/console/'); // the page starts anew, with an empty memory
+  if (!me.peek()) return;
+  me.value = null; // nothing is shown from now on; then the page starts anew, with an empty memory
+  location.assign('/console/');
 }
 
 /** Asks who is signed in: at the start, on focus, and when the connection was refused. */

@@ -129,10 +129,9 @@ export class Talk {
 
   /** Shows the version before or after this one. @param {Message} message @param {number} step */
   async version(message, step) {
-    const { messages } = await json(`/api/chat/conversations/${this.id}/export?format=json`);
-    const wanted = messages.find((/** @type {Message} */ one) => one.parent_id === message.parent_id && one.role === message.role && one.version === message.version + step);
-    if (!wanted) return;
-    await json(`/api/chat/conversations/${this.id}/messages/${wanted.id}/select`, { method: 'POST' });
+    const version = message.version + step;
+    if (version < 1 || version > message.versions) return;
+    await json(`/api/chat/conversations/${this.id}/messages/${message.id}/select?version=${version}`, { method: 'POST' });
     this.#held = [];
     await this.#load();
   }

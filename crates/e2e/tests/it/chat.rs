@@ -5,6 +5,9 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use turnpike_testkit::{Answer, Person, SingleProcess, Stack, eventually, within};
 
+/// Part of the last event of a complete answer.
+pub const END: &str = "\"event\":\"message\"";
+
 /// The events of an answer as they arrive: their bytes, without comments.
 pub struct Events {
     response: Response,
@@ -24,7 +27,7 @@ impl Events {
     }
 
     /// The events of the conversation's topic after an offset.
-    async fn follow(person: &Person, conversation: &str, since: Option<&str>) -> Self {
+    pub async fn follow(person: &Person, conversation: &str, since: Option<&str>) -> Self {
         let mut request = person.request(Method::GET, &format!("/api/topics/conversation:{conversation}/events"));
         if let Some(offset) = since {
             request = request.header("last-event-id", offset);
@@ -63,6 +66,20 @@ impl Events {
                 return frame;
             }
         }
+    }
+
+    /// Receives this many bytes, or up to the end of the answer, then closes the connection. Returns the events that are complete.
+    pub async fn cut_after(mut self, count: usize) -> String {
+        let end = |received: &[u8]| received.windows(END.len()).rposition(|part| part == END.as_bytes());
+        while self.received.len() < count && end(&self.received).is_none() {
+            let chunk =
+                within("an event", 30, self.response.chunk()).await.expect("readable").expect("the answer's end");
+            self.received.extend_from_slice(&chunk);
+        }
+        self.received.truncate(count);
+        let complete = self.received.windows(2).rposition(|two| two == b"\n\n").map_or(0, |end| end + 2);
+        self.received.truncate(complete);
+        String::from_utf8(self.received).expect("UTF-8")
     }
 
     /// All events to the end of the stream.
@@ -308,7 +325,7 @@ async fn use_the_api_of_openai(ada: &Person) {
     let answer = ada.post("/v1/chat/completions", unknown).await;
     assert_eq!((answer.status, answer.json["error"]["message"].is_string()), (404, true), "{}", answer.text);
     let answer = ada.send(ada.request(Method::POST, "/v1/chat/completions").body("no JSON")).await;
-    assert_eq!((answer.status, &answer.json["error"]["param"]), (422, &json!("body")), "{}", answer.text);
+    assert_eq!((answer.status, &answer.json["error"]["param"]), (400, &json!("body")), "{}", answer.text);
     let embeddings = ada.post("/v1/embeddings", json!({ "input": "brakes" })).await;
     assert!(embeddings.json["data"][0]["embedding"].is_array(), "{}", embeddings.text);
     // The ledger is written beside the responses.

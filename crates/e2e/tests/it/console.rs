@@ -32,10 +32,22 @@ fn javascript_types() {
     succeeded(&tsc(&["-p", "clients/javascript"]));
     let directory = TempDir::new().expect("a directory");
     let out = directory.path().to_str().expect("UTF-8");
-    succeeded(&tsc(&["-p", "clients/javascript", "--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", out]));
+    succeeded(&tsc(&[
+        "-p",
+        "clients/javascript",
+        "--noEmit",
+        "false",
+        "--declaration",
+        "--emitDeclarationOnly",
+        "--outDir",
+        out,
+    ]));
     let written = fs::read_to_string(directory.path().join("turnpike.d.ts")).expect("the types");
     let kept = fs::read_to_string(root().join("clients/javascript/turnpike.d.ts")).expect("the types");
-    assert!(written == kept, "clients/javascript/turnpike.d.ts: run tsc -p clients/javascript --noEmit false --declaration --emitDeclarationOnly");
+    assert!(
+        written == kept,
+        "clients/javascript/turnpike.d.ts: run tsc -p clients/javascript --noEmit false --declaration --emitDeclarationOnly"
+    );
 }
 
 /// The console imports the client by the path at which it is served, and the types of the vendored libraries are in their packages.
@@ -83,7 +95,11 @@ async fn javascript_examples() {
     assert_eq!(examples.len(), 2);
     let client = folder.join("turnpike.js");
     for (example, expected) in examples.into_iter().zip(["completed", "word-5"]) {
-        let code = example.split("```").next().expect("a block").replace("./turnpike.js", &format!("file://{}", client.display()));
+        let code = example
+            .split("```")
+            .next()
+            .expect("a block")
+            .replace("./turnpike.js", &format!("file://{}", client.display()));
         let variables = [("TURNPIKE", product.url().to_owned()), ("TURNPIKE_TOKEN", admin.token.clone())];
         let run = move || node(&root(), &["--experimental-websocket", "--input-type=module", "-e", &code], &variables);
         let output = tokio::task::spawn_blocking(run).await.expect("no panic");

@@ -7,6 +7,7 @@ mod chat_client;
 mod client;
 mod commands;
 mod console;
+mod cuts;
 mod cycles;
 mod deploy;
 mod documents;

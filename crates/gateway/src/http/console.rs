@@ -106,7 +106,9 @@ fn accepts_brotli(value: &HeaderValue) -> bool {
     value.to_str().is_ok_and(|text| {
         text.split(',').map(str::trim).any(|coding| match coding.split_once(';') {
             None => coding == "br",
-            Some((name, quality)) => name.trim() == "br" && !matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"),
+            Some((name, quality)) => {
+                name.trim() == "br" && !matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+            }
         })
     })
 }

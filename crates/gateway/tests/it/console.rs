@@ -16,7 +16,10 @@ async fn every_screen_is_the_page_and_the_page_is_revalidated() {
         assert_eq!(answer.headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-cache");
         let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().expect("text");
-        assert!(policy.contains("script-src 'self';") && policy.contains("require-trusted-types-for 'script'"), "{policy}");
+        assert!(
+            policy.contains("script-src 'self';") && policy.contains("require-trusted-types-for 'script'"),
+            "{policy}"
+        );
         let again = anyone.request(Method::GET, path).header(header::IF_NONE_MATCH, format!("\"{HASH}\""));
         assert_eq!(anyone.send(again).await.status, 304, "{path}");
     }
@@ -28,17 +31,29 @@ async fn files_are_immutable_and_those_of_another_version_are_not_found() {
     let anyone = gateway.anonymous();
     let path = format!("/console/@{HASH}/main.js");
     let plain = anyone.get(&path).await;
-    assert_eq!((plain.status, &plain.headers[header::CONTENT_TYPE]), (200, &HeaderValue::from_static("text/javascript; charset=utf-8")));
+    assert_eq!(
+        (plain.status, &plain.headers[header::CONTENT_TYPE]),
+        (200, &HeaderValue::from_static("text/javascript; charset=utf-8"))
+    );
     assert!(plain.headers[header::CACHE_CONTROL].to_str().is_ok_and(|value| value.contains("immutable")));
     assert!(!plain.headers.contains_key(header::CONTENT_ENCODING));
     for (accepted, brotli) in [("gzip, br", true), ("br;q=0.5", true), ("gzip", false), ("br;q=0", false)] {
         let request = anyone.request(Method::GET, &path).header(header::ACCEPT_ENCODING, accepted);
         let answer = anyone.send(request).await;
         let length: usize = answer.headers[header::CONTENT_LENGTH].to_str().expect("text").parse().expect("a number");
-        assert_eq!(answer.headers.get(header::CONTENT_ENCODING).is_some_and(|value| value == "br"), brotli, "{accepted}");
+        assert_eq!(
+            answer.headers.get(header::CONTENT_ENCODING).is_some_and(|value| value == "br"),
+            brotli,
+            "{accepted}"
+        );
         assert_eq!(length < plain.text.len(), brotli, "{accepted}");
     }
-    for missing in ["/console/@0000000000000000/main.js", &format!("/console/@{HASH}/none.js"), &format!("/console/@{HASH}/../index.html/x"), "/client/none.js"] {
+    for missing in [
+        "/console/@0000000000000000/main.js",
+        &format!("/console/@{HASH}/none.js"),
+        &format!("/console/@{HASH}/../index.html/x"),
+        "/client/none.js",
+    ] {
         let answer = anyone.get(missing).await;
         assert_eq!((answer.status, answer.json["code"].as_str()), (404, Some("NOT_FOUND")), "{missing}");
     }

@@ -77,7 +77,12 @@ impl OpenAiError {
 
 impl From<Fault> for OpenAiError {
     fn from(fault: Fault) -> Self {
-        Self { status: fault.kind().http_status(), fault }
+        // This API answers every request that is not valid with 400.
+        let status = match fault.kind() {
+            Kind::Validation => StatusCode::BAD_REQUEST,
+            kind => kind.http_status(),
+        };
+        Self { status, fault }
     }
 }
 

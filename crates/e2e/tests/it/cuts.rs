@@ -1,0 +1,67 @@
+//! One thousand readers of answers, each cut several times at a random byte: the text of each is the caller's, byte for byte.
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use tokio::task::JoinSet;
+use turnpike_testkit::{Person, Stack, within};
+
+use crate::chat::{END, Events, conversation};
+
+const ANSWERS: u64 = 10;
+const READERS_OF_AN_ANSWER: u64 = 100;
+const CUTS: usize = 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_readers_that_are_cut_at_random_bytes_lose_and_repeat_nothing() {
+    let stack = Stack::start(2, &[("TURNPIKE_LLM_SCRIPTED_DELAY_MS", "30")]).await;
+    let ada = stack.admin(0).await;
+    let gateways = [ada.clone(), ada.at(stack.url(1))];
+    let mut cuts_while_it_ran = 0;
+    for answer in 0..ANSWERS {
+        let id = conversation(&ada).await;
+        let mut caller = Events::ask(&ada, &id, "Write 60 words about brakes 🛑").await;
+        caller.until("started").await;
+        let mut readers = JoinSet::new();
+        for reader in 0..READERS_OF_AN_ANSWER {
+            let (gateways, id) = (gateways.clone(), id.clone());
+            let seed = answer * READERS_OF_AN_ANSWER + reader;
+            readers.spawn(async move { (seed, read_with_cuts(&gateways, &id, seed).await) });
+        }
+        let expected = caller.rest().await;
+        while let Some(read) = within("the readers", 120, readers.join_next()).await {
+            let (seed, (text, cuts)) = read.expect("no panic");
+            assert_eq!(text, expected, "the reader with the seed {seed}");
+            cuts_while_it_ran += cuts;
+        }
+    }
+    assert!(cuts_while_it_ran > 0, "readers are cut while the model answers");
+}
+
+/// Reads a conversation's only answer; returns the events of the answer, and how many cuts came before its end.
+async fn read_with_cuts(gateways: &[Person; 2], conversation: &str, seed: u64) -> (String, usize) {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let (mut text, mut since, mut cuts) = (String::new(), None::<String>, 0);
+    for _ in 0..CUTS {
+        let gateway = &gateways[random.random_range(0..2)];
+        let events = Events::follow(gateway, conversation, since.as_deref()).await;
+        // The client keeps the events that it has to their end.
+        for event in events.cut_after(random.random_range(1..6000)).await.split_inclusive("\n\n") {
+            let Some(offset) = event.lines().find_map(|line| line.strip_prefix("id: ")) else { continue };
+            since = Some(offset.to_owned());
+            if of_the_answer(event) {
+                text.push_str(event);
+            }
+        }
+        if text.contains(END) {
+            return (text, cuts);
+        }
+        cuts += 1;
+    }
+    let mut events = Events::follow(&gateways[random.random_range(0..2)], conversation, since.as_deref()).await;
+    events.until("message").await;
+    text.extend(events.text.split_inclusive("\n\n").filter(|event| of_the_answer(event)));
+    (text, cuts)
+}
+
+fn of_the_answer(event: &str) -> bool {
+    event.starts_with("id: ") && event.contains("\"message_id\"")
+}
