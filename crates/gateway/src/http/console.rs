@@ -90,7 +90,7 @@ fn cache(response: &mut Response, value: &'static str) {
 }
 
 fn content(asset: Asset, headers: &HeaderMap) -> Response {
-    let brotli = headers.get_all(header::ACCEPT_ENCODING).iter().any(|value| accepts_brotli(value));
+    let brotli = headers.get_all(header::ACCEPT_ENCODING).iter().any(accepts_brotli);
     let body = if brotli { asset.brotli } else { asset.plain };
     let mut response = body.into_response();
     let headers = response.headers_mut();
