@@ -232,15 +232,16 @@ impl ConversationService for ConversationRpc {
     async fn create_persona(
         &self,
         request: Request<pb::CreatePersonaRequest>,
-    ) -> Result<Response<pb::Persona>, Status> {
+    ) -> Result<Response<pb::CreatePersonaResponse>, Status> {
         let editor = editor(caller(&request)?);
         let request = request.into_inner();
         if request.system_wide && !editor.admin {
             return Err(Fault::from(PersonaError::NotAdmin).into());
         }
+        let key = Key::new(editor.user_id, &request.idempotency_key, hash_of_persona(&request))?;
         let new = new_persona(request, editor.user_id, self.clock.now())?;
-        let created = personas::create(&self.store, new).await.map_err(Fault::from)?;
-        Ok(Response::new(to_pb_persona(created)))
+        let (created, replayed) = personas::create(&self.store, new, key).await.map_err(Fault::from)?;
+        Ok(Response::new(pb::CreatePersonaResponse { persona: Some(to_pb_persona(created)), replayed }))
     }
 
     async fn list_personas(
@@ -307,6 +308,15 @@ fn format(format: pb::ExportFormat) -> Result<Format, Fault> {
 /// Equal requests have equal hashes. Lengths keep two fields apart.
 fn hash(request: &pb::CreateConversationRequest) -> String {
     let pb::CreateConversationRequest { title, temporary, persona_id, system_prompt, .. } = request;
-    let request = format!("conversation {}\n{title}\n{temporary}\n{persona_id}\n{system_prompt}", title.len());
+    hex(format!("conversation {}\n{title}\n{temporary}\n{persona_id}\n{system_prompt}", title.len()))
+}
+
+fn hash_of_persona(request: &pb::CreatePersonaRequest) -> String {
+    let pb::CreatePersonaRequest { name, description, system_prompt, temperature, system_wide, .. } = request;
+    let lengths = (name.len(), description.len());
+    hex(format!("persona {lengths:?}\n{name}\n{description}\n{temperature:?}\n{system_wide}\n{system_prompt}"))
+}
+
+fn hex(request: String) -> String {
     Sha256::digest(request).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,7 +8,7 @@ use turnpike_topic::{ConversationId, PersonaId, UserId};
 use crate::{
     conversations::Conversation,
     fields::{invalid, line, required_line, system_prompt},
-    messages::{Message, State},
+    messages::{Message, Role, State},
     personas::{Changes, Persona},
     search::Hit,
 };
@@ -40,6 +40,7 @@ pub(crate) fn to_pb_message(message: Message) -> pb::Message {
         State::Interrupted => pb::MessageState::Interrupted,
         State::Error => pb::MessageState::Error,
     };
+    let of_a_model = message.role == Role::Assistant;
     let usage = pb::Usage {
         prompt_tokens: message.prompt_tokens,
         completion_tokens: message.completion_tokens,
@@ -57,8 +58,8 @@ pub(crate) fn to_pb_message(message: Message) -> pb::Message {
         state: state.into(),
         finish_reason: message.finish_reason,
         model: message.model,
-        usage: Some(usage),
-        timing: Some(timing),
+        usage: of_a_model.then_some(usage),
+        timing: of_a_model.then_some(timing),
         error_code: message.error_code,
         error_message: message.error_message,
         version: message.version,
@@ -113,11 +114,15 @@ pub(crate) fn new_persona(
 }
 
 pub(crate) fn persona_changes(request: pb::UpdatePersonaRequest) -> Result<Changes, Fault> {
+    if request.default_temperature && request.temperature.is_some() {
+        return Err(invalid("default_temperature", "cannot be set together with temperature"));
+    }
     Ok(Changes {
         name: request.name.map(|name| required_line("name", &name, MAX_NAME)).transpose()?,
         description: request.description.map(|text| line("description", &text, MAX_DESCRIPTION)).transpose()?,
         system_prompt: request.system_prompt.map(system_prompt).transpose()?,
         temperature: request.temperature.map(temperature).transpose()?,
+        default_temperature: request.default_temperature,
     })
 }
 

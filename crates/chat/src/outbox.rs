@@ -180,3 +180,39 @@ fn changed(present: Conversation) -> ChatEvent {
     let Conversation { id: conversation_id, title, pinned, leaf_message_id, .. } = present;
     ChatEvent::Changed { conversation_id, title, pinned, leaf_message_id }
 }
+
+#[cfg(test)]
+mod tests {
+    use turnpike_bus::Limits;
+    use turnpike_testkit::{Database, on_both};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{changes::mark, service::MIGRATIONS};
+
+    on_both!(a_change_during_the_publication_is_published_again);
+
+    async fn a_change_during_the_publication_is_published_again(database: Database) {
+        let store = Store::open(database.url(), MIGRATIONS).await.expect("a database");
+        let now = Timestamp::from_second(1_763_700_000).expect("in range");
+        let (clock, _hand) = Clock::controlled(now);
+        let publisher = Publisher { store: store.clone(), bus: Bus::memory(Limits::default()), clock, delayed: false };
+        let id = ConversationId::from(Uuid::now_v7());
+        let mark = async || {
+            let mut tx = store.begin().await.expect("a database");
+            mark(&mut tx, id, now).await.expect("marked");
+            tx.commit().await.expect("committed");
+        };
+        mark().await;
+        let first = publisher.claim().await.expect("a database");
+        mark().await; // while the first change is published
+        publisher.settle(&first, &[]).await.expect("a database");
+        let second = publisher.claim().await.expect("a database");
+        assert_eq!(
+            second.iter().map(|change| (change.id.as_str(), change.number)).collect::<Vec<_>>(),
+            [(id.to_string().as_str(), 2)]
+        );
+        publisher.settle(&second, &[]).await.expect("a database");
+        assert!(publisher.claim().await.expect("a database").is_empty());
+    }
+}

@@ -1,9 +1,13 @@
 //! Personas: instructions for a model that have a name. A persona belongs to one user, or to all.
 
 use jiff::Timestamp;
-use sqlx::{AnyConnection, Row, any::AnyRow};
+use sqlx::{Any, AnyConnection, Executor, Row, any::AnyRow};
 use turnpike_fault::{Fault, Kind};
-use turnpike_store::{Store, Write, from_micros, micros};
+use turnpike_store::{
+    Store, Write, from_micros,
+    idempotency::{self, Key, Known},
+    micros,
+};
 use turnpike_topic::{PersonaId, UserId};
 
 use crate::conversations::corrupt_column;
@@ -32,6 +36,10 @@ pub(crate) enum PersonaError {
     NotAdmin,
     #[error("there are too many personas")]
     TooMany,
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    #[error("the persona that was created with this key was deleted")]
+    Deleted,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -44,6 +52,10 @@ impl From<PersonaError> for Fault {
             PersonaError::TooMany => {
                 Self::new(Kind::Conflict, format!("There are {MOST} personas already; delete one first"))
                     .code_is("TOO_MANY_PERSONAS")
+            }
+            PersonaError::KeyReused => idempotency::reused(),
+            PersonaError::Deleted => {
+                Self::new(Kind::NotFound, "The persona that was created with this Idempotency-Key was deleted")
             }
             PersonaError::Database(error) => turnpike_store::fault(error),
         }
@@ -84,9 +96,13 @@ pub(crate) async fn may_use(on: &mut AnyConnection, id: PersonaId, user: UserId)
 
 /// The persona of a conversation; `None` if it was deleted.
 pub(crate) async fn get(store: &Store, id: PersonaId) -> Result<Option<Persona>, sqlx::Error> {
+    by_id(store.reader(), &id.to_string()).await
+}
+
+async fn by_id(on: impl Executor<'_, Database = Any>, id: &str) -> Result<Option<Persona>, sqlx::Error> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM personas WHERE id = $1")))
-        .bind(id.to_string())
-        .fetch_optional(store.reader())
+        .bind(id)
+        .fetch_optional(on)
         .await?;
     row.as_ref().map(persona).transpose()
 }
@@ -100,20 +116,46 @@ pub(crate) async fn list(store: &Store, user: UserId) -> Result<Vec<Persona>, sq
     query.fetch_all(store.reader()).await?.iter().map(persona).collect()
 }
 
-/// Stores a new persona.
-pub(crate) async fn create(store: &Store, new: Persona) -> Result<Persona, PersonaError> {
-    let stored = store.write(Create(new.clone())).await?;
-    if stored { Ok(new) } else { Err(PersonaError::TooMany) }
+/// Stores a new persona. Returns whether an earlier request with the same key has created it.
+pub(crate) async fn create(store: &Store, new: Persona, key: Option<Key>) -> Result<(Persona, bool), PersonaError> {
+    match store.write(Create(new, key)).await? {
+        Outcome::Created(persona, replayed) => Ok((*persona, replayed)),
+        Outcome::TooMany => Err(PersonaError::TooMany),
+        Outcome::KeyReused => Err(PersonaError::KeyReused),
+        Outcome::Deleted => Err(PersonaError::Deleted),
+    }
 }
 
-struct Create(Persona);
+struct Create(Persona, Option<Key>);
+
+/// Only [`Outcome::Created`] leaves something in the database.
+enum Outcome {
+    Created(Box<Persona>, bool),
+    TooMany,
+    KeyReused,
+    Deleted,
+}
 
 impl Write for Create {
-    type Output = bool;
+    type Output = Outcome;
 
-    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, sqlx::Error> {
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Outcome>, sqlx::Error> {
         let mut outputs = Vec::with_capacity(writes.len());
-        for Self(new) in writes {
+        for Self(new, key) in writes {
+            if let Some(key) = key {
+                match key.take(on, &new.id.to_string(), new.created_at).await? {
+                    Known::New => {}
+                    Known::Other => {
+                        outputs.push(Outcome::KeyReused);
+                        continue;
+                    }
+                    Known::Before(id) => {
+                        let before = by_id(&mut *on, &id).await?;
+                        outputs.push(before.map_or(Outcome::Deleted, |it| Outcome::Created(Box::new(it), true)));
+                        continue;
+                    }
+                }
+            }
             let (owned, owner) = match new.user_id {
                 Some(user_id) => ("user_id = $8", user_id.to_string()),
                 None => ("user_id IS NULL AND $8 = ''", String::new()),
@@ -134,7 +176,14 @@ impl Write for Create {
                 .bind(MOST)
                 .execute(&mut *on)
                 .await?;
-            outputs.push(stored.rows_affected() == 1);
+            if stored.rows_affected() == 1 {
+                outputs.push(Outcome::Created(Box::new(new.clone()), false));
+                continue;
+            }
+            if let Some(key) = key {
+                key.give_back(on).await?;
+            }
+            outputs.push(Outcome::TooMany);
         }
         Ok(outputs)
     }
@@ -147,6 +196,7 @@ pub(crate) struct Changes {
     pub(crate) description: Option<String>,
     pub(crate) system_prompt: Option<String>,
     pub(crate) temperature: Option<f64>,
+    pub(crate) default_temperature: bool,
 }
 
 /// Changes a persona that the editor may change.
@@ -158,7 +208,7 @@ pub(crate) async fn update(
 ) -> Result<Persona, PersonaError> {
     let sql = format!(
         "UPDATE personas SET name = COALESCE($4, name), description = COALESCE($5, description),
-             system_prompt = COALESCE($6, system_prompt), temperature = COALESCE($7, temperature)
+             system_prompt = COALESCE($6, system_prompt), temperature = CASE WHEN $8 = 1 THEN NULL ELSE COALESCE($7, temperature) END
          WHERE id = $1 AND {OWNED} RETURNING {COLUMNS}"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -169,6 +219,7 @@ pub(crate) async fn update(
         .bind(changes.description)
         .bind(changes.system_prompt)
         .bind(changes.temperature)
+        .bind(i64::from(changes.default_temperature))
         .fetch_optional(store.pool())
         .await?;
     match row {

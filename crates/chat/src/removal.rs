@@ -167,3 +167,32 @@ async fn remove_messages(on: &mut AnyConnection, id: &str) -> Result<u64, sqlx::
     let row = sqlx::query("DELETE FROM conversations WHERE id = $1 AND user_id = ''").bind(id).execute(on).await?;
     Ok(messages + row.rows_affected())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use turnpike_testkit::{Database, on_both};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{conversations, creation, service::MIGRATIONS};
+
+    on_both!(a_conversation_that_changes_while_it_is_swept_stays);
+
+    async fn a_conversation_that_changes_while_it_is_swept_stays(database: Database) {
+        let store = Store::open(database.url(), MIGRATIONS).await.expect("a database");
+        let found = Timestamp::from_second(1_763_700_000).expect("in range");
+        let user_id = UserId::from(Uuid::now_v7());
+        let (title, system_prompt) = Default::default();
+        let new = creation::New { user_id, title, temporary: true, persona_id: None, system_prompt, key: None };
+        let later = found + Duration::from_secs(1);
+        let id = creation::create(&store, new, later).await.expect("created").0.id;
+        // The sweep found it unchanged since `found`; then it changed.
+        let sweep = |unchanged_since| Delete { id, user_id, unchanged_since: Some(unchanged_since), now: later };
+        assert!(!store.write(sweep(found)).await.expect("a database"), "it is not removed");
+        assert!(conversations::get(&store, id).await.expect("a database").is_some());
+        assert!(store.write(sweep(later)).await.expect("a database"), "it is removed");
+        assert!(conversations::get(&store, id).await.expect("a database").is_none());
+    }
+}

@@ -72,6 +72,7 @@ async fn measure_all(options: &Compare) {
     if wanted("turnpike") && !options.no_durable {
         let turnpike = SingleProcess::start(&variables).await;
         durable::streams(&turnpike, options.streams, 100, options.seconds).await;
+        durable::stops(&turnpike, &upstream, 20).await;
         durable::lengths(&turnpike, options.messages).await;
     }
     if let Some(busy) = busy {

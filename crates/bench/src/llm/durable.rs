@@ -9,7 +9,7 @@ use tokio::{io::AsyncReadExt, net::TcpStream, sync::oneshot, task::JoinSet, time
 use turnpike_testkit::{Person, SingleProcess};
 
 use super::{
-    streams::{Times, open, record},
+    streams::{Times, open, record, seen},
     target::Target,
     unary::histogram,
     upstream::now_nanos,
@@ -61,6 +61,35 @@ pub(crate) async fn lengths(turnpike: &SingleProcess, messages: u64) {
         println!("chat API, one answer in a conversation of {length} messages:");
         print(&Delays { caller, follower, expected: 500 });
         println!("  a whole answer of one chunk: p50 {} ms, p99 {} ms", millis(&first, 0.5), millis(&first, 0.99));
+    }
+}
+
+/// Prints D6: how long after the request to stop an answer the upstream saw the end of its connection. The longest of `count` stops in
+/// each phase of an answer.
+pub(crate) async fn stops(turnpike: &SingleProcess, upstream: &str, count: u64) {
+    let admin = turnpike.admin().await;
+    let target = target(turnpike, &admin);
+    let base = now_nanos() / 1_000_000 * 1000;
+    println!("chat API, a stopped answer: the upstream sees it after (the longest of {count})");
+    let phases =
+        [("before head", "head=30000"), ("before first token", "first=30000"), ("streaming", "chunks=3000,every=10")];
+    for (n, (phase, directive)) in phases.into_iter().enumerate() {
+        let mut longest = 0.0_f64;
+        for id in (base + n as u64 * 200..).take(count as usize) {
+            let conversation = conversation(&admin).await;
+            let body = json!({ "content": format!("mock:{directive},id={id} "), "model": "mock" }).to_string();
+            let request = target.post(&format!("/api/chat/conversations/{conversation}/messages"), &body);
+            let caller = open(&target, &request).await.expect("the gateway accepts the connection");
+            seen(upstream, "arrived", id).await.expect("the upstream is asked");
+            tokio::time::sleep(Duration::from_millis(30)).await; // in the phase
+            let asked = now_nanos();
+            let stopped = admin.post(&format!("/api/chat/conversations/{conversation}/stop"), json!({})).await;
+            assert_eq!(stopped.status, 200, "{}", stopped.text);
+            let closed = seen(upstream, "closed", id).await.expect("the upstream sees the end within 2 s");
+            longest = longest.max(closed.saturating_sub(asked) as f64 / 1e6);
+            drop(caller);
+        }
+        println!("  {phase}: {longest:.1} ms");
     }
 }
 

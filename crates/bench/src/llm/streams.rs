@@ -193,7 +193,7 @@ async fn close_one(target: &Target, upstream: &str, id: u64, directive: &str, st
 }
 
 /// When the upstream saw something of a request, within 2 s.
-async fn seen(upstream: &str, what: &str, id: u64) -> Option<u64> {
+pub(crate) async fn seen(upstream: &str, what: &str, id: u64) -> Option<u64> {
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
         let state: Value = reqwest::get(format!("{upstream}/seen")).await.ok()?.json().await.ok()?;

@@ -36,8 +36,12 @@ impl Caller {
         update_conversation(pb::UpdateConversationRequest) -> pb::Conversation;
         list_messages(pb::ListMessagesRequest) -> pb::ListMessagesResponse;
         search(pb::SearchRequest) -> pb::SearchResponse;
-        create_persona(pb::CreatePersonaRequest) -> pb::Persona;
+        create_persona(pb::CreatePersonaRequest) -> pb::CreatePersonaResponse;
         update_persona(pb::UpdatePersonaRequest) -> pb::Persona;
+    }
+
+    pub async fn new_persona(&self, request: pb::CreatePersonaRequest) -> pb::Persona {
+        self.create_persona(request).await.expect("created").persona.expect("a persona")
     }
 
     /// A new conversation with the default title.

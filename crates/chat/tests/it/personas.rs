@@ -13,6 +13,8 @@ on_both!(
     fields_of_personas_are_validated,
     a_conversation_outlives_its_persona,
     a_user_has_at_most_a_hundred,
+    a_repeated_request_creates_one_persona,
+    the_temperature_can_be_the_models_default_again,
 );
 
 fn named(name: &str) -> pb::CreatePersonaRequest {
@@ -34,7 +36,7 @@ async fn a_user_sees_and_changes_only_their_own(database: Database) {
         temperature: Some(0.5),
         ..named("Teacher")
     };
-    let made = caller.create_persona(request).await.expect("created");
+    let made = caller.new_persona(request).await;
     caller.create_persona(named("Critic")).await.expect("created");
     assert_eq!(names(&caller).await, ["Critic", "Teacher"]);
     assert_eq!(caller.personas().await[1], made);
@@ -67,7 +69,7 @@ async fn a_system_wide_persona_is_changed_by_admins(database: Database) {
     let request = pb::CreatePersonaRequest { system_wide: true, ..named("House style") };
     let refused = caller.create_persona(request.clone()).await.expect_err("needs an admin");
     assert_eq!(refused.kind(), Kind::Forbidden);
-    let made = one.create_persona(request).await.expect("created");
+    let made = one.new_persona(request).await;
     assert_eq!(made.user_id, "");
     assert_eq!(names(&caller).await, ["House style"]);
     let change = pb::UpdatePersonaRequest { persona_id: made.id.clone(), temperature: Some(2.0), ..Default::default() };
@@ -88,9 +90,9 @@ async fn fields_of_personas_are_validated(database: Database) {
         description: "ü".repeat(500),
         system_prompt: "x".repeat(16 << 10),
         temperature: Some(0.0),
-        system_wide: false,
+        ..Default::default()
     };
-    let made = caller.create_persona(longest.clone()).await.expect("as long as can be");
+    let made = caller.new_persona(longest.clone()).await;
     for (field, request) in [
         ("name", named("")),
         ("name", named(" \n ")),
@@ -107,8 +109,9 @@ async fn fields_of_personas_are_validated(database: Database) {
             description: Some(request.description.clone()),
             system_prompt: Some(request.system_prompt.clone()),
             temperature: request.temperature,
+            default_temperature: false,
         };
-        for refused in [caller.create_persona(request).await, caller.update_persona(change).await] {
+        for refused in [caller.create_persona(request).await.map(drop), caller.update_persona(change).await.map(drop)] {
             let refused = refused.expect_err(field);
             assert_eq!((refused.kind(), refused.fields()[0].field.as_str()), (Kind::Validation, field));
         }
@@ -120,7 +123,7 @@ async fn a_conversation_outlives_its_persona(database: Database) {
     let world = World::new(database);
     let instance = world.start().await;
     let caller = Caller::new(world.person(Role::User), &instance);
-    let persona = caller.create_persona(named("Teacher")).await.expect("created").id;
+    let persona = caller.new_persona(named("Teacher")).await.id;
     let request = pb::CreateConversationRequest { persona_id: persona.clone(), ..Default::default() };
     let made = caller.create_conversation(request).await.expect("created").conversation.expect("a conversation");
     assert_eq!(made.persona_id, persona);
@@ -147,4 +150,43 @@ async fn a_user_has_at_most_a_hundred(database: Database) {
     assert_eq!(caller.personas().await.len(), 100);
     let other = Caller::new(world.person(Role::User), &instance);
     other.create_persona(named("x")).await.expect("the bound is for each user");
+}
+
+async fn a_repeated_request_creates_one_persona(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = Caller::new(world.person(Role::User), &instance);
+    let keyed = |name: &str| pb::CreatePersonaRequest { idempotency_key: "k".to_owned(), ..named(name) };
+    let (first, second) =
+        tokio::join!(caller.create_persona(keyed("Teacher")), caller.create_persona(keyed("Teacher")));
+    let (first, second) = (first.expect("created"), second.expect("created"));
+    assert_eq!(first.persona, second.persona);
+    assert_ne!(first.replayed, second.replayed);
+    assert_eq!(names(&caller).await, ["Teacher"]);
+    let other = caller.create_persona(keyed("Critic")).await.expect_err("another request");
+    assert_eq!(other.kind(), Kind::Conflict);
+    caller.delete_persona(&first.persona.expect("a persona").id).await.expect("deleted");
+    assert_eq!(caller.create_persona(keyed("Teacher")).await.expect_err("deleted").kind(), Kind::NotFound);
+    // A refused request leaves its key free.
+    for n in 0..100 {
+        caller.new_persona(named(&format!("{n:03}"))).await;
+    }
+    let last = pb::CreatePersonaRequest { idempotency_key: "last".to_owned(), ..named("x") };
+    caller.create_persona(last.clone()).await.expect_err("too many");
+    caller.delete_persona(&caller.personas().await[0].id).await.expect("deleted");
+    assert!(!caller.create_persona(last).await.expect("there is room").replayed);
+}
+
+async fn the_temperature_can_be_the_models_default_again(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let caller = Caller::new(world.person(Role::User), &instance);
+    let made = caller.new_persona(pb::CreatePersonaRequest { temperature: Some(0.5), ..named("Teacher") }).await;
+    let change = pb::UpdatePersonaRequest { persona_id: made.id, default_temperature: true, ..Default::default() };
+    let both = pb::UpdatePersonaRequest { temperature: Some(1.0), ..change.clone() };
+    assert_eq!(
+        caller.update_persona(both).await.expect_err("one or the other").fields()[0].field,
+        "default_temperature"
+    );
+    assert_eq!(caller.update_persona(change).await.expect("changed").temperature, None);
 }

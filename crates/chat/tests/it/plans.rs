@@ -16,7 +16,7 @@ async fn no_statement_reads_a_whole_table(database: Database) {
     let instance = world.start().await;
     let caller = Caller::new(world.person(Role::Admin), &instance);
     let persona = pb::CreatePersonaRequest { name: "Teacher".to_owned(), ..Default::default() };
-    let persona = caller.create_persona(persona).await.expect("created").id;
+    let persona = caller.new_persona(persona).await.id;
     let rename = pb::UpdatePersonaRequest { persona_id: persona.clone(), ..Default::default() };
     caller.update_persona(rename).await.expect("changed");
     let request = pb::CreateConversationRequest {

@@ -125,3 +125,36 @@ async fn a_cut_answer_is_printed_without_loss_or_repetition() {
     let words: Vec<_> = (1..=300).map(|n| format!("word-{n}")).collect();
     assert_eq!(out, format!("{}\n", words.join(" ")));
 }
+
+/// `script` (bsdutils, which every Debian has) gives the program a terminal.
+#[tokio::test]
+async fn lines_that_are_typed_are_asked_and_ctrl_c_stops_only_the_answer() {
+    let turnpike = SingleProcess::start(&[("TURNPIKE_LLM_SCRIPTED_DELAY_MS", "20")]).await;
+    let (admin, user) = (turnpike.admin().await, environment());
+    let program = binary("turnpike");
+    let command = format!("exec {} chat --server {}", program.display(), turnpike.url());
+    let mut child = user.start("script".as_ref(), &["-qfec", &command, "/dev/null"]);
+    let mut keys = child.stdin.take().expect("a pipe");
+    let mut shown = String::new();
+    // What stands before a prompt was answered.
+    for (typed, expected) in [("Write 3 words\n", "word-3"), ("Write 100000 words\n", "word-5 "), ("\x03", "\n> ")] {
+        if typed != "\x03" {
+            while !shown.ends_with("> ") {
+                read_some(&mut child, &mut shown).await;
+            }
+        }
+        shown.clear();
+        keys.write_all(typed.as_bytes()).await.expect("it reads");
+        while !shown.contains(expected) {
+            read_some(&mut child, &mut shown).await;
+        }
+    }
+    shown.clear();
+    keys.write_all(b"Write 2 words\n\x04").await.expect("it reads");
+    let output = within("the program to exit", 30, child.wait_with_output()).await.expect("the output is read");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let newest = admin.get("/api/chat/conversations").await.json[0]["id"].as_str().expect("one").to_owned();
+    let answers = messages(&admin, &newest).await.into_iter().filter(|message| message["role"] == "assistant");
+    let states: Vec<_> = answers.map(|answer| answer["state"].as_str().expect("a state").to_owned()).collect();
+    assert_eq!(states, ["complete", "stopped", "complete"], "one conversation, and one of its answers was stopped");
+}

@@ -1,5 +1,6 @@
 //! Tests of the whole product, and the rules of the code.
 
+mod aborts;
 mod api_keys;
 mod architecture;
 mod chat;

@@ -6,7 +6,10 @@ use axum::{
 };
 use http::{HeaderMap, Uri, request::Parts};
 use jiff::Timestamp;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::timestamp;
 
@@ -30,6 +33,11 @@ pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     })?;
     json.end().map_err(|_| Fault::new(Kind::Validation, "The body is not JSON"))?;
     Ok(value)
+}
+
+/// A field that is present, even if it is `null`; an absent one is its default, `None`.
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(json: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(json).map(Some)
 }
 
 /// The query. Unknown parameters are ignored.

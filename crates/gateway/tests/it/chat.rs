@@ -145,7 +145,8 @@ async fn search_results_have_snippets_with_marks() {
 async fn personas_are_created_changed_and_deleted() {
     let gateway = Gateway::start().await;
     let persona = pb::Persona { id: MESSAGE.to_owned(), name: "Mechanic".to_owned(), ..Default::default() };
-    gateway.chat.respond::<pb::CreatePersonaRequest, _>(persona.clone());
+    let created = pb::CreatePersonaResponse { persona: Some(persona.clone()), replayed: false };
+    gateway.chat.respond::<pb::CreatePersonaRequest, _>(created);
     gateway.chat.respond::<pb::UpdatePersonaRequest, _>(persona.clone());
     gateway.chat.respond::<pb::DeletePersonaRequest, _>(pb::DeletePersonaResponse {});
     gateway.chat.respond::<pb::ListPersonasRequest, _>(pb::ListPersonasResponse { personas: vec![persona] });
@@ -156,7 +157,11 @@ async fn personas_are_created_changed_and_deleted() {
     let [request] = gateway.chat.received::<pb::CreatePersonaRequest>().try_into().expect("one request");
     assert_eq!((request.temperature, request.system_wide), (Some(0.5), true));
     let path = format!("/api/chat/personas/{MESSAGE}");
-    assert_eq!(caller.patch(&path, json!({ "temperature": 2 })).await.status, 200);
+    for (temperature, expected) in [(json!(2), (Some(2.0), false)), (json!(null), (None, true))] {
+        assert_eq!(caller.patch(&path, json!({ "temperature": temperature })).await.status, 200);
+        let request = gateway.chat.received::<pb::UpdatePersonaRequest>().pop().expect("a request");
+        assert_eq!((request.temperature, request.default_temperature), expected);
+    }
     assert_eq!(caller.get("/api/chat/personas").await.json[0]["system_wide"], true);
     assert_eq!(caller.delete(&path).await.status, 204);
 }

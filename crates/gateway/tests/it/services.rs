@@ -105,7 +105,7 @@ scripted!(ConversationService {
     list_messages(chat::ListMessagesRequest) -> chat::ListMessagesResponse;
     select_version(chat::SelectVersionRequest) -> chat::Conversation;
     search(chat::SearchRequest) -> chat::SearchResponse;
-    create_persona(chat::CreatePersonaRequest) -> chat::Persona;
+    create_persona(chat::CreatePersonaRequest) -> chat::CreatePersonaResponse;
     list_personas(chat::ListPersonasRequest) -> chat::ListPersonasResponse;
     update_persona(chat::UpdatePersonaRequest) -> chat::Persona;
     delete_persona(chat::DeletePersonaRequest) -> chat::DeletePersonaResponse;

@@ -837,6 +837,18 @@ pub struct CreatePersonaRequest {
     /// Role admin.
     #[prost(bool, tag = "5")]
     pub system_wide: bool,
+    /// A repeated request with the same key gets the persona of the first one for 24 hours. At most 255 visible ASCII characters; empty:
+    /// every request creates a persona.
+    #[prost(string, tag = "6")]
+    pub idempotency_key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreatePersonaResponse {
+    #[prost(message, optional, tag = "1")]
+    pub persona: ::core::option::Option<Persona>,
+    /// An earlier request with the same key has created it.
+    #[prost(bool, tag = "2")]
+    pub replayed: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListPersonasRequest {}
@@ -857,6 +869,9 @@ pub struct UpdatePersonaRequest {
     pub system_prompt: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(double, optional, tag = "5")]
     pub temperature: ::core::option::Option<f64>,
+    /// The model's default again; not together with `temperature`.
+    #[prost(bool, tag = "6")]
+    pub default_temperature: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeletePersonaRequest {
@@ -1307,7 +1322,10 @@ pub mod conversation_service_client {
         pub async fn create_persona(
             &mut self,
             request: impl tonic::IntoRequest<super::CreatePersonaRequest>,
-        ) -> std::result::Result<tonic::Response<super::Persona>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::CreatePersonaResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
@@ -1506,7 +1524,10 @@ pub mod conversation_service_server {
         async fn create_persona(
             &self,
             request: tonic::Request<super::CreatePersonaRequest>,
-        ) -> std::result::Result<tonic::Response<super::Persona>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CreatePersonaResponse>,
+            tonic::Status,
+        >;
         /// The caller's personas and the system-wide ones, by name.
         async fn list_personas(
             &self,
@@ -2086,7 +2107,7 @@ pub mod conversation_service_server {
                         T: ConversationService,
                     > tonic::server::UnaryService<super::CreatePersonaRequest>
                     for CreatePersonaSvc<T> {
-                        type Response = super::Persona;
+                        type Response = super::CreatePersonaResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,

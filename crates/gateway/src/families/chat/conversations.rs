@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, Uri};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use turnpike_fault::Fault;
 use turnpike_proto::chat::v1 as pb;
 use turnpike_topic::{ConversationId, MessageId, PersonaId};
@@ -21,7 +21,7 @@ use crate::{
     app::Chat,
     http::{
         Answer,
-        extract::{Id, Ids, OpaquePage, Page, Query, invalid, next_link},
+        extract::{Id, Ids, OpaquePage, Page, Query, invalid, next_link, present},
         idempotency,
         problem::ProblemBody,
         rfc3339,
@@ -160,11 +160,6 @@ pub(crate) struct ConversationChanges {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     system_prompt: Option<Option<String>>,
-}
-
-/// A field that is present, even if it is `null`.
-fn present<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(json).map(Some)
 }
 
 /// Change a conversation.

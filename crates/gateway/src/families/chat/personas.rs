@@ -1,8 +1,9 @@
 //! `/api/chat/personas`: named instructions for models.
 
 use axum::{Json, extract::State};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use turnpike_fault::Fault;
 use turnpike_proto::chat::v1 as pb;
 use turnpike_topic::PersonaId;
 use utoipa::ToSchema;
@@ -10,7 +11,13 @@ use utoipa::ToSchema;
 use crate::{
     access::{body::Body, caller::SignedIn},
     app::Chat,
-    http::{Answer, extract::Id, problem::ProblemBody, rfc3339},
+    http::{
+        Answer,
+        extract::{Id, present},
+        idempotency,
+        problem::ProblemBody,
+        rfc3339,
+    },
 };
 
 #[derive(Serialize, ToSchema)]
@@ -65,23 +72,29 @@ pub(crate) struct NewPersona {
 }
 
 /// Create a persona.
+///
+/// `Idempotency-Key` makes a repeated request get the response of the first one for 24 hours.
 #[utoipa::path(post, path = "/api/chat/personas", tag = "chat", request_body = NewPersona,
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = Persona), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 pub(crate) async fn create_persona(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
+    headers: HeaderMap,
     Body(new, _): Body<NewPersona>,
-) -> Answer<(StatusCode, Json<Persona>)> {
+) -> Answer<(StatusCode, HeaderMap, Json<Persona>)> {
     let message = pb::CreatePersonaRequest {
         name: new.name,
         description: new.description.unwrap_or_default(),
         system_prompt: new.system_prompt.unwrap_or_default(),
         temperature: new.temperature,
         system_wide: new.system_wide.unwrap_or_default(),
+        idempotency_key: idempotency::key(&headers)?,
     };
-    let persona = chat.conversations().create_persona(caller.token.request(message)).await?.into_inner();
-    Ok((StatusCode::CREATED, Json(persona.into())))
+    let answer = chat.conversations().create_persona(caller.token.request(message)).await?.into_inner();
+    let persona = answer.persona.ok_or_else(Fault::internal)?;
+    Ok((StatusCode::CREATED, idempotency::replayed(answer.replayed), Json(persona.into())))
 }
 
 /// Changes of a persona. An absent field stays as it is.
@@ -93,8 +106,10 @@ pub(crate) struct PersonaChanges {
     description: Option<String>,
     /// At most 16 KiB.
     system_prompt: Option<String>,
-    #[schema(minimum = 0, maximum = 2)]
-    temperature: Option<f64>,
+    /// `null`: the model's default.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 2)]
+    temperature: Option<Option<f64>>,
 }
 
 /// Change a persona. Only an admin may change a system-wide one.
@@ -113,7 +128,8 @@ pub(crate) async fn update_persona(
         name: changes.name,
         description: changes.description,
         system_prompt: changes.system_prompt,
-        temperature: changes.temperature,
+        temperature: changes.temperature.flatten(),
+        default_temperature: changes.temperature == Some(None),
     };
     Ok(Json(chat.conversations().update_persona(caller.token.request(message)).await?.into_inner().into()))
 }

@@ -17,12 +17,13 @@ use self::{
 use super::api::Api;
 use crate::cli;
 
-/// Asks the prompt, or each line that is typed. Returns whether every answer ended by itself.
+/// Asks the prompt, or each line that is typed. Returns whether the answer to the prompt ended by itself; whoever types has seen it.
 #[expect(clippy::print_stderr, reason = "a command that prints")]
 pub(crate) async fn ask(mut api: Api, chat: cli::Chat) -> anyhow::Result<bool> {
     let mut input = Input::new(chat.prompt)?;
     let mut conversation = chat.conversation;
     let mut complete = true;
+    let typed = matches!(input, Input::Lines { .. });
     while let Some(content) = input.next().await? {
         let id = match &conversation {
             Some(id) => id.clone(),
@@ -34,7 +35,7 @@ pub(crate) async fn ask(mut api: Api, chat: cli::Chat) -> anyhow::Result<bool> {
             }
         };
         let question = Question { conversation: id, content, model: chat.model.clone() };
-        complete &= answered(api.clone(), question).await?;
+        complete = answered(api.clone(), question).await? || typed;
     }
     Ok(complete)
 }
