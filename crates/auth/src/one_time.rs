@@ -18,8 +18,10 @@ use crate::{
     users::{self, UserError},
 };
 
-/// How long a code can be used.
+/// How long the code in the data directory can be used.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How long the code of a printed link can be used. A terminal shows it to everybody who looks at it.
+const LINK_LIFE: Duration = Duration::from_secs(15 * 60);
 
 /// The account name under which attempts are counted. It is random, so that attempts under a known name cannot use up this limit.
 static COUNTED_AS: LazyLock<String> = LazyLock::new(random::token);
@@ -36,6 +38,20 @@ pub struct OneTimeCode {
 /// Issues a code for the account `admin`, which replaces the code issued before. `None` if that account is not an active admin
 /// any more; no other account takes its place.
 pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>, sqlx::Error> {
+    insert(store, LIFE, true, now).await
+}
+
+/// Issues a code for the link that the first start prints, beside the code issued before. It works for 15 minutes.
+pub async fn issue_link(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>, sqlx::Error> {
+    insert(store, LINK_LIFE, false, now).await
+}
+
+async fn insert(
+    store: &Store,
+    life: Duration,
+    replaces: bool,
+    now: Timestamp,
+) -> Result<Option<OneTimeCode>, sqlx::Error> {
     let Some((found, _)) = users::find(store, bootstrap::USERNAME).await? else { return Ok(None) };
     let mut tx = store.begin().await?;
     let user = match users::locked(&mut tx, &found.id.to_string()).await {
@@ -43,8 +59,10 @@ pub async fn issue(store: &Store, now: Timestamp) -> Result<Option<OneTimeCode>,
         Err(UserError::Database(error)) => return Err(error),
         Ok(_) | Err(_) => return Ok(None),
     };
-    one_time_codes::withdraw(&mut tx, user.id).await?;
-    let (code, expires_at) = (SecretString::from(random::token()), now + LIFE);
+    if replaces {
+        one_time_codes::withdraw(&mut tx, user.id).await?;
+    }
+    let (code, expires_at) = (SecretString::from(random::token()), now + life);
     sqlx::query("INSERT INTO one_time_codes (hash, user_id, expires_at) VALUES ($1, $2, $3)")
         .bind(random::hash(code.expose_secret()))
         .bind(user.id.to_string())

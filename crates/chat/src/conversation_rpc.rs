@@ -164,7 +164,11 @@ impl ConversationService for ConversationRpc {
         let request = request.into_inner();
         let id = self.own(&caller, &request.conversation_id).await?.id;
         let no_message = || Fault::new(Kind::NotFound, "There is no such message");
-        let message = request.message_id.parse().map_err(|_| no_message())?;
+        let mut message = request.message_id.parse().map_err(|_| no_message())?;
+        if request.version > 0 {
+            let version = messages::version_of(&self.store, id, message, request.version).await;
+            message = version.map_err(turnpike_store::fault)?.ok_or_else(no_message)?;
+        }
         let leaf = messages::newest_below(&self.store, id, message).await.map_err(turnpike_store::fault)?;
         let leaf = leaf.ok_or_else(no_message)?;
         let shown = changes::show(&self.store, id, caller.claims.user_id, leaf, self.clock.now()).await;

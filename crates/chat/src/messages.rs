@@ -220,6 +220,25 @@ async fn parent(
     row.map(|row| parse_parent(&row.try_get::<String, _>("parent_id")?)).transpose()
 }
 
+/// The version of a message with this number. `None`: there is no such version, or the conversation has no such message.
+pub(crate) async fn version_of(
+    store: &Store,
+    conversation: ConversationId,
+    id: MessageId,
+    version: u32,
+) -> Result<Option<MessageId>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT s.id FROM messages m JOIN messages s ON s.conversation_id = m.conversation_id AND s.parent_id = m.parent_id
+         AND s.role = m.role WHERE m.conversation_id = $1 AND m.id = $2 AND s.version = $3",
+    )
+    .bind(conversation.to_string())
+    .bind(id.to_string())
+    .bind(i64::from(version))
+    .fetch_optional(store.reader())
+    .await?;
+    row.map(|row| row.try_get::<String, _>("id")?.parse().map_err(|_| corrupt_column("id"))).transpose()
+}
+
 /// The newest message among this one and those that follow it. `None`: the conversation has no such message.
 pub(crate) async fn newest_below(
     store: &Store,

@@ -9,7 +9,7 @@ use crate::{
     access::{body::LARGE, scope::ApiKeys},
     app::App,
     families::{admin, auth, captions, chat, openai, rooms, vehicles},
-    http::{guard, openapi},
+    http::{console, guard, openapi},
     stream::{
         socket::{captions as captions_socket, multiplexed, response, room},
         sse,
@@ -35,6 +35,7 @@ pub(crate) fn router(app: App, health: Health) -> Router {
         .with_state(app)
         .merge(ops::health_routes(health))
         .merge(openapi::routes(&description))
+        .merge(console::routes())
         .fallback(guard::not_found)
         .method_not_allowed_fallback(guard::method_not_allowed)
         .layer(DefaultBodyLimit::max(LARGE))

@@ -7,6 +7,7 @@
 
 mod database;
 mod host;
+mod node;
 mod person;
 mod plans;
 mod process;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use database::Database;
 pub use host::Host;
+pub use node::{node, node_packages};
 pub use person::{ADMIN_PASSWORD, Answer, Person};
 pub use plans::Statements;
 pub use process::{ServiceProcess, binary};

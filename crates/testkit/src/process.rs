@@ -75,6 +75,21 @@ impl ServiceProcess {
         self.child = Some(child);
     }
 
+    /// The path of the program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its `TURNPIKE_*` variables.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    /// Its working directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Sends SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

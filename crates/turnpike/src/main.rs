@@ -12,7 +12,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     match cli::Cli::parse().command.unwrap_or_default() {
         cli::Subcommands::Serve => turnpike_kit::run("turnpike", async |process| {
-            let started = turnpike::start(process, startup::first_admin).await?;
+            let started = turnpike::start(process, startup::is_terminal(), startup::first_admin).await?;
             startup::ready(&started);
             Ok(())
         }),

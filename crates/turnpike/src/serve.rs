@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tonic::service::Routes;
 use tracing::warn;
 use turnpike_auth::FirstAdmin;
@@ -24,11 +24,19 @@ pub struct Started {
     pub vin: Option<String>,
     /// The data directory, if it contains a one-time sign-in.
     pub one_time: Option<PathBuf>,
+    /// At the first start: the code of a link that signs the first admin in.
+    pub link_code: Option<SecretString>,
 }
 
 /// Starts every service and waits until all are ready. They run until the process is stopped. `on_first_admin` is called as soon as
 /// the first admin exists: a generated password is available only once, so it must be shown even if the start fails later.
-pub async fn start(process: &Process, on_first_admin: impl FnOnce(&FirstAdmin)) -> anyhow::Result<Started> {
+///
+/// `with_link`: the caller can show a link to a person, and to nobody else.
+pub async fn start(
+    process: &Process,
+    with_link: bool,
+    on_first_admin: impl FnOnce(&FirstAdmin),
+) -> anyhow::Result<Started> {
     let env = &process.env;
     let auth_config = turnpike_auth::Config::new(env)?;
     let mock_config = turnpike_mock_vehicle_connector::Config::new(env)?;
@@ -108,7 +116,12 @@ pub async fn start(process: &Process, on_first_admin: impl FnOnce(&FirstAdmin)) 
             None
         }
     };
-    Ok(Started { address, vin: mock.vins().first().cloned(), one_time })
+    let with_link = with_link && auth.first_admin().is_some() && address.ip().is_loopback();
+    let link_code = match with_link {
+        true => auth.one_time_link_code().await?.map(|issued| issued.code),
+        false => None,
+    };
+    Ok(Started { address, vin: mock.vins().first().cloned(), one_time, link_code })
 }
 
 /// Writes a one-time sign-in for the operating system user of this process; it replaces an earlier one. It is written only if the

@@ -1,6 +1,6 @@
 //! What `serve` prints: the password of the first admin, the address, and a command line to try.
 
-use std::{net::SocketAddr, path::Path};
+use std::{io::IsTerminal, net::SocketAddr, path::Path};
 
 use secrecy::ExposeSecret;
 use turnpike::{FirstAdmin, Started};
@@ -15,13 +15,27 @@ pub(crate) fn first_admin(admin: &FirstAdmin) {
     }
 }
 
-/// Prints the address, and a command line that sends a command to a simulated vehicle.
+/// Whether a person reads the output. Output into a file, a pipe or a journal is kept, and gets no link that signs somebody in.
+pub(crate) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Prints the address, a link that signs the first admin in, and a command line that sends a command to a simulated vehicle.
 #[expect(clippy::print_stdout, reason = "shown on the terminal at every log level")]
 pub(crate) fn ready(started: &Started) {
     let address = started.address;
     let reachable =
         if address.ip().is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), address.port()) } else { address };
     println!("\nTurnpike is ready: http://{reachable}  (API: http://{reachable}/docs)");
+    if let Some(code) = &started.link_code {
+        // After `#`, the code is not part of any request line, so no server and no proxy logs it.
+        let code = code.expose_secret();
+        println!(
+            "\nOpen the console as admin (works once, within 15 minutes, on this machine):\n\n  http://{reachable}/console/#code={code}"
+        );
+    } else {
+        println!("The console: http://{reachable}/console/");
+    }
     let Some(vin) = &started.vin else { return };
     let turnpike = turnpike_kit::executable();
     let relative = turnpike.starts_with("./");

@@ -1,6 +1,6 @@
 //! The catalogue of commands, and the form of their parameters.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use turnpike_fault::{Fault, Kind};
 
 use crate::lifecycle::Effect;
@@ -15,14 +15,43 @@ pub struct Request {
     pub ecu: String,
 }
 
+/// A command of the catalogue, as clients see it.
+pub struct Entry {
+    pub name: &'static str,
+    pub description: &'static str,
+    /// The strongest effect that the command has with any parameters.
+    pub effect: Effect,
+    /// JSON Schema.
+    pub params_schema: Value,
+}
+
+/// Every command that can be sent.
+pub fn entries() -> impl Iterator<Item = Entry> {
+    CATALOGUE.iter().map(|spec| Entry {
+        name: spec.name,
+        description: spec.description,
+        // Only parameters can weaken the effect.
+        effect: (spec.effect)(&Map::new()),
+        params_schema: json!({
+            "type": "object",
+            "properties": spec.params.iter().map(|param| (param.name.to_owned(), param.schema())).collect::<Map<_, _>>(),
+            "required": spec.params.iter().filter(|param| param.required).map(|param| param.name).collect::<Vec<_>>(),
+            "additionalProperties": false,
+        }),
+    })
+}
+
 struct Spec {
     name: &'static str,
+    description: &'static str,
     params: &'static [Param],
     effect: fn(&Map<String, Value>) -> Effect,
 }
 
 struct Param {
     name: &'static str,
+    description: &'static str,
+    example: &'static str,
     required: bool,
     form: Form,
 }
@@ -36,26 +65,70 @@ enum Form {
     OneOf(&'static [&'static str]),
 }
 
-const ECU: Param = Param { name: "ecuAddress", required: true, form: Form::Hex(2) };
+const ECU: Param = Param {
+    name: "ecuAddress",
+    description: "Address of the control unit",
+    example: "0x10",
+    required: true,
+    form: Form::Hex(2),
+};
 
 const CATALOGUE: [Spec; 5] = [
-    Spec { name: "ReadDTC", params: &[ECU], effect: |_| Effect::Read },
+    Spec {
+        name: "ReadDTC",
+        description: "Read the stored diagnostic trouble codes",
+        params: &[ECU],
+        effect: |_| Effect::Read,
+    },
     Spec {
         name: "ClearDTC",
-        params: &[ECU, Param { name: "dtcCode", required: false, form: Form::TroubleCode }],
+        description: "Clear one trouble code, or all of them",
+        params: &[
+            ECU,
+            Param {
+                name: "dtcCode",
+                description: "Only this trouble code; all if absent",
+                example: "P0420",
+                required: false,
+                form: Form::TroubleCode,
+            },
+        ],
         effect: |_| Effect::Idempotent,
     },
     Spec {
         name: "ReadDataByID",
-        params: &[ECU, Param { name: "dataId", required: true, form: Form::Hex(4) }],
+        description: "Read one value of a control unit",
+        params: &[
+            ECU,
+            Param {
+                name: "dataId",
+                description: "Identifier of the value",
+                example: "0xF190",
+                required: true,
+                form: Form::Hex(4),
+            },
+        ],
         effect: |_| Effect::Read,
     },
     Spec {
         name: "RoutineControl",
+        description: "Start or stop a routine of a control unit, or read its results",
         params: &[
             ECU,
-            Param { name: "routineId", required: true, form: Form::Hex(4) },
-            Param { name: "action", required: true, form: Form::OneOf(&["start", "stop", "results"]) },
+            Param {
+                name: "routineId",
+                description: "Identifier of the routine",
+                example: "0x0203",
+                required: true,
+                form: Form::Hex(4),
+            },
+            Param {
+                name: "action",
+                description: "What to do with the routine",
+                example: "results",
+                required: true,
+                form: Form::OneOf(&["start", "stop", "results"]),
+            },
         ],
         // asking for results starts nothing
         effect: |params| match params.get("action").and_then(Value::as_str) {
@@ -65,7 +138,17 @@ const CATALOGUE: [Spec; 5] = [
     },
     Spec {
         name: "ECUReset",
-        params: &[ECU, Param { name: "resetType", required: false, form: Form::OneOf(&["hard", "keyOffOn", "soft"]) }],
+        description: "Restart a control unit",
+        params: &[
+            ECU,
+            Param {
+                name: "resetType",
+                description: "Kind of the restart; hard if absent",
+                example: "hard",
+                required: false,
+                form: Form::OneOf(&["hard", "keyOffOn", "soft"]),
+            },
+        ],
         effect: |_| Effect::Unsafe,
     },
 ];
@@ -106,7 +189,26 @@ fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
+impl Param {
+    fn schema(&self) -> Value {
+        let mut schema = json!({ "type": "string", "description": self.description, "examples": [self.example] });
+        match &self.form {
+            Form::OneOf(words) => schema["enum"] = json!(words),
+            Form::Hex(_) | Form::TroubleCode => schema["pattern"] = self.form.pattern().into(),
+        }
+        schema
+    }
+}
+
 impl Form {
+    fn pattern(&self) -> String {
+        match self {
+            Self::Hex(digits) => format!("^0x[0-9A-Fa-f]{{{digits}}}$"),
+            Self::TroubleCode => "^[PCBU][0-9A-F]{4}$".to_owned(),
+            Self::OneOf(words) => format!("^({})$", words.join("|")),
+        }
+    }
+
     fn fits(&self, text: &str) -> bool {
         match self {
             Self::Hex(digits) => text
@@ -123,8 +225,7 @@ impl Form {
 
     fn expected(&self) -> String {
         match self {
-            Self::Hex(digits) => format!("must match ^0x[0-9A-Fa-f]{{{digits}}}$"),
-            Self::TroubleCode => "must match ^[PCBU][0-9A-F]{4}$".to_owned(),
+            Self::Hex(_) | Self::TroubleCode => format!("must match {}", self.pattern()),
             Self::OneOf(words) => format!("must be one of {}", words.join(", ")),
         }
     }
@@ -139,6 +240,17 @@ mod tests {
     fn try_it(name: &str, params: Value) -> Result<Request, Fault> {
         let Value::Object(params) = params else { panic!("an object") };
         validate(name, params)
+    }
+
+    #[test]
+    fn the_examples_of_the_catalogue_are_valid() {
+        for entry in entries() {
+            let properties = entry.params_schema["properties"].as_object().expect("an object");
+            let params =
+                properties.iter().map(|(name, schema)| (name.clone(), schema["examples"][0].clone())).collect();
+            let request = validate(entry.name, params).expect(entry.name);
+            assert!(request.effect == entry.effect || entry.effect == Effect::Unsafe, "{}", entry.name);
+        }
     }
 
     #[test]

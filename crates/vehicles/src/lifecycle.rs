@@ -1,6 +1,7 @@
 //! The states of a command and the moves between them. Pure.
 
 use turnpike_event::CommandState;
+use turnpike_token::Role;
 
 /// The state of a command; clients see fewer states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,16 @@ pub enum Effect {
     Idempotent,
     /// Possibly harm: it is never sent twice.
     Unsafe,
+}
+
+impl Effect {
+    /// The role that a command with this effect needs.
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Read | Self::Idempotent => Role::Operator,
+            Self::Unsafe => Role::Engineer,
+        }
+    }
 }
 
 impl State {

@@ -14,7 +14,7 @@ use turnpike_store::{Page, idempotency::Key, limits::Limit};
 use turnpike_token::Role;
 
 use crate::{
-    archive, cancel,
+    archive, cancel, catalogue,
     commands::{self, Command},
     lifecycle::{Effect, State},
     list,
@@ -29,6 +29,7 @@ use crate::{
 pub const POLICY: Policy = &[
     ("/turnpike.vehicle.v1.VehicleService/ListVehicles", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/GetVehicle", Access::Role(Role::User)),
+    ("/turnpike.vehicle.v1.VehicleService/ListCommandTypes", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/SubmitCommand", Access::Role(Role::Operator)),
     ("/turnpike.vehicle.v1.VehicleService/GetCommand", Access::Role(Role::User)),
     ("/turnpike.vehicle.v1.VehicleService/ListCommands", Access::Role(Role::User)),
@@ -98,6 +99,22 @@ impl VehicleService for Rpc {
         let vehicle =
             registry::get(&self.resources.store, id).await.map_err(turnpike_store::fault)?.ok_or_else(missing)?;
         Ok(Response::new(to_pb_vehicle(vehicle)))
+    }
+
+    async fn list_command_types(
+        &self,
+        _: Request<pb::ListCommandTypesRequest>,
+    ) -> Result<Response<pb::ListCommandTypesResponse>, Status> {
+        let command_types = catalogue::entries()
+            .map(|entry| pb::CommandType {
+                name: entry.name.to_owned(),
+                description: entry.description.to_owned(),
+                effect: entry.effect.as_str().to_owned(),
+                role: entry.effect.role().to_string(),
+                params_schema_json: entry.params_schema.to_string(),
+            })
+            .collect();
+        Ok(Response::new(pb::ListCommandTypesResponse { command_types }))
     }
 
     async fn submit_command(

@@ -7,10 +7,7 @@ use turnpike_store::idempotency::Key;
 use turnpike_token::Role;
 use turnpike_topic::{UserId, VehicleId};
 
-use crate::{
-    catalogue::{self, Request},
-    lifecycle::Effect,
-};
+use crate::catalogue::{self, Request};
 
 /// Seconds.
 const DEFAULT_TIMEOUT: u32 = 30;
@@ -59,8 +56,8 @@ impl New {
         };
         let vehicle_id = draft.vehicle_id.parse().map_err(|_| unknown_vehicle())?;
         let request = catalogue::validate(&draft.name, params)?;
-        if request.effect == Effect::Unsafe && role < Role::Engineer {
-            return Err(Fault::new(Kind::Forbidden, "This command needs the role engineer"));
+        if role < request.effect.role() {
+            return Err(Fault::new(Kind::Forbidden, format!("This command needs the role {}", request.effect.role())));
         }
         let hash = hash(vehicle_id, &request, timeout_seconds);
         let key = Key::new(user_id, &draft.idempotency_key, hash)?;

@@ -198,6 +198,11 @@ impl Harness {
         issued.code.expose_secret().to_owned()
     }
 
+    pub(crate) async fn one_time_link_code(&self) -> String {
+        let issued = self.service.one_time_link_code().await.expect("a database").expect("an active admin");
+        issued.code.expose_secret().to_owned()
+    }
+
     pub(crate) async fn redeem_code(&self, code: &str) -> Result<pb::LoginResponse, Status> {
         let request = pb::RedeemOneTimeCodeRequest {
             code: code.to_owned(),

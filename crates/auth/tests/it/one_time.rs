@@ -14,6 +14,7 @@ turnpike_testkit::on_both!(
     a_code_begins_one_session,
     of_many_requests_with_one_code_one_is_signed_in,
     a_code_expires_and_is_replaced,
+    a_link_has_its_own_code_for_a_quarter_of_an_hour,
     a_code_is_deleted_when_the_sessions_end,
     a_refused_code_looks_like_a_wrong_password,
 );
@@ -64,6 +65,22 @@ async fn a_code_expires_and_is_replaced(database: Database) {
     let third = harness.one_time_code().await;
     harness.pass(24 * 3600);
     refused_code(harness.redeem_code(&third).await);
+}
+
+async fn a_link_has_its_own_code_for_a_quarter_of_an_hour(database: Database) {
+    let mut harness = Harness::new(&database).await;
+    let (code, link) = (harness.one_time_code().await, harness.one_time_link_code().await);
+    assert_ne!(code, link);
+    harness.redeem_code(&link).await.expect("signed in");
+    refused_code(harness.redeem_code(&link).await);
+    harness.redeem_code(&code).await.expect("the other code is still good");
+    let late = harness.one_time_link_code().await;
+    harness.pass(15 * 60);
+    refused_code(harness.redeem_code(&late).await);
+    let replaced = harness.one_time_link_code().await;
+    harness.restart().await;
+    harness.one_time_code().await;
+    refused_code(harness.redeem_code(&replaced).await);
 }
 
 /// A code begins no session of an account whose sessions were ended after the code was issued.

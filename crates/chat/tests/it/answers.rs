@@ -184,7 +184,11 @@ async fn versions_are_siblings_and_none_is_lost(database: Database) {
     assert_eq!((third[0].content.as_str(), third[0].version, third[0].versions), ("3 words", 2, 2));
     assert_eq!((third[1].content.as_str(), third[1].versions), ("word-1 word-2 word-3", 1));
 
-    let select = pb::SelectVersionRequest { conversation_id: id.to_string(), message_id: first[1].id.clone() };
+    let select = pb::SelectVersionRequest {
+        conversation_id: id.to_string(),
+        message_id: first[1].id.clone(),
+        ..Default::default()
+    };
     caller.conversations.clone().select_version(caller.person.token.request(select)).await.expect("own");
     let shown = caller.messages(id).await;
     assert_eq!(
@@ -192,6 +196,14 @@ async fn versions_are_siblings_and_none_is_lost(database: Database) {
         first.iter().map(|m| &m.id).collect::<Vec<_>>(),
         "the first version is shown again"
     );
+    for (version, exists) in [(3, true), (1, true), (2, true), (4, false)] {
+        let message_id = caller.messages(id).await[1].id.clone();
+        let select = pb::SelectVersionRequest { conversation_id: id.to_string(), message_id, version };
+        let selected = caller.conversations.clone().select_version(caller.person.token.request(select)).await;
+        assert_eq!(selected.is_ok(), exists, "version {version}");
+        let shown = caller.messages(id).await[1].version;
+        assert_eq!(shown, if exists { version } else { 2 });
+    }
     let not_own = pb::SendMessageRequest { edit_of: first[1].id.clone(), ..caller.message(id, "x") };
     assert_eq!(caller.send(not_own).await.err().expect("an answer is not edited").kind(), Kind::Validation);
 }

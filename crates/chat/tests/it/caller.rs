@@ -88,7 +88,11 @@ impl Caller {
     }
 
     pub async fn select(&self, id: &str, message: &str) -> Result<pb::Conversation, Fault> {
-        let request = pb::SelectVersionRequest { conversation_id: id.to_owned(), message_id: message.to_owned() };
+        let request = pb::SelectVersionRequest {
+            conversation_id: id.to_owned(),
+            message_id: message.to_owned(),
+            ..Default::default()
+        };
         Ok(self.client.clone().select_version(self.person.token.request(request)).await?.into_inner())
     }
 

@@ -32,7 +32,7 @@ impl Harness {
         let (clock, control) = Clock::controlled(Timestamp::from_second(1_795_000_000).expect("in range"));
         let environment = Environment::new(variables).expect("names that exist");
         let process = Process::new(environment, clock.clone()).expect("a process");
-        let started = turnpike::start(&process, |_| ()).await.expect("turnpike starts");
+        let started = turnpike::start(&process, false, |_| ()).await.expect("turnpike starts");
         Self { url: format!("http://{}", started.address), clock, control, process, _data: data }
     }
 

@@ -22,9 +22,11 @@ fn every_dependency_is_used() {
     for path in files("Cargo.toml") {
         let folder = path.parent().expect("a folder").to_string_lossy().into_owned();
         let manifest = fs::read_to_string(&path).expect("text");
-        for (table, parts) in
-            [("dependencies", &["/src/"][..]), ("dev-dependencies", &["/src/", "/tests/", "/examples/"])]
-        {
+        for (table, parts) in [
+            ("dependencies", &["/src/"][..]),
+            ("build-dependencies", &["/build.rs"]),
+            ("dev-dependencies", &["/src/", "/tests/", "/examples/"]),
+        ] {
             for name in names(&manifest, table) {
                 let word = name.replace('-', "_");
                 let uses = |code: &str| {

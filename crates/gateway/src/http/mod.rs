@@ -1,6 +1,7 @@
 //! The parts that every route shares.
 
 pub(crate) mod client_stream;
+pub(crate) mod console;
 pub(crate) mod extract;
 pub(crate) mod guard;
 pub(crate) mod idempotency;

@@ -3,6 +3,7 @@
 use axum::{
     Router,
     http::{HeaderValue, header},
+    middleware,
     routing::get,
 };
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use utoipa::{
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{idempotency::KEY_PATTERN, problem::ProblemBody};
+use super::{console, idempotency::KEY_PATTERN, problem::ProblemBody};
 use crate::{
     access::credentials::COOKIE,
     families::openai::{self, ErrorBody},
@@ -129,9 +130,10 @@ pub(crate) fn routes(openapi: &utoipa::openapi::OpenApi) -> Router {
     let json = Bytes::from(openapi.to_json().expect("a description of ours is JSON"));
     let description =
         async move || ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json.clone());
+    let docs: Router = SwaggerUi::new("/docs").config(Config::from("/api/openapi.json")).into();
     Router::new()
         .route("/api/openapi.json", get(description))
-        .merge(SwaggerUi::new("/docs").config(Config::from("/api/openapi.json")))
+        .merge(docs.layer(middleware::map_response(console::docs_policy)))
 }
 
 const PROBLEM: &str = "application/problem+json";

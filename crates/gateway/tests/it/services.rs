@@ -86,6 +86,7 @@ scripted!(ApiKeyService {
 scripted!(VehicleService {
     list_vehicles(vehicle::ListVehiclesRequest) -> vehicle::ListVehiclesResponse;
     get_vehicle(vehicle::GetVehicleRequest) -> vehicle::Vehicle;
+    list_command_types(vehicle::ListCommandTypesRequest) -> vehicle::ListCommandTypesResponse;
     submit_command(vehicle::SubmitCommandRequest) -> vehicle::SubmitCommandResponse;
     get_command(vehicle::GetCommandRequest) -> vehicle::Command;
     list_commands(vehicle::ListCommandsRequest) -> vehicle::ListCommandsResponse;

@@ -720,6 +720,9 @@ pub struct SelectVersionRequest {
     pub conversation_id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub message_id: ::prost::alloc::string::String,
+    /// The version with this number, of the message `message_id`; 0: `message_id` itself.
+    #[prost(uint32, tag = "3")]
+    pub version: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SearchRequest {

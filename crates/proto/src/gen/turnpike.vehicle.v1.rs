@@ -46,6 +46,30 @@ pub struct GetVehicleRequest {
     #[prost(string, tag = "1")]
     pub vehicle_id: ::prost::alloc::string::String,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCommandTypesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCommandTypesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub command_types: ::prost::alloc::vec::Vec<CommandType>,
+}
+/// An entry of the catalogue: a command that can be sent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommandType {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// read, idempotent, or unsafe: the strongest effect that the command has with any parameters.
+    #[prost(string, tag = "3")]
+    pub effect: ::prost::alloc::string::String,
+    /// The role that a user needs for this effect.
+    #[prost(string, tag = "4")]
+    pub role: ::prost::alloc::string::String,
+    /// JSON Schema of the parameters.
+    #[prost(string, tag = "5")]
+    pub params_schema_json: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Command {
     /// UUIDv7.
@@ -436,6 +460,35 @@ pub mod vehicle_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        pub async fn list_command_types(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCommandTypesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCommandTypesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/turnpike.vehicle.v1.VehicleService/ListCommandTypes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "turnpike.vehicle.v1.VehicleService",
+                        "ListCommandTypes",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Role operator; engineer for an unsafe command.
         pub async fn submit_command(
             &mut self,
@@ -602,6 +655,13 @@ pub mod vehicle_service_server {
             &self,
             request: tonic::Request<super::GetVehicleRequest>,
         ) -> std::result::Result<tonic::Response<super::Vehicle>, tonic::Status>;
+        async fn list_command_types(
+            &self,
+            request: tonic::Request<super::ListCommandTypesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCommandTypesResponse>,
+            tonic::Status,
+        >;
         /// Role operator; engineer for an unsafe command.
         async fn submit_command(
             &self,
@@ -789,6 +849,52 @@ pub mod vehicle_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetVehicleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/turnpike.vehicle.v1.VehicleService/ListCommandTypes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCommandTypesSvc<T: VehicleService>(pub Arc<T>);
+                    impl<
+                        T: VehicleService,
+                    > tonic::server::UnaryService<super::ListCommandTypesRequest>
+                    for ListCommandTypesSvc<T> {
+                        type Response = super::ListCommandTypesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCommandTypesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VehicleService>::list_command_types(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCommandTypesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

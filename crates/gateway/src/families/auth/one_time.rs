@@ -24,6 +24,8 @@ use crate::{
 pub(crate) struct OneTime {
     #[schema(example = "pSbC1gSJk2d0gk0mN1BzW1pGWkqvIQ0n8ZP1mY0yV6I")]
     code: String,
+    /// `false`: the response has no tokens, only the cookie. For browsers.
+    tokens: Option<bool>,
 }
 
 /// Sign in with a one-time code.
@@ -56,5 +58,5 @@ pub(crate) async fn one_time(
         user_agent: client.user_agent.clone(),
     };
     let answer = auth.client().redeem_one_time_code(request).await?.into_inner();
-    logged_in(&origins, &client, &headers, answer)
+    logged_in(&origins, &client, &headers, answer, body.tokens)
 }

@@ -28,6 +28,7 @@ pub(crate) struct Login {
     email: Option<String>,
     username: Option<String>,
     password: String,
+    tokens: Option<bool>,
 }
 
 /// Either an e-mail address or a username, and the password.
@@ -46,6 +47,8 @@ pub(crate) struct EmailLogin {
     #[schema(example = "admin@turnpike.local")]
     email: String,
     password: String,
+    /// `false`: the response has no tokens, only the cookie. For browsers.
+    tokens: Option<bool>,
 }
 
 #[derive(ToSchema, Deserialize)]
@@ -55,13 +58,16 @@ pub(crate) struct UsernameLogin {
     #[schema(example = "admin")]
     username: String,
     password: String,
+    /// `false`: the response has no tokens, only the cookie. For browsers.
+    tokens: Option<bool>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LoggedIn {
     message: &'static str,
+    /// Absent if the request has `"tokens": false`.
     #[serde(flatten)]
-    tokens: Tokens,
+    tokens: Option<Tokens>,
     user: User,
 }
 
@@ -125,7 +131,7 @@ pub(crate) async fn login(
         user_agent: client.user_agent.clone(),
     };
     let answer = auth.client().login(request).await?.into_inner();
-    logged_in(&origins, &client, &request_headers, answer)
+    logged_in(&origins, &client, &request_headers, answer, login.tokens)
 }
 
 /// The response to a sign-in that succeeded.
@@ -134,6 +140,7 @@ pub(crate) fn logged_in(
     client: &Client,
     request_headers: &HeaderMap,
     answer: pb::LoginResponse,
+    with_tokens: Option<bool>,
 ) -> Answer<(HeaderMap, Json<LoggedIn>)> {
     let (Some(tokens), Some(user)) = (answer.tokens, answer.user) else {
         return Err(Fault::internal().into());
@@ -143,7 +150,9 @@ pub(crate) fn logged_in(
         true => HeaderMap::new(),
         false => set_cookie(&answer.session_token, COOKIE_SECONDS, client.secure),
     };
-    Ok((headers, Json(LoggedIn { message: "Login successful", tokens: tokens.into(), user: user.into() })))
+    // A page of ours has the cookie. A script of an attacker in it could take tokens, but not the cookie.
+    let tokens = with_tokens.unwrap_or(true).then(|| tokens.into());
+    Ok((headers, Json(LoggedIn { message: "Login successful", tokens, user: user.into() })))
 }
 
 /// How long a browser keeps the cookie: as long as auth accepts it.

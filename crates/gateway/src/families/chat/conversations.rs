@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use turnpike_fault::Fault;
 use turnpike_proto::chat::v1 as pb;
 use turnpike_topic::{ConversationId, MessageId, PersonaId};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Confirmation, id as id_of,
@@ -21,7 +21,7 @@ use crate::{
     app::Chat,
     http::{
         Answer,
-        extract::{Id, Ids, OpaquePage, Page, Query, next_link, present},
+        extract::{Id, Ids, OpaquePage, Page, Query, invalid, next_link, present},
         idempotency,
         problem::ProblemBody,
         rfc3339,
@@ -196,16 +196,32 @@ pub(crate) async fn delete_conversation(
     Ok(Json(Confirmation { message: "Conversation deleted" }))
 }
 
-/// Show another version of a message. The shown path then leads through this message to its newest descendant.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Version {
+    /// The version of the message with this number; absent: the message itself.
+    #[param(minimum = 1)]
+    version: Option<u32>,
+}
+
+/// Show another version of a message. The shown path then leads through it to its newest descendant.
 #[utoipa::path(post, path = "/api/chat/conversations/{id}/messages/{message_id}/select", tag = "chat",
-    params(("id" = String, Path, format = Uuid), ("message_id" = String, Path, format = Uuid)),
-    responses((status = 200, body = Conversation), (status = 404, body = ProblemBody)))]
+    params(("id" = String, Path, format = Uuid), ("message_id" = String, Path, format = Uuid), Version),
+    responses((status = 200, body = Conversation), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 pub(crate) async fn select_version(
     State(chat): State<Chat>,
     SignedIn(caller): SignedIn,
     Ids(id, message_id): Ids<ConversationId, MessageId>,
+    Query(Version { version }): Query<Version>,
 ) -> Answer<Json<Conversation>> {
-    let message = pb::SelectVersionRequest { conversation_id: id.to_string(), message_id: message_id.to_string() };
+    if version == Some(0) {
+        return Err(invalid("The query is not valid", "version", "must be at least 1").into());
+    }
+    let message = pb::SelectVersionRequest {
+        conversation_id: id.to_string(),
+        message_id: message_id.to_string(),
+        version: version.unwrap_or_default(),
+    };
     let conversation = chat.conversations().select_version(caller.token.request(message)).await?.into_inner();
     Ok(Json(conversation.into()))
 }

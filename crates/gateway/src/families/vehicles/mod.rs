@@ -1,5 +1,6 @@
 //! `/api/vehicles` and `/api/commands`.
 
+mod catalogue;
 mod commands;
 mod registry;
 mod states;
@@ -16,6 +17,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(registry::get))
         .routes(routes!(registry::status))
         .routes(routes!(commands::list, commands::submit))
+        .routes(routes!(catalogue::catalogue))
         .routes(routes!(commands::get))
         .routes(routes!(commands::responses))
         .routes(routes!(commands::cancel))

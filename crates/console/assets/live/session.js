@@ -1,0 +1,66 @@
+// Who is signed in. All tabs of a browser share one session: when it ends in one, it ends in all.
+import { signal } from '../vendor/signals.js';
+import { client, json, Problem, send, signedOut } from './api.js';
+import * as drafts from './drafts.js';
+import * as link from './link.js';
+
+/** @typedef {{ id: string, email: string, username: string, display_name: string, role: 'user' | 'operator' | 'engineer' | 'admin', created_at: string }} User */
+export const me = signal(/** @type {User | null} */ (null));
+/** The first question has been answered: signed in or not. */
+export const known = signal(false);
+const ROLES = ['user', 'operator', 'engineer', 'admin'];
+export const may = (/** @type {string} */ role) => ROLES.indexOf(me.value?.role ?? '') >= ROLES.indexOf(role);
+
+const tabs = new BroadcastChannel('turnpike');
+tabs.onmessage = ({ data }) => {
+  if (data === 'signed-out') left();
+  if (data === 'signed-in') void check();
+};
+
+function entered(/** @type {User} */ user) {
+  // Another user: nothing of the former one may stay in memory or on the screen.
+  if (me.peek() && me.peek()?.id !== user.id) { location.reload(); return; }
+  me.value = user;
+  known.value = true;
+  drafts.of(user.id);
+  signedOut.value = false;
+  link.start(user.id);
+}
+
+function left() {
+  client.close();
+  if (!me.peek()) return;
+  me.value = null; // nothing is shown from now on; then the page starts anew, with an empty memory
+  location.assign('/console/');
+}
+
+/** Asks who is signed in: at the start, on focus, and when the connection was refused. */
+export async function check() {
+  try {
+    entered(await json('/api/auth/me', { patient: false }));
+  } catch (error) {
+    if (error instanceof Problem && error.status === 401) signedOut.value = true;
+    else if (!known.peek()) throw error;
+  } finally { known.value = known.peek() || signedOut.peek(); }
+}
+addEventListener('focus', () => { if (me.peek() && !signedOut.peek()) void check(); });
+
+/** The response has no token: the cookie is enough. @param {string} name @param {string} password */
+export async function signIn(name, password) {
+  const body = { [name.includes('@') ? 'email' : 'username']: name, password, tokens: false };
+  entered((await json('/api/auth/login', { body, key: false, patient: false })).user);
+  tabs.postMessage('signed-in');
+}
+
+/** With the code of a link that the process printed. */
+export async function signInOnce(/** @type {string} */ code) {
+  entered((await json('/api/auth/one-time', { body: { code, tokens: false }, key: false, patient: false })).user);
+  tabs.postMessage('signed-in');
+}
+
+export async function signOut() {
+  await send('/api/auth/logout', { method: 'POST', key: false, patient: false });
+  drafts.wipe();
+  tabs.postMessage('signed-out');
+  left();
+}

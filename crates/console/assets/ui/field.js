@@ -1,0 +1,52 @@
+// Form fields: a label, a control, what is expected, and what is wrong with it.
+import { h } from '../vendor/preact.js';
+import { useId } from '../vendor/preact-hooks.js';
+import { useSignal } from '../vendor/signals.js';
+import { tags } from './tags.js';
+import { Problem } from '../live/api.js';
+
+const { div, label, small, input, select, option, p } = tags;
+
+/**
+ * @typedef {object} FieldProps
+ * @property {string} name @property {string} label @property {string} value @property {(value: string) => void} set
+ * @property {string} [hint] @property {string | undefined} [wrong] @property {string} [type] @property {string[]} [choices] @property {boolean} [mono]
+ * @property {string} [autocomplete] @property {string} [pattern] @property {boolean} [required] @property {string} [placeholder] @property {boolean} [autofocus] @property {Record<string, string>} [words]
+ */
+/** @param {FieldProps} props */
+export function Field({ name, label: text, value, set, hint, wrong, type = 'text', choices, mono, autocomplete = 'off', pattern, required, placeholder, autofocus, words = {} }) {
+  const id = useId(), described = [hint ? `${id}-hint` : '', wrong ? `${id}-wrong` : ''].filter(Boolean).join(' ') || undefined;
+  const common = { id, name, required, 'aria-describedby': described, 'aria-invalid': wrong ? /** @type {const} */ (true) : undefined };
+  return div({ class: 'field' }, label({ for: id }, text),
+    choices
+      ? select({ ...common, value, onChange: (event) => set(event.currentTarget.value) }, choices.map((choice) => option({ key: choice, value: choice }, words[choice] ?? (choice || '–'))))
+      : input({ ...common, type: /** @type {any} */ (type), value, pattern, placeholder, autofocus, autocomplete: /** @type {any} */ (autocomplete), class: mono ? 'mono' : '', spellcheck: false, onInput: (event) => set(event.currentTarget.value) }),
+    hint ? small({ id: `${id}-hint`, class: 'muted' }, hint) : null,
+    wrong ? small({ id: `${id}-wrong`, class: 'wrong' }, wrong) : null);
+}
+
+/** The state of a form: what the server said about each field, and whether it is being sent. */
+export function useForm() {
+  const busy = useSignal(false), problem = useSignal(/** @type {Problem | Error | null} */ (null));
+  return {
+    busy,
+    /** @param {string} field */
+    wrong: (field) => (problem.value instanceof Problem ? problem.value.errors.find((one) => one.field === field || one.field.endsWith(`.${field}`))?.message : undefined),
+    /** Runs an action of the form once at a time. @param {() => Promise<unknown>} action */
+    run: async (action) => {
+      if (busy.peek()) return false;
+      busy.value = true;
+      problem.value = null;
+      try { await action(); return true; } catch (error) { problem.value = error instanceof Error ? error : new Error(String(error)); return false; } finally { busy.value = false; }
+    },
+    problem,
+    says: () => (problem.value ? h(Trouble, { problem: problem.value }) : null),
+  };
+}
+
+/** An error in words, with the id under which the server logged it. @param {{ problem: Problem | Error }} props */
+export function Trouble({ problem }) {
+  const unnamed = problem instanceof Problem ? problem.errors.map((one) => `${one.field} ${one.message}`).join('; ') : '';
+  return div({ class: 'trouble', role: 'alert' }, p(null, problem.message, unnamed ? `: ${unnamed}` : ''),
+    problem instanceof Problem && problem.requestId && problem.status >= 500 ? small({ class: 'mono' }, `request ${problem.requestId}`) : null);
+}

@@ -1,0 +1,153 @@
+// What must survive: cuts, reloads, the end of the session, two tabs. The Rust test passes a gateway of a stack of separate processes
+// in TURNPIKE_TEST_GATEWAY, which this test kills and starts again.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Proxy, Service, signIn, eventually, PASSWORD } from '../../e2e/browser/harness.mjs';
+import { answered, lastAnswer, launch, live, visitor } from '../../e2e/browser/browser.mjs';
+
+const given = JSON.parse(process.env['TURNPIKE_TEST_GATEWAY'] ?? 'null');
+if (!given) throw new Error('TURNPIKE_TEST_GATEWAY is not set: run the test `console_live` of turnpike-e2e');
+let pid = given.pid, service = null, browser, admin, vehicle, name = 0;
+const words = (count) => Array.from({ length: count }, (_, i) => `word-${i + 1}`).join(' ');
+const kill = async () => { if (service) await service.kill(); else process.kill(pid, 'SIGKILL'); };
+const restart = async () => {
+  service = new Service(given.program, { ...given.environment, PATH: process.env['PATH'], TURNPIKE_OFFLINE: '1' }, given.directory).start();
+  await eventually('the gateway', async () => (await fetch(`${given.url}/health/ready`).catch(() => null))?.ok ?? false, 30);
+};
+const user = async () => { name += 1; await admin.post('/api/admin/users', { username: `person-${name}`, email: `person-${name}@example.com`, password: PASSWORD, role: 'engineer' }); return `person-${name}`; };
+const conversationOf = (page) => eventually('the conversation', () => /\/chat\/([0-9a-f-]{36})/.exec(page.url())?.[1]);
+const ask = async (page, text) => { await page.fill('#say', text); await page.press('#say', 'Enter'); };
+
+before(async () => {
+  admin = await signIn(given.url);
+  vehicle = (await admin.get('/api/vehicles?status=connected'))[0];
+  browser = await launch();
+});
+after(async () => { await browser?.close(); await service?.kill(); });
+
+test('the gateway is killed while an answer streams and a command runs: nothing is lost, and the user is told (6)', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, given.url), chat = await enter('chat'), command = await context.newPage();
+  await command.goto(`${given.url}/console/vehicles/${vehicle.id}`);
+  await live(chat);
+  await ask(chat, 'Write 600 words');
+  await chat.waitForSelector('.bubble.assistant[data-state=generating]');
+  await command.click('text=Send command');
+  await command.waitForSelector('.timeline [data-offset]');
+  await chat.fill('#say', 'a draft that must survive');
+  await kill();
+  await chat.waitForSelector('.connection [data-state=waiting], .connection [data-state=connecting]');
+  assert.ok(await chat.locator('.connection').innerText());
+  await restart();
+  await live(chat);
+  await answered(chat);
+  assert.equal(await lastAnswer(chat), words(600));
+  assert.equal(await chat.inputValue('#say'), 'a draft that must survive');
+  await command.waitForSelector('.head [data-state=completed]', { timeout: 40_000 });
+  const offsets = await command.locator('.timeline [data-offset]').evaluateAll((all) => all.map((one) => Number(one.dataset.offset.split('-')[1])));
+  assert.deepEqual(offsets, offsets.map((_, i) => i + 1), 'no event is missing and none is doubled');
+  assert.match(await command.locator('.timeline').innerText(), /The connection was lost/);
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('two tabs show the same answer, and one that is reloaded in the middle shows it, too (7 8)', async () => {
+  const { signIn: enter, open, faults, context } = await visitor(browser, given.url), first = await enter('chat', await user());
+  await ask(first, 'Write 300 words');
+  const id = await conversationOf(first), second = await open(`chat/${id}`);
+  await second.waitForSelector('.bubble.assistant');
+  await first.reload();
+  await Promise.all([answered(first), answered(second)]);
+  assert.deepEqual([await lastAnswer(first), await lastAnswer(second)], [words(300), words(300)]);
+  await ask(second, 'Write 4 words');
+  await eventually('the answer in the other tab', async () => (await lastAnswer(first)) === words(4));
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('stop keeps what was said; another version and the first one can be chosen (9)', async () => {
+  const { signIn: enter, context } = await visitor(browser, given.url), page = await enter('chat', await user());
+  await ask(page, 'Write 5000 words');
+  await page.waitForFunction(() => document.querySelector('.bubble.assistant .prose')?.textContent.includes('word-20'));
+  await page.click('text=Stop');
+  await page.waitForSelector('.bubble.assistant[data-state=stopped]');
+  await page.waitForSelector('text=You stopped this answer.');
+  await page.click('text=Answer again');
+  await page.waitForSelector('.bubble.assistant[data-state=generating]');
+  await page.click('text=Stop');
+  await page.waitForSelector('.versions:has-text("2 / 2")');
+  await page.click('[aria-label="Earlier version"]');
+  await page.waitForSelector('.versions:has-text("1 / 2")');
+  await context.close();
+});
+
+test('a draft survives the end of the session, and the request continues after the sign-in (10)', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, given.url), username = await user(), page = await enter('chat', username);
+  await live(page);
+  await page.fill('#say', 'Write 3 words');
+  const own = await signIn(given.url, username);
+  for (const session of await own.get('/api/auth/sessions')) if (!session.current) await own.delete(`/api/auth/sessions/${session.id}`);
+  await page.waitForSelector('dialog:has-text("Sign in again")');
+  assert.equal(await page.inputValue('#say'), 'Write 3 words');
+  assert.ok(await page.evaluate(() => document.querySelector('.shell').inert));
+  await page.fill('dialog input[name=password]', PASSWORD);
+  await page.click('dialog button[type=submit]');
+  await page.waitForSelector('dialog', { state: 'detached' });
+  await page.press('#say', 'Enter');
+  await answered(page);
+  assert.equal(await lastAnswer(page), words(3));
+  assert.equal(await page.inputValue('#say'), '');
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('signing out ends every tab within a second, and deletes the drafts (11)', async () => {
+  const { signIn: enter, open, context } = await visitor(browser, given.url), first = await enter('account', await user()), second = await open('chat');
+  await second.fill('#say', 'a secret draft');
+  await live(second);
+  await first.click('.head button:has-text("Sign out")');
+  const gone = [first, second].map((page) => page.waitForSelector('.shell', { state: 'detached' }).then(() => Date.now()));
+  const [response] = await Promise.all([first.waitForResponse((one) => one.url().endsWith('/logout')), first.click('dialog button[type=submit]')]);
+  const from = Date.now();
+  assert.equal(response.status(), 200);
+  for (const at of await Promise.all(gone)) assert.ok(at - from <= 1000, `${at - from} ms`);
+  await Promise.all([first, second].map((page) => page.waitForSelector('.door input[name=password]')));
+  assert.ok(!(await second.evaluate(() => JSON.stringify(localStorage))).includes('secret'), 'the draft is deleted');
+  await context.close();
+});
+
+test('offline and back: the state says so, and what happened meanwhile appears (20)', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, given.url), username = await user(), page = await enter('chat', username);
+  await ask(page, 'Write 2 words');
+  await answered(page);
+  const id = await conversationOf(page), own = await signIn(given.url, username);
+  await context.setOffline(true);
+  await page.evaluate(() => dispatchEvent(new Event('offline')));
+  await own.post(`/api/chat/conversations/${id}/messages`, { content: 'Write 6 words' });
+  await context.setOffline(false);
+  await page.waitForFunction(() => document.querySelector('.bubble.assistant:last-child') && [...document.querySelectorAll('.bubble.assistant .prose')].at(-1).textContent.includes('word-6'));
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('a proxy that cuts every connection many times loses and doubles nothing', async () => {
+  const proxy = await Proxy.to(given.url), { signIn: enter, faults, context } = await visitor(browser, proxy.url), page = await enter('chat', await user());
+  await live(page);
+  await ask(page, 'Write 500 words');
+  await page.waitForSelector('.bubble.assistant[data-state=generating]');
+  for (let i = 0; i < 6; i++) { await live(page); proxy.cut(); await page.waitForTimeout(150); }
+  await answered(page);
+  assert.equal(await lastAnswer(page), words(500));
+  assert.deepEqual(faults, []);
+  await context.close();
+  proxy.close();
+});
+
+test('a reset is shown (23)', async () => {
+  const { signIn: enter, context } = await visitor(browser, given.url), page = await enter('chat');
+  await ask(page, 'Write 2 words');
+  await answered(page);
+  const id = await conversationOf(page), other = await context.newPage();
+  await other.goto(`${given.url}/console/topics/conversation:${id}?since=1700000000000-5`);
+  await other.waitForSelector('.frames li:has-text("reset")');
+  await context.close();
+});

@@ -1,0 +1,227 @@
+// Every screen in a real browser: what it shows, and that it is accessible, fits, and runs nothing foreign.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { request } from 'node:http';
+import { Turnpike, signIn, eventually, PASSWORD } from '../../e2e/browser/harness.mjs';
+import { answered, axe, lastAnswer, launch, live, visitor } from '../../e2e/browser/browser.mjs';
+
+let server, browser, admin, vehicle, command, conversation;
+const HOSTILE = ['<img src=x onerror=window.__hit=1>', '<script>window.__hit=1</script>', '<svg onload=window.__hit=1>', '[a](javascript:window.__hit=1)', '[b](data:text/html,<script>1</script>)', '![c](x" onerror="window.__hit=1)', '<iframe srcdoc="<script>parent.__hit=1</script>">', '<style>*{display:none}</style>', '`<b onclick=window.__hit=1>`', '[d](JaVaScRiPt:window.__hit=1)', '<a href="javascript:window.__hit=1">e</a>', '[f](//evil.example/x)', '<math><mi xlink:href="data:x,<script>window.__hit=1</script>">', '\u202e<b>rtl</b>', '<form action=javascript:window.__hit=1><button>g']
+  .join('\n\n');
+const SCREENS = () => ['', 'vehicles', `vehicles/${vehicle.id}/${command}`, 'commands', `commands/${command}`, 'chat', `chat/${conversation}`, 'topics', `topics/response:${command}`, 'account', 'admin/users', 'admin/services', 'admin/models', 'admin/connections', 'admin/audit', 'nothing'];
+
+before(async () => {
+  server = await new Turnpike({ TURNPIKE_LLM_SCRIPTED_DELAY_MS: '4' }).ready();
+  admin = await signIn(server.url);
+  vehicle = (await eventually('vehicles', async () => { const all = await admin.get('/api/vehicles?status=connected'); return all.length > 0 && all; }))[0];
+  command = (await admin.post('/api/commands', { vehicle_id: vehicle.id, command_name: 'ReadDTC', command_params: { ecuAddress: '0x10' } })).command_id;
+  conversation = (await admin.post('/api/chat/conversations', { title: '<img src=x onerror=window.__hit=1>' })).id;
+  await admin.post(`/api/chat/conversations/${conversation}/messages`, { content: HOSTILE });
+  browser = await launch();
+});
+after(async () => { await browser?.close(); await server?.end(); });
+
+test('sign-in: a wrong password is told, the right one enters, and no token is anywhere (12)', async () => {
+  const { open, faults, context } = await visitor(browser, server.url), page = await open('vehicles');
+  await page.fill('input[name=username]', 'admin');
+  await page.fill('input[name=password]', 'wrong');
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('text=Invalid credentials');
+  await page.fill('input[name=password]', PASSWORD);
+  const [response] = await Promise.all([page.waitForResponse((one) => one.url().endsWith('/api/auth/login') && one.status() === 200), page.keyboard.press('Enter')]);
+  assert.deepEqual(Object.keys(await response.json()).sort(), ['message', 'user']);
+  await page.waitForSelector('table.list');
+  await live(page);
+  assert.equal(new URL(page.url()).pathname, '/console/vehicles', 'the deep link is kept');
+  const kept = await page.evaluate(() => JSON.stringify([localStorage, sessionStorage, location.href, document.documentElement.outerHTML, document.cookie]));
+  const cookie = (await context.cookies()).find((one) => one.name === 'session_token');
+  assert.ok(cookie.httpOnly && cookie.sameSite === 'Lax' && !kept.includes(cookie.value) && !/eyJ[\w-]+\./.test(kept));
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('every screen, in each theme and width: accessible, without overflow, errors or violations (14 15 16 17)', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, server.url), page = await enter();
+  for (const screen of SCREENS()) {
+    await page.setViewportSize({ width: 1280, height: 800 });
+    await page.evaluate((path) => { history.pushState(null, '', `/console/${path}`); dispatchEvent(new PopStateEvent('popstate')); }, screen);
+    await page.waitForSelector('main h1');
+    await page.waitForFunction(() => !document.querySelector('main [aria-busy=true]'));
+    for (const [scheme, width] of [['light', 1280], ['dark', 1280], ['light', 360], ['dark', 320]]) {
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.setViewportSize({ width, height: 740 });
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(wide <= 0, `${screen} is ${wide} px too wide at ${width}`);
+      if (width === 1280 || (width === 360 && scheme === 'light')) assert.deepEqual(await axe(page), [], `${screen} ${scheme} ${width}`);
+    }
+  }
+  // 200 % zoom of 1280 px is a viewport of 640.
+  await page.setViewportSize({ width: 640, height: 400 });
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('hostile text is shown as text (13)', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, server.url), page = await enter(`chat/${conversation}`);
+  await answered(page);
+  assert.ok((await lastAnswer(page)).includes('onerror'), 'the text is there');
+  await page.click('.bubble.user >> text=Edit');
+  const found = await page.evaluate(() => ({ hit: window.__hit, elements: document.querySelectorAll('.bubble script, .bubble img, .bubble iframe, .bubble svg, .bubble style, .bubble form, .bubble math').length, links: [...document.querySelectorAll('.bubble a')].map((one) => one.protocol) }));
+  assert.equal(found.hit, undefined);
+  assert.equal(found.elements, 0);
+  assert.ok(found.links.every((protocol) => /^https?:|mailto:/.test(protocol)), found.links.join());
+  assert.deepEqual(await page.evaluate(() => { try { document.createElement('div').innerHTML = '<b>'; return 'allowed'; } catch (error) { return error.name; } }), 'TypeError', 'nothing can write HTML');
+  assert.deepEqual(faults.filter((fault) => !fault.includes('TrustedHTML') && !fault.includes('trusted-types')), []);
+  await context.close();
+});
+
+test('the keyboard alone: palette, keys, forms, a command, an answer (18)', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, server.url), page = await enter();
+  await live(page);
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to content');
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type(vehicle.vin);
+  await page.waitForSelector(`[role=option]:has-text("${vehicle.vin}")`);
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('select[name=command_name]');
+  await page.focus('input[name=ecuAddress]');
+  await page.keyboard.press('Control+Enter');
+  await page.waitForSelector('.head [data-state=completed]');
+  assert.ok(await page.locator('.timeline [data-offset]').count() >= 3);
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.type('gc');
+  await page.waitForSelector('#say');
+  await page.focus('#say');
+  await page.keyboard.type('Write 7 words');
+  await page.keyboard.press('Enter');
+  await answered(page);
+  assert.equal(await lastAnswer(page), 'word-1 word-2 word-3 word-4 word-5 word-6 word-7');
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.press('?');
+  await page.waitForSelector('dialog:has-text("Keys without Ctrl")');
+  await page.uncheck('dialog input[type=checkbox]');
+  await page.keyboard.press('Escape');
+  await page.keyboard.type('gv');
+  assert.ok(page.url().includes('/chat/'), 'single keys are off');
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('an unsafe command and a deletion ask for the name; an operator may not send it', async () => {
+  await admin.post('/api/admin/users', { username: 'olga', email: 'olga@example.com', password: PASSWORD, role: 'operator' });
+  const { signIn: enter, context } = await visitor(browser, server.url), page = await enter(`vehicles/${vehicle.id}`);
+  await page.selectOption('select[name=command_name]', 'ECUReset');
+  await page.click('text=Send command');
+  await page.click('dialog >> text=Send it', { force: true });
+  assert.ok(await page.locator('dialog').isVisible(), 'nothing was typed');
+  await page.fill('#typed', vehicle.vin);
+  await page.click('dialog >> text=Send it');
+  await page.waitForSelector('.head [data-state=completed]');
+  await context.close();
+  const operator = await visitor(browser, server.url), other = await operator.signIn(`vehicles/${vehicle.id}`, 'olga');
+  await other.selectOption('select[name=command_name]', 'ECUReset');
+  await other.waitForSelector('text=needs the role engineer');
+  assert.equal(await other.locator('nav >> text=Admin').count(), 0);
+  await operator.context.close();
+});
+
+test('account and admin: a key shown once, a session ended, a user created, changed and deleted', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, server.url), page = await enter('account');
+  await page.fill('input[name=name]', 'build');
+  await page.click('button:has-text("Create key")');
+  const key = await page.locator('.secret code').innerText();
+  const response = await fetch(`${server.url}/api/auth/me`, { headers: { authorization: `Bearer ${key}` } });
+  assert.equal((await response.json()).username, 'admin');
+  await page.click('text=I have it');
+  assert.ok(!(await page.content()).includes(key));
+  await page.click('button:has-text("Revoke")');
+  await page.fill('#typed', 'build');
+  await page.click('dialog button[type=submit]');
+  await page.waitForSelector('text=No key yet.');
+  await page.click('nav >> text=Admin');
+  await page.click('text=New user');
+  await page.fill('dialog input[name=username]', 'uma');
+  await page.fill('dialog input[name=email]', 'uma@example.com');
+  await page.fill('dialog input[name=password]', 'short');
+  await page.click('text=Create user');
+  await page.waitForSelector('dialog .wrong');
+  await page.fill('dialog input[name=password]', PASSWORD);
+  await page.click('text=Create user');
+  await page.click('[aria-label="Edit uma"]');
+  await page.selectOption('dialog select[name=role]', 'engineer');
+  await page.click('dialog >> text=Save');
+  await page.waitForSelector('tr:has-text("uma") >> text=engineer');
+  await page.click('[aria-label="Edit uma"]');
+  await page.click('dialog >> text=Delete');
+  await page.fill('#typed', 'uma');
+  await page.click('dialog >> text=Delete user');
+  await page.waitForSelector('tr:has-text("uma")', { state: 'detached' });
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('what is shown copies as curl, and the copied line runs', async () => {
+  const { signIn: enter, context } = await visitor(browser, server.url), page = await enter('vehicles');
+  await page.click('summary:has-text("command line")');
+  const line = await page.locator('.copy-as pre').first().innerText();
+  const { execFileSync } = await import('node:child_process');
+  const out = execFileSync('sh', ['-c', line], { env: { PATH: process.env['PATH'], TURNPIKE_TOKEN: admin.token } });
+  assert.equal(JSON.parse(out.toString()).length, 3);
+  await context.close();
+});
+
+test('a plain name of the network has no clipboard and no secure origin, and works (21)', async () => {
+  const own = await launch(['--host-resolver-rules=MAP turnpike.lan 127.0.0.1']);
+  const { signIn: enter, faults, context } = await visitor(own, server.url.replace('127.0.0.1', 'turnpike.lan')), page = await enter('chat');
+  assert.equal(await page.evaluate(() => isSecureContext), false);
+  await page.fill('#say', 'Write 3 words');
+  await page.keyboard.press('Enter');
+  await answered(page);
+  assert.equal(await lastAnswer(page), 'word-1 word-2 word-3');
+  assert.deepEqual(faults, []);
+  await context.close();
+  await own.close();
+});
+
+test('a reader who scrolls up is never pulled back, and is taken along again at the end (5)', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, server.url), page = await enter('chat');
+  await page.fill('#say', 'Write 900 words');
+  await page.press('#say', 'Enter');
+  const box = page.locator('.talk .scroll');
+  await page.waitForFunction(() => { const one = document.querySelector('.talk .scroll'); return one && one.scrollHeight > one.clientHeight + 300; });
+  await box.hover();
+  await page.mouse.wheel(0, -250);
+  await page.waitForSelector('.jump');
+  const at = await eventually('the wheel to rest', async () => { const one = await box.evaluate((element) => element.scrollTop); await page.waitForTimeout(150); return one === await box.evaluate((element) => element.scrollTop) && { top: one }; });
+  await page.waitForFunction((height) => document.querySelector('.talk .scroll').scrollHeight > height + 100, await box.evaluate((element) => element.scrollHeight));
+  assert.equal(await box.evaluate((element) => element.scrollTop), at.top);
+  await page.click('.jump');
+  await page.waitForSelector('.jump', { state: 'detached' });
+  await answered(page);
+  assert.ok(await box.evaluate((element) => element.scrollHeight - element.scrollTop - element.clientHeight) < 4);
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('reduced motion moves nothing (19)', async () => {
+  const { signIn: enter, context } = await visitor(browser, server.url, { reducedMotion: 'reduce' }), page = await enter(`chat/${conversation}`);
+  await page.waitForSelector('.bubble');
+  assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+  assert.ok(await page.evaluate(() => [...document.querySelectorAll('*')].every((one) => getComputedStyle(one).transitionDuration.split(',').every((time) => parseFloat(time) === 0))));
+  await context.close();
+});
+
+test('a page of another origin gets no socket and changes nothing (25)', async () => {
+  const { signIn: enter, context } = await visitor(browser, server.url);
+  await enter();
+  const cookie = (await context.cookies()).map((one) => `${one.name}=${one.value}`).join('; ');
+  const status = (path, headers, method = 'GET') => new Promise((resolve, reject) => { const sent = request(server.url + path, { method, headers }, (response) => { response.resume(); resolve(response.statusCode); }); sent.on('upgrade', (response, socket) => { socket.destroy(); resolve(101); }); sent.on('error', reject); sent.end(); });
+  const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', cookie };
+  assert.equal(await status('/ws', { ...upgrade, origin: server.url }), 101);
+  assert.equal(await status('/ws', { ...upgrade, origin: 'http://evil.example' }), 403);
+  assert.equal(await status('/api/chat/conversations', { cookie, origin: 'http://evil.example' }, 'POST'), 403);
+  assert.equal(await status('/api/chat/conversations', { cookie, 'sec-fetch-site': 'cross-site' }, 'POST'), 403);
+  await context.close();
+});
