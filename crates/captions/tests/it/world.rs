@@ -108,6 +108,7 @@ impl World {
             user_id: UserId::from(Uuid::now_v7()),
             session_id: SessionId::from(Uuid::now_v7()),
             token_id: Uuid::now_v7(),
+            username: "ada".into(),
             role: Role::User,
             issued_at: now,
             expires_at: now + Duration::from_secs(86_400),
