@@ -71,7 +71,10 @@ mod tests {
             let middle = &output[4_000..12_000];
             let rises = middle.windows(2).filter(|pair| pair[0] < 0.0 && pair[1] >= 0.0).count();
             let rms = (middle.iter().map(|sample| sample * sample).sum::<f32>() / middle.len() as f32).sqrt();
-            assert!((219..=221).contains(&rises) && (rms - 0.7071).abs() < 0.01, "{from}: {rises}, {rms}");
+            assert!(
+                (219..=221).contains(&rises) && (rms - std::f32::consts::FRAC_1_SQRT_2).abs() < 0.01,
+                "{from}: {rises}, {rms}"
+            );
         }
     }
 }
