@@ -24,6 +24,7 @@ const SCREENS = [
   { id: 'vehicles', name: 'Vehicles', key: 'v', load: () => import('./screens/vehicles.js') },
   { id: 'commands', name: 'Commands', key: 'm', load: () => import('./screens/commands.js') },
   { id: 'chat', name: 'Chat', key: 'c', load: () => import('./screens/chat.js') },
+  { id: 'rooms', name: 'Rooms', key: 'r', load: () => import('./screens/rooms.js') },
   { id: 'topics', name: 'Topics', key: 'i', load: () => import('./screens/topics.js') },
   { id: 'account', name: 'Account', key: 'a', load: () => import('./screens/account.js') },
   { id: 'admin', name: 'Admin', key: 's', load: () => import('./screens/admin.js'), role: 'admin' },

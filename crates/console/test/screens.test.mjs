@@ -5,10 +5,10 @@ import { request } from 'node:http';
 import { Turnpike, signIn, eventually, PASSWORD } from '../../e2e/browser/harness.mjs';
 import { answered, axe, lastAnswer, launch, live, visitor } from '../../e2e/browser/browser.mjs';
 
-let server, browser, admin, vehicle, command, conversation;
+let server, browser, admin, vehicle, command, conversation, room;
 const HOSTILE = ['<img src=x onerror=window.__hit=1>', '<script>window.__hit=1</script>', '<svg onload=window.__hit=1>', '[a](javascript:window.__hit=1)', '[b](data:text/html,<script>1</script>)', '![c](x" onerror="window.__hit=1)', '<iframe srcdoc="<script>parent.__hit=1</script>">', '<style>*{display:none}</style>', '`<b onclick=window.__hit=1>`', '[d](JaVaScRiPt:window.__hit=1)', '<a href="javascript:window.__hit=1">e</a>', '[f](//evil.example/x)', '<math><mi xlink:href="data:x,<script>window.__hit=1</script>">', '\u202e<b>rtl</b>', '<form action=javascript:window.__hit=1><button>g']
   .join('\n\n');
-const SCREENS = () => ['', 'vehicles', `vehicles/${vehicle.id}/${command}`, 'commands', `commands/${command}`, 'chat', `chat/${conversation}`, 'topics', `topics/response:${command}`, 'account', 'admin/users', 'admin/services', 'admin/models', 'admin/connections', 'admin/audit', 'nothing'];
+const SCREENS = () => ['', 'vehicles', `vehicles/${vehicle.id}/${command}`, 'commands', `commands/${command}`, 'chat', `chat/${conversation}`, 'rooms', `rooms/${room}`, 'topics', `topics/response:${command}`, 'account', 'admin/users', 'admin/services', 'admin/models', 'admin/connections', 'admin/audit', 'nothing'];
 
 before(async () => {
   server = await new Turnpike({ TURNPIKE_LLM_SCRIPTED_DELAY_MS: '4' }).ready();
@@ -17,6 +17,8 @@ before(async () => {
   command = (await admin.post('/api/commands', { vehicle_id: vehicle.id, command_name: 'ReadDTC', command_params: { ecuAddress: '0x10' } })).command_id;
   conversation = (await admin.post('/api/chat/conversations', { title: '<img src=x onerror=window.__hit=1>' })).id;
   await admin.post(`/api/chat/conversations/${conversation}/messages`, { content: HOSTILE });
+  room = (await admin.post('/api/rooms', { name: '<img src=x onerror=window.__hit=1>' })).id;
+  await admin.post(`/api/rooms/${room}/messages`, { content: HOSTILE });
   browser = await launch();
 });
 after(async () => { await browser?.close(); await server?.end(); });
@@ -74,6 +76,24 @@ test('hostile text is shown as text (13)', async () => {
   assert.deepEqual(await page.evaluate(() => { try { document.createElement('div').innerHTML = '<b>'; return 'allowed'; } catch (error) { return error.name; } }), 'TypeError', 'nothing can write HTML');
   assert.deepEqual(faults.filter((fault) => !fault.includes('TrustedHTML') && !fault.includes('trusted-types')), []);
   await context.close();
+});
+
+test('two people talk in a room: presence, typing, and messages without delay', async () => {
+  await admin.post('/api/admin/users', { username: 'rosa', email: 'rosa@example.com', password: PASSWORD });
+  const one = await visitor(browser, server.url), other = await visitor(browser, server.url);
+  const first = await one.signIn(`rooms/${room}`), second = await other.signIn(`rooms/${room}`, 'rosa');
+  await first.waitForSelector('.talk-head:has-text("2 here")');
+  await second.locator('#say').pressSequentially('I am here');
+  await first.waitForSelector('.typing:has-text("rosa types")');
+  await second.press('#say', 'Enter');
+  await first.waitForSelector('.said-by:has-text("I am here")');
+  assert.equal(await first.locator('.said-by:has-text("I am here")').count(), 1);
+  assert.equal(await first.evaluate(() => window.__hit), undefined);
+  await second.close();
+  await first.waitForSelector('.talk-head:has-text("1 here")');
+  assert.deepEqual([...one.faults, ...other.faults], []);
+  await one.context.close();
+  await other.context.close();
 });
 
 test('the keyboard alone: palette, keys, forms, a command, an answer (18)', async () => {
