@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, stream};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use tokio::{task::JoinSet, time::sleep};
@@ -48,6 +49,8 @@ pub(crate) struct Outcome {
 const WINDOW: u64 = 16;
 /// One of so many deliveries to a socket is timed.
 const TIMED: u64 = 4;
+/// Sockets that are opened at the same time: some servers take long for each.
+const OPENED_AT_ONCE: usize = 32;
 /// How long nothing may arrive before the rest counts as lost.
 const SILENCE: Duration = Duration::from_secs(3);
 /// A load generator that uses more of its core may be the bottleneck.
@@ -96,12 +99,15 @@ pub(crate) async fn run(server: &Server, load: Load) -> Outcome {
     let mut readers = JoinSet::new();
     let mut stalled = Vec::new();
     let mut followers = vec![0; load.topics];
-    for n in 0..load.sockets {
+    let open = async |n: usize| {
         let topic = n % load.topics;
         // Those that stall are spread over all addresses and topics.
         let stalls = load.stalled > 0 && n % (load.sockets / load.stalled) == 0;
         let address = &server.addresses[n / load.topics % server.addresses.len()];
-        let stream = client::open(address, &server.protocol, topic, stalls).await;
+        (topic, stalls, client::open(address, &server.protocol, topic, stalls).await)
+    };
+    let mut opened = stream::iter(0..load.sockets).map(open).buffered(OPENED_AT_ONCE);
+    while let Some((topic, stalls, stream)) = opened.next().await {
         if stalls {
             stalled.push(stream);
         } else {
@@ -211,12 +217,12 @@ pub(crate) async fn memory(server: &Server, sockets: usize) -> u64 {
     // The first sockets cause allocations that happen only once.
     let first = 200;
     let mut before = 0;
-    for n in 0..first + sockets {
-        if n == first {
-            sleep(Duration::from_secs(1)).await;
-            before = memory();
-        }
-        open.push(client::open(&server.addresses[0], &server.protocol, 0, false).await);
+    for count in [first, sockets] {
+        sleep(Duration::from_secs(1)).await;
+        before = memory();
+        let opened =
+            stream::iter(0..count).map(async |_| client::open(&server.addresses[0], &server.protocol, 0, false).await);
+        open.extend(opened.buffered(OPENED_AT_ONCE).collect::<Vec<_>>().await);
     }
     sleep(Duration::from_secs(1)).await;
     let after = memory();
