@@ -177,10 +177,13 @@ impl Publisher {
     }
 
     async fn stored(&self) -> Result<Vec<Stored>, Error> {
-        let rows = sqlx::query("SELECT n, topic, message_id, event, is_final FROM room_outbox ORDER BY n LIMIT $1")
-            .bind(BATCH)
-            .fetch_all(self.store.reader())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT n, topic, message_id, event, is_final FROM room_outbox WHERE n > $1 ORDER BY n LIMIT $2",
+        )
+        .bind(0_i64)
+        .bind(BATCH)
+        .fetch_all(self.store.reader())
+        .await?;
         let mut stored = Vec::with_capacity(rows.len());
         for row in rows {
             stored.push(Stored {

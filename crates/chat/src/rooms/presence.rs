@@ -18,7 +18,7 @@ use super::{
 };
 
 /// A gateway that has not reported for this long has stopped.
-const LEASE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(7);
 /// Pause between two searches for gateways that have stopped.
 const LOOK: Duration = Duration::from_secs(1);
 /// If this instance could not look for this long, gateways could perhaps not report either: they get another lease.

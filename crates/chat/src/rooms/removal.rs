@@ -16,7 +16,8 @@ pub(crate) fn sweep(process: &Process, store: &Store) {
     turnpike_store::sweep(process, "deleted rooms", EVERY, move |_| {
         let store = swept.clone();
         async move {
-            let row = sqlx::query("SELECT id FROM rooms WHERE visibility = '' LIMIT 1").fetch_optional(store.reader());
+            let row = sqlx::query("SELECT id FROM rooms WHERE visibility = '' AND id > '' LIMIT 1")
+                .fetch_optional(store.reader());
             match row.await? {
                 Some(row) => store.write(Remove { id: row.try_get("id")? }).await,
                 None => Ok(0),

@@ -17,7 +17,7 @@ use super::{Rooms, readers::State};
 use crate::stream::connections::Handle;
 
 /// Pause between two reports without changes: less than a third of the lease.
-const RENEW: Duration = Duration::from_secs(3);
+const RENEW: Duration = Duration::from_secs(2);
 /// Changes of this time are reported together.
 const GATHER: Duration = Duration::from_millis(30);
 /// Pause after a report that failed.
