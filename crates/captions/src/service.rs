@@ -76,7 +76,7 @@ impl Service {
 
 fn load(folder: &Path) -> Engines {
     if !folder.exists() {
-        warn!(folder = %folder.display(), "there is no speech model: no caption session can be opened; scripts/captions-model fetches it");
+        info!(folder = %folder.display(), "there is no speech model: no caption session can be opened; scripts/captions-model fetches it");
         return Engines::from([]);
     }
     match Moonshine::load(folder) {
