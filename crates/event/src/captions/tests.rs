@@ -79,7 +79,7 @@ fn bytes_and_frames_are_pinned() {
             tentative: "was".into(),
             span,
         }),
-        &format!("9203360a24{ID_HEX}10011a026865220377617328643090 03").replace(' ', ""),
+        &format!("e203360a24{ID_HEX}10011a026865220377617328643090 03").replace(' ', ""),
         &format!(
             r#""session_id":"{ID}","segment":1,"text":"he was","committed":"he","tentative":"was","start_ms":100,"end_ms":400"#
         ),
@@ -89,7 +89,7 @@ fn bytes_and_frames_are_pinned() {
     assert_pinned(
         crate::Body::Captions(CaptionsEvent::Final { session_id: id(), caption, reason: SegmentEnd::Silence }),
         &format!(
-            "9a034f0a24{ID_HEX}10011a0248652064289003350000003f3a0773696c656e6365420e0a024865106418900325 0000003f"
+            "ea034f0a24{ID_HEX}10011a0248652064289003350000003f3a0773696c656e6365420e0a024865106418900325 0000003f"
         )
         .replace(' ', ""),
         &format!(
@@ -104,7 +104,7 @@ fn bytes_and_frames_are_pinned() {
             samples: 3,
             stored_samples: 2,
         }),
-        &format!("a2033d0a24{ID_HEX}1206706175736564 1a09726571756573746564 20032802").replace(' ', ""),
+        &format!("f2033d0a24{ID_HEX}1206706175736564 1a09726571756573746564 20032802").replace(' ', ""),
         &format!(
             r#""session_id":"{ID}","status":"running","state":"paused","reason":"requested","samples":3,"stored_samples":2"#
         ),
