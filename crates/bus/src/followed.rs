@@ -140,7 +140,7 @@ impl FollowedTopics {
     /// Passes a notice on, if the topic is followed.
     pub(crate) fn send_notice(&self, topic: Topic, event: Bytes) {
         if self.get(&topic).is_some() {
-            let _ = self.notices.send((topic, event)); // an error means that nobody receives notices
+            let _ = self.notices.send((topic, event)); // an error means that there is no receiver
         }
     }
 

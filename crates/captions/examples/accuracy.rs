@@ -125,7 +125,7 @@ fn spread(mut values: Vec<f64>) -> String {
     format!("p50 {:.0} ms, p95 {:.0} ms", at(0.5), at(0.95))
 }
 
-/// Word error rate: edits for each word that was said.
+/// Word error rate: edits divided by the words of the reference.
 fn errors(expected: &str, heard: &str) -> f64 {
     let (expected, heard) = (words(expected), words(heard));
     let mut row: Vec<usize> = (0..=heard.len()).collect();

@@ -102,7 +102,7 @@ pub(crate) async fn run(server: &Server, load: Load) -> Outcome {
     let open = async |n: usize| {
         let topic = n % load.topics;
         // Those that stall are spread over all addresses and topics.
-        let stalls = load.stalled > 0 && n % (load.sockets / load.stalled) == 0;
+        let stalls = load.stalled > 0 && n.is_multiple_of(load.sockets / load.stalled);
         let address = &server.addresses[n / load.topics % server.addresses.len()];
         (topic, stalls, client::open(address, &server.protocol, topic, stalls).await)
     };

@@ -18,7 +18,7 @@ on_both! {
         let mut follower = bus.follow(topic, From::Start);
         caught_up(&mut follower).await;
         let (first, second) = (event(1), event(2));
-        bus.notify(&other, &first).await.expect("sent"); // nobody follows the other topic here
+        bus.notify(&other, &first).await.expect("sent"); // the other topic has no follower here
         bus.notify(&topic, &first).await.expect("sent");
         bus.notify(&topic, &second).await.expect("sent");
         for sent in [first, second] {

@@ -44,7 +44,7 @@ impl Publisher {
         slot: Arc<Slot>,
         stopping: tokio_util::sync::CancellationToken,
     ) -> Ended {
-        // The live segment is ended when the process stops, so that nothing that was said is lost.
+        // The live segment is ended when the process stops, so that no speech is lost.
         let mut last_finalize = None;
         loop {
             while let Some(heard) = slot.take() {

@@ -84,7 +84,7 @@ impl Agreement {
                 row[n + 1] = cost.min(row[n] + 1).min(row[n + 1] + 1);
             }
         }
-        // Of equally good matches the longest: a word that is left out is better than one that is said twice.
+        // Of equally good matches the longest: a missing word is better than a repeated one.
         (0..row.len()).rev().min_by_key(|n| row[*n]).unwrap_or(0)
     }
 }

@@ -133,7 +133,7 @@ async fn presence_survives_a_restart_of_this_service(database: Database) {
     world.hand.advance(Duration::from_secs(60)); // longer than the lease
     let second = world.start().await;
     let ada = ada.at(&second);
-    assert!(!gateway.report(&ada, vec![]).await.unknown, "nobody could renew the lease meanwhile");
+    assert!(!gateway.report(&ada, vec![]).await.unknown, "no instance could renew the lease meanwhile");
     assert_eq!(present(&ada, &room).await.len(), 1);
     assert_eq!(changes(&world, &room).await, [(true, ada.id())]);
 }

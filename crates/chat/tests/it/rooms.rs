@@ -197,7 +197,7 @@ async fn a_public_room_is_seen_and_joined_by_everyone(database: Database) {
     assert_eq!(bob.get(&ids[0]).await.expect("public").members, 2);
     bob.say(&ids[1], "hello").await.expect("who writes becomes a member");
     assert_eq!(bob.list_rooms(joined).await.expect("a list").rooms.len(), 2);
-    bob.put(&ids[2], "", "owner").await.expect_err("nobody makes themselves an owner");
+    bob.put(&ids[2], "", "owner").await.expect_err("a member cannot become an owner alone");
 }
 
 async fn each_role_may_do_its_part(database: Database) {

@@ -1,4 +1,4 @@
-// Who is signed in. All tabs of a browser share one session: when it ends in one, it ends in all.
+// The signed-in user. All tabs of a browser share one session: when it ends in one, it ends in all.
 import { signal } from '../vendor/signals.js';
 import { client, json, Problem, send, signedOut } from './api.js';
 import * as drafts from './drafts.js';
