@@ -113,7 +113,7 @@ impl CaptionService for Rpc {
 
     async fn get_snapshot(&self, request: Request<pb::GetSnapshotRequest>) -> Result<Response<pb::Snapshot>, Status> {
         let session = self.session(&request, &request.get_ref().session_id)?;
-        let described = convert::session(&session);
+        let (number, described) = (session.next_snapshot(), convert::session(&session));
         let (finals, partial) = match session.is_alive() {
             true => {
                 let (finals, partial) = session.shown(SHOWN);
@@ -124,7 +124,7 @@ impl CaptionService for Rpc {
                 (finals.split_off(finals.len().saturating_sub(SHOWN)), None)
             }
         };
-        Ok(Response::new(pb::Snapshot { session: Some(described), finals, partial }))
+        Ok(Response::new(pb::Snapshot { session: Some(described), finals, partial, number }))
     }
 
     async fn get_transcript(
@@ -210,7 +210,7 @@ impl CaptionService for Rpc {
                 let id: Option<CaptionsSessionId> = start.session_id.parse().ok();
                 let session = id.and_then(|id| registry.get(id, owner));
                 let session = session.ok_or_else(|| Fault::new(Kind::NotFound, "There is no such caption session"))?;
-                Lease::take(&session, start.sample, clock.now()).map_err(Fault::from)
+                Lease::take(&session, start.sample, start.snapshot, clock.now()).map_err(Fault::from)
             });
             match lease {
                 Ok(lease) => transcribing::run(lease, input, sender, clock, stopping).await,

@@ -49,13 +49,23 @@ impl From<Rejected> for Fault {
 
 impl Lease {
     /// Takes the place of the session's stream. `from`: the number of the first sample that will follow; `None`: the one where the
-    /// audio ended.
-    pub(crate) fn take(session: &Arc<Session>, from: Option<u64>, now: Timestamp) -> Result<Self, Rejected> {
+    /// audio ended. `snapshot`: the snapshot that named it; an earlier one than that of the present stream takes no place.
+    pub(crate) fn take(
+        session: &Arc<Session>,
+        from: Option<u64>,
+        snapshot: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Self, Rejected> {
         let slot = session.slot().ok_or(SessionError::Ended)?;
         let mut live = session.live.lock();
+        if snapshot.is_some_and(|snapshot| snapshot < live.continued) {
+            return Err(Rejected::Replaced);
+        }
         let arrived = live.samples;
         let from = from.unwrap_or(arrived);
         let known = arrived.checked_sub(from).ok_or(Rejected::Gap(arrived))?;
+        live.continued = snapshot.unwrap_or(live.snapshots);
+        live.snapshots = live.snapshots.max(live.continued); // this instance may have restarted since the snapshot
         live.decoder.align();
         live.last_audio = now;
         let mut number = 0;

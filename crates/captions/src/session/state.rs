@@ -45,6 +45,9 @@ pub(super) struct Live {
     pub(super) ended_at: Option<Timestamp>,
     pub(super) last_audio: Timestamp,
     pub(super) decoder: Decoder,
+    /// The number of the latest snapshot, and of the one that the present stream of audio continues.
+    pub(super) snapshots: u64,
+    pub(super) continued: u64,
     /// Finalize requests that were carried out and published.
     pub(super) finalized: u64,
     pub(super) finalize_asked: u64,
@@ -133,6 +136,8 @@ impl Session {
             ended_at,
             last_audio: now,
             decoder: Decoder::new(format),
+            snapshots: 0,
+            continued: 0,
             finalized: 0,
             finalize_asked: 0,
         };
@@ -180,6 +185,13 @@ impl Session {
             finals: live.final_count,
             ended_at: live.ended_at,
         }
+    }
+
+    /// The number of a new snapshot, which a stream of audio may continue.
+    pub(crate) fn next_snapshot(&self) -> u64 {
+        let mut live = self.live.lock();
+        live.snapshots += 1;
+        live.snapshots
     }
 
     /// The live partial, and the last `count` finals if the session runs.

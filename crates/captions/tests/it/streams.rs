@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tonic::Code;
 use turnpike_captions::engine::scripted::Act;
 use turnpike_fault::Fault;
+use turnpike_proto::captions::v1 as pb;
 use turnpike_testkit::{pcm, recordings, within};
 
 use crate::world::World;
@@ -75,6 +76,25 @@ async fn audio_that_has_arrived_is_dropped_and_a_gap_is_refused() {
     assert_eq!(stream.close().await.samples, 1_400, "600 samples were known");
     let gap = Fault::from(caller.stream(&id, Some(1_401)).await.map(|_| ()).expect_err("a gap"));
     assert_eq!((gap.code(), gap.fields()[0].field.as_str()), ("AUDIO_GAP", "sample"));
+    instance.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_late_does_not_take_the_place_of_a_later_one() {
+    let world = World::scripted(Act::Speak);
+    let instance = world.start().await;
+    let caller = world.caller(&instance);
+    let id = caller.open().await;
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        numbers.push(caller.snapshot(&id).await.expect("own").number);
+    }
+    let start = |n: usize| pb::Start { session_id: id.clone(), sample: Some(0), snapshot: Some(numbers[n]) };
+    let (mut later, _) = caller.start(start(1)).await.expect("a stream");
+    let late = Fault::from(caller.start(start(0)).await.map(|_| ()).expect_err("late"));
+    assert_eq!(late.code(), "REPLACED");
+    later.audio(&[0; 2_000]).await;
+    assert_eq!(later.close().await.samples, 1_000, "the later stream goes on");
     instance.stop().await;
 }
 

@@ -187,8 +187,11 @@ impl Caller {
 
     /// A stream of audio from this sample; returns it with its first acknowledgement.
     pub async fn stream(&self, id: &str, sample: Option<u64>) -> Result<(Stream, pb::TranscribeResponse), Status> {
+        self.start(pb::Start { session_id: id.to_owned(), sample, snapshot: None }).await
+    }
+
+    pub async fn start(&self, start: pb::Start) -> Result<(Stream, pb::TranscribeResponse), Status> {
         let (sender, receiver) = mpsc::channel(8);
-        let start = pb::Start { session_id: id.to_owned(), sample };
         sender.send(pb::TranscribeRequest { input: Some(Input::Start(start)) }).await.expect("sent");
         let request = self.request(ReceiverStream::new(receiver));
         let mut responses = self.client.clone().transcribe(request).await?.into_inner();

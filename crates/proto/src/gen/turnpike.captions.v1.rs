@@ -88,6 +88,9 @@ pub struct Snapshot {
     pub finals: ::prost::alloc::vec::Vec<Final>,
     #[prost(message, optional, tag = "3")]
     pub partial: ::core::option::Option<Partial>,
+    /// Grows with each snapshot of the session; see Start.
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Word {
@@ -312,6 +315,10 @@ pub struct Start {
     /// ended. A number beyond that is OUT_OF_RANGE.
     #[prost(uint64, optional, tag = "2")]
     pub sample: ::core::option::Option<u64>,
+    /// The number of the snapshot that named the sample. A stream that begins late, after one with a later snapshot, is refused as
+    /// REPLACED instead of taking its place. Unset: the stream takes the place of any other.
+    #[prost(uint64, optional, tag = "3")]
+    pub snapshot: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TranscribeResponse {

@@ -129,22 +129,29 @@ impl AudioStream {
         // Where the audio is to continue. If the session is not the caller's, its topic has refused the socket.
         let request = self.token.request(pb::GetSnapshotRequest { session_id: self.id.clone() });
         let snapshot = match self.captions.client().get_snapshot(request).await {
-            Ok(snapshot) => snapshot.into_inner().session.unwrap_or_default(),
+            Ok(snapshot) => snapshot.into_inner(),
             Err(status) => return self.fail(&Fault::from(status)),
         };
+        let (number, snapshot) = (snapshot.number, snapshot.session.unwrap_or_default());
         self.acknowledge(snapshot.samples, snapshot.stored_samples);
         // The stream of another socket goes on until this one sends something.
         let Some(first) = audio.recv().await else { return };
-        if let Err(fault) = self.forward(snapshot.samples, first, audio).await {
+        if let Err(fault) = self.forward(number, snapshot.samples, first, audio).await {
             self.fail(&fault);
         }
     }
 
-    /// Passes audio on, from this sample, until the client or the session ends.
-    async fn forward(&self, from: u64, first: Audio, mut audio: mpsc::Receiver<Audio>) -> Result<(), Fault> {
+    /// Passes audio on, from this sample of this snapshot, until the client or the session ends.
+    async fn forward(
+        &self,
+        snapshot: u64,
+        from: u64,
+        first: Audio,
+        mut audio: mpsc::Receiver<Audio>,
+    ) -> Result<(), Fault> {
         use pb::transcribe_request::Input;
         let (sender, mut requests) = mpsc::channel(WAITING);
-        let start = pb::Start { session_id: self.id.clone(), sample: Some(from) };
+        let start = pb::Start { session_id: self.id.clone(), sample: Some(from), snapshot: Some(snapshot) };
         for input in [Input::Start(start), input(first)] {
             let _ = sender.send(pb::TranscribeRequest { input: Some(input) }).await;
         }
