@@ -116,15 +116,15 @@ function Message({ room, message: one, mayModerate }) {
 
 /** @param {{ id: string }} props */
 function Composer({ id }) {
-  const text = draft(`room:${id}`), busy = useSignal(false), told = useRef(0);
-  const tell = (/** @type {boolean} */ is) => { if (is && Date.now() - told.current < 2500) return; told.current = is ? Date.now() : 0; client.publish(`room:${id}`, 'typing', { is_typing: is }).catch(() => {}); };
+  const text = draft(`room:${id}`), busy = useSignal(false), published = useRef(0);
+  const publishTyping = (/** @type {boolean} */ is) => { if (is && Date.now() - published.current < 2500) return; published.current = is ? Date.now() : 0; client.publish(`room:${id}`, 'typing', { is_typing: is }).catch(() => {}); };
   const submit = async () => {
     const content = text.peek().trim();
     if (!content || busy.peek()) return;
     busy.value = true;
-    try { await json(`/api/rooms/${id}/messages`, { body: { content }, key: uuid() }); text.value = ''; tell(false); } catch (error) { failed(error); } finally { busy.value = false; }
+    try { await json(`/api/rooms/${id}/messages`, { body: { content }, key: uuid() }); text.value = ''; publishTyping(false); } catch (error) { failed(error); } finally { busy.value = false; }
   };
   return div({ class: 'composer' }, form({ onSubmit: (event) => { event.preventDefault(); void submit(); } }, label({ for: 'say', class: 'hidden' }, 'Message'),
-    textarea({ id: 'say', rows: 1, maxLength: 2000, placeholder: 'Write to the room; @name mentions', value: text.value, onInput: (event) => { text.value = event.currentTarget.value; tell(text.peek() !== ''); }, onKeyDown: (event) => { if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) { event.preventDefault(); void submit(); } } }),
+    textarea({ id: 'say', rows: 1, maxLength: 2000, placeholder: 'Write to the room; @name mentions', value: text.value, onInput: (event) => { text.value = event.currentTarget.value; publishTyping(text.peek() !== ''); }, onKeyDown: (event) => { if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) { event.preventDefault(); void submit(); } } }),
     div({ class: 'composer-end' }, small({ class: 'muted wide-only' }, 'Enter sends, Shift Enter breaks the line'), button({ type: 'submit', class: 'primary', 'aria-disabled': busy.value || !text.value.trim() }, busy.value ? 'Sending…' : 'Send'))));
 }
