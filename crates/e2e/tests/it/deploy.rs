@@ -53,3 +53,23 @@ fn only_the_gateway_is_published() {
         assert!(seen.contains(service), "{COMPOSE} has no {service}");
     }
 }
+
+/// Without it, `COPY` finds no file, which only a build of the images would show.
+#[test]
+fn every_file_that_an_image_is_built_from_is_in_the_build_context() {
+    let (dockerfile, ignore) = (read("deploy/Dockerfile"), read(".dockerignore"));
+    let sent: Vec<_> = ignore.lines().filter_map(|line| line.strip_prefix('!')).map(Path::new).collect();
+    let copies =
+        dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|rest| !rest.starts_with("--"));
+    let mut seen = 0;
+    for copy in copies {
+        let mut sources: Vec<_> = copy.split_whitespace().collect();
+        sources.pop(); // the destination
+        for source in sources.into_iter().map(Path::new) {
+            let is_sent = sent.iter().any(|sent| source.starts_with(sent) || sent.starts_with(source));
+            assert!(is_sent, "{} is not in .dockerignore's list", source.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "COPY lines are read");
+}
