@@ -38,10 +38,13 @@ pub(crate) fn transcribe(
     mut hear: impl FnMut(Kept) -> bool,
     is_wanted: impl Fn() -> bool,
 ) -> Result<(), EngineError> {
+    let duration_ms = recording.duration_ms();
     let mut captioner = Captioner::new(engine.open(language), 0, 0);
     let mut all = |outputs: Vec<Output>| {
         outputs.into_iter().all(|output| match output {
-            Output::Final { caption, reason, settled, .. } => hear(Kept::new(&caption, reason, settled)),
+            Output::Final { caption, reason, settled, .. } => {
+                hear(Kept::new(&caption, reason, settled).within(duration_ms))
+            }
             Output::Partial { .. } => true,
         })
     };

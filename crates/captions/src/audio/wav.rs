@@ -157,7 +157,7 @@ mod tests {
                 let wav = Wav::open(file(spec, 2.5)).expect("a file");
                 assert_eq!(wav.duration_ms(), 2_500, "{spec:?}");
                 let pcm: Vec<f32> = wav.flatten().collect();
-                assert!((39_000..=41_200).contains(&pcm.len()), "{spec:?}: {}", pcm.len());
+                assert!((39_000..=42_200).contains(&pcm.len()), "{spec:?}: {}", pcm.len());
                 let middle = &pcm[8_000..32_000];
                 let rms = (middle.iter().map(|sample| sample * sample).sum::<f32>() / middle.len() as f32).sqrt();
                 assert!((rms - 0.354).abs() < 0.01, "{spec:?}: {rms}");

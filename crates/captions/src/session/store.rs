@@ -87,6 +87,13 @@ impl Kept {
         }
     }
 
+    /// With no time behind the end of the audio, which may have been followed by silence that nobody has sent.
+    pub(crate) fn within(mut self, end_ms: u64) -> Self {
+        let ends = self.words.iter_mut().flat_map(|(_, start, end, _)| [start, end]);
+        ends.chain([&mut self.start_ms, &mut self.end_ms]).for_each(|time| *time = (*time).min(end_ms));
+        self
+    }
+
     /// The event's values.
     pub(crate) fn caption(&self) -> (Caption, SegmentEnd) {
         let word = |(text, start_ms, end_ms, confidence): &(String, u64, u64, f32)| Word {

@@ -64,7 +64,11 @@ struct Held {
 
 impl Held {
     fn now(instance: &Instance, world: &World) -> Self {
-        let count = |folder: &Path| fs::read_dir(folder).map_or(0, Iterator::count);
+        let count = |folder: &Path| {
+            let names =
+                fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.file_name());
+            names.filter(|name| !name.to_string_lossy().starts_with('.')).count()
+        };
         let threads = fs::read_dir("/proc/self/task").expect("Linux").filter_map(Result::ok);
         let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
         Self {
