@@ -1,5 +1,6 @@
 """Reads a WebVTT and a SubRip file with other people's parsers. Prints the cues of both as JSON: start, end and lines."""
 
+import html
 import json
 import sys
 
@@ -17,7 +18,12 @@ print(
     json.dumps(
         {
             "vtt": [
-                [milliseconds(cue.start_time), milliseconds(cue.end_time), cue.lines] for cue in webvtt.read(sys.argv[1])
+                [
+                    milliseconds(cue.start_time),
+                    milliseconds(cue.end_time),
+                    [html.unescape(line) for line in cue.lines],
+                ]
+                for cue in webvtt.read(sys.argv[1])
             ],
             "srt": [
                 [cue.start.total_seconds() * 1000, cue.end.total_seconds() * 1000, cue.content.split("\n")] for cue in subrip

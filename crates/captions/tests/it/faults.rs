@@ -123,10 +123,10 @@ impl Recorder for Leases {
 }
 
 /// One session, whose client stops it, vanishes, or finds that it has failed.
-async fn session(caller: Caller, n: usize, speech: Arc<Vec<u8>>) {
-    let request = pb::OpenSessionRequest { keep_audio: n % 3 == 0, ..Default::default() };
+async fn session(caller: Caller, n: u32, speech: Arc<Vec<u8>>) {
+    let request = pb::OpenSessionRequest { keep_audio: n.is_multiple_of(3), ..Default::default() };
     let id = caller.try_open(request).await.expect("a session").session_id;
-    let audio = if n % 5 == 0 { &speech[..] } else { &speech[..640] };
+    let audio = if n.is_multiple_of(5) { &speech[..] } else { &speech[..640] };
     if let Ok((stream, _)) = caller.stream(&id, None).await {
         for piece in audio.chunks(6_400) {
             let input = Some(pb::transcribe_request::Input::Audio(piece.to_vec().into()));
@@ -135,7 +135,7 @@ async fn session(caller: Caller, n: usize, speech: Arc<Vec<u8>>) {
             }
         }
     }
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         let _ = caller.stop(&id).await;
     }
 }
@@ -159,7 +159,7 @@ async fn five_hundred_sessions_with_panics_and_vanished_clients_leave_nothing_be
         assert_eq!((before.leases, before.files), (0, 0), "{before:?}");
         let mut settled = 0;
         for batch in 0..5 {
-            let sessions = (0..50).map(|n| session(caller.clone(), n, speech.clone()));
+            let sessions = (0..50_u32).map(|n| session(caller.clone(), n, speech.clone()));
             futures(sessions.collect()).await;
             // Sessions of clients that have vanished end; then every transcript is old.
             eventually("what was before the sessions", 60, async || {

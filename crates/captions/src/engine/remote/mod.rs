@@ -102,7 +102,8 @@ impl Stream for Session {
             match self.ask(pcm) {
                 Err(error) if attempt < ATTEMPTS => {
                     tracing::warn!(%error, attempt, "a caption is asked for again");
-                    self.server.runtime.block_on(tokio::time::sleep(PAUSE * attempt));
+                    let pause = async { tokio::time::sleep(PAUSE * attempt).await }; // a timer needs the runtime
+                    self.server.runtime.block_on(pause);
                     attempt += 1;
                 }
                 heard => return heard,
