@@ -154,11 +154,11 @@ async fn five_hundred_sessions_with_panics_and_vanished_clients_leave_nothing_be
     for act in [Act::Panic, Act::Speak] {
         let world = World::scripted(act).with("TURNPIKE_CAPTIONS_SESSIONS", "1000");
         let instance = world.start().await;
-        let caller = world.caller(&instance);
         let before = Held::now(&instance, &world);
         assert_eq!((before.leases, before.files), (0, 0), "{before:?}");
         let mut settled = 0;
         for batch in 0..5 {
+            let caller = world.caller(&instance); // the token of the one before has expired
             let sessions = (0..50_u32).map(|n| session(caller.clone(), n, speech.clone()));
             futures(sessions.collect()).await;
             // Sessions of clients that have vanished end; then every transcript is old.
