@@ -3,11 +3,12 @@
 use anyhow::Context;
 use jiff::Timestamp;
 use reqwest::Method;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
+use turnpike_client::CredentialError;
 
 use super::{
-    credential::Credential,
+    credential::{Credential, is_signed_out},
     gateway::{Gateway, is_unauthorized},
 };
 
@@ -69,10 +70,9 @@ impl Api {
         self.credential.saved_until(&self.token)
     }
 
-    /// The URL of a WebSocket route, and the value of the `Authorization` header.
-    pub(crate) fn socket(&self, path: &str) -> (String, String) {
-        let base = self.gateway.base.replacen("http", "ws", 1);
-        (format!("{base}{path}"), format!("Bearer {}", self.token.expose_secret()))
+    /// The URL of the gateway.
+    pub(crate) fn base(&self) -> &str {
+        &self.gateway.base
     }
 
     /// Sends a POST whose response is a stream of server-sent events. The key makes a repeated request get the response of the first.
@@ -95,5 +95,17 @@ impl Api {
             }
             result => result,
         }
+    }
+}
+
+impl turnpike_client::Credential for Api {
+    async fn token(&mut self, refused: bool) -> Result<SecretString, CredentialError> {
+        if refused {
+            self.renew().await.map_err(|error| match is_signed_out(&error) {
+                true => CredentialError::SignedOut(format!("{error:#}")),
+                false => CredentialError::Unavailable(format!("{error:#}")),
+            })?;
+        }
+        Ok(self.token.clone())
     }
 }

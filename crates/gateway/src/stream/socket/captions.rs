@@ -91,7 +91,7 @@ impl Protocol for CaptionSession {
             parsed.request = Ok(Request::Audio(control));
         } else if !matches!(parsed.request, Ok(Request::Authenticate { .. } | Request::Ping)) {
             let detail = "action is one of finalize, pause, resume, stop, auth, ping; audio is sent in binary frames";
-            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail: detail.to_owned() });
+            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail: detail.to_owned(), details: None });
         }
         parsed
     }

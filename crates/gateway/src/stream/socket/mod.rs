@@ -4,6 +4,7 @@ pub(crate) mod captions;
 pub(crate) mod context;
 pub(crate) mod echo;
 mod handshake;
+pub(crate) mod health;
 mod incoming;
 mod intake;
 pub(crate) mod multiplexed;

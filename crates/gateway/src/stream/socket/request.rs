@@ -6,8 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use turnpike_topic::{RoomId, Topic};
 
+use super::health::HealthData;
 use crate::stream::{
     conn::MAX_TOPICS,
+    control_frames,
     since::{InvalidSince, Since},
 };
 
@@ -35,6 +37,11 @@ pub(super) enum Request {
         room: RoomId,
         what: Publication,
     },
+    /// Data about the user's health, to be analysed for the user.
+    Analyze {
+        room: RoomId,
+        data: HealthData,
+    },
     /// The client of a room's socket is alive.
     Heartbeat {
         room: RoomId,
@@ -61,6 +68,15 @@ pub(super) enum Publication {
 pub(super) struct Invalid {
     pub(super) code: &'static str,
     pub(super) detail: String,
+    /// For programs, besides the code.
+    pub(super) details: Option<Value>,
+}
+
+impl Invalid {
+    /// The frame that answers it.
+    pub(super) fn frame(self, id: Option<&Value>) -> String {
+        control_frames::error_with(id, self.code, &self.detail, self.details)
+    }
 }
 
 /// A client's frame. The response repeats the `id`, if the client sent one.
@@ -180,7 +196,7 @@ fn parse_since(text: Option<&str>) -> Result<Since, Invalid> {
 }
 
 fn invalid<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Invalid> {
-    Err(Invalid { code, detail: detail.into() })
+    Err(Invalid { code, detail: detail.into(), details: None })
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Protocol for CommandResponse {
         let mut parsed = Parsed::new(text);
         if let Ok(Request::Subscribe(_) | Request::Unsubscribe { .. } | Request::Publish { .. }) = parsed.request {
             let detail = "This socket has its one topic".to_owned();
-            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail });
+            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail, details: None });
         }
         parsed
     }
