@@ -47,8 +47,9 @@ async fn any_gateway_lists_and_closes_the_connections_of_all() {
         assert_eq!(header(&answer, "x-gateways-missing"), "");
     }
     let all = listed(&admin).await;
+    let urls: Vec<String> = (0..3).map(|gateway| stack.url(gateway).to_owned()).collect();
     let at = |gateway: usize| {
-        let name = port(stack.url(gateway)).to_owned();
+        let name = port(&urls[gateway]).to_owned();
         let list = all.json.as_array().expect("a list").clone();
         let one = list.into_iter().find(|one| one["gateway"].as_str().is_some_and(|full| full.ends_with(&name)));
         one.and_then(|one| one["id"].as_str().map(str::to_owned)).expect("a connection of the gateway")

@@ -21,8 +21,9 @@ use turnpike_topic::{CaptionsSessionId, Topic};
 use super::{
     context::SocketContext,
     handshake::{Opening, accept, caller, is_status, refuse},
+    invalid::Invalid,
     protocol::{Audio, Protocol, Start},
-    request::{Control, Invalid, Parsed, Request, control},
+    request::{Control, Parsed, Request, control},
     response::EndsWithTopic,
     upgrade::Upgrade,
 };

@@ -7,7 +7,7 @@ use turnpike_proto::{chat::v1 as pb, timestamp};
 use turnpike_topic::RoomId;
 use utoipa::ToSchema;
 
-use super::request::Invalid;
+use super::invalid::Invalid;
 
 /// The chat service checks it again.
 const MAX_POINTS: usize = 10_080;

@@ -7,6 +7,7 @@ mod handshake;
 pub(crate) mod health;
 mod incoming;
 mod intake;
+mod invalid;
 pub(crate) mod multiplexed;
 mod protocol;
 mod publish;

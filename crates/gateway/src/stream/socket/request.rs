@@ -6,10 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use turnpike_topic::{RoomId, Topic};
 
-use super::health::HealthData;
+use super::{health::HealthData, invalid::Invalid};
 use crate::stream::{
     conn::MAX_TOPICS,
-    control_frames,
     since::{InvalidSince, Since},
 };
 
@@ -61,22 +60,6 @@ pub(super) enum Publication {
         key: String,
     },
     Typing(bool),
-}
-
-/// A frame that is not a valid request: a code for programs and a sentence for people.
-#[derive(Debug, PartialEq)]
-pub(super) struct Invalid {
-    pub(super) code: &'static str,
-    pub(super) detail: String,
-    /// For programs, besides the code.
-    pub(super) details: Option<Value>,
-}
-
-impl Invalid {
-    /// The frame that answers it.
-    pub(super) fn frame(self, id: Option<&Value>) -> String {
-        control_frames::error_with(id, self.code, &self.detail, self.details)
-    }
 }
 
 /// A client's frame. The response repeats the `id`, if the client sent one.

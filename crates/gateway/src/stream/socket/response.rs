@@ -11,8 +11,9 @@ use turnpike_topic::{CommandId, Offset, Topic};
 use super::{
     context::SocketContext,
     handshake::{Opening, accept, caller, is_status, refuse},
+    invalid::Invalid,
     protocol::{Protocol, Start},
-    request::{Invalid, Parsed, Request},
+    request::{Parsed, Request},
     upgrade::Upgrade,
 };
 use crate::{

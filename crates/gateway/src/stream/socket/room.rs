@@ -17,8 +17,9 @@ use super::{
     context::SocketContext,
     handshake::{Opening, accept, caller, is_status, refuse},
     health::HealthData,
+    invalid::Invalid,
     protocol::{Protocol, Start},
-    request::{Invalid, Parsed, Publication, Request, client_id},
+    request::{Parsed, Publication, Request, client_id},
     upgrade::Upgrade,
 };
 use crate::{
