@@ -97,6 +97,56 @@ test('two people talk in a room: presence, typing, and messages without delay', 
   await other.context.close();
 });
 
+test('what changes between a list and its events is neither lost nor undone', async () => {
+  await admin.post('/api/admin/users', { username: 'ines', email: 'ines@example.com', password: PASSWORD });
+  const { id } = await admin.post('/api/rooms', { name: 'arrivals', visibility: 'public' });
+  const slow = await visitor(browser, server.url), other = await visitor(browser, server.url);
+  const page = await slow.signIn('rooms'), present = () => admin.get(`/api/rooms/${id}/users`);
+  let received = '';
+  page.on('websocket', (socket) => { socket.on('framereceived', ({ payload }) => { received += payload; }); });
+  await page.reload();
+  await live(page);
+  // The answers of the lists are as old as the page: whoever comes and whatever is written meanwhile arrives as events before them.
+  let release = () => {}, held = 0, arrived = 0;
+  const later = new Promise((resolve) => { release = () => resolve(undefined); });
+  const hold = async (/** @type {any} */ route) => { const response = await route.fetch(); held += 1; await later; await route.fulfill({ response }); arrived += 1; };
+  await page.route(`**/api/rooms/${id}/users`, hold);
+  await page.route(`**/api/rooms/${id}/messages*`, hold);
+  await page.click('text=arrivals');
+  await eventually('both lists', async () => held === 2);
+  await eventually('one is here', async () => (await present()).users.length === 1);
+  const second = await other.signIn(`rooms/${id}`, 'ines');
+  await eventually('two are here', async () => (await present()).users.length === 2);
+  await second.fill('#say', 'Am I late?');
+  await second.press('#say', 'Enter');
+  await second.waitForSelector('.said-by:has-text("Am I late?")');
+  await eventually('the events', async () => received.includes('Am I late?'));
+  // What arrives is shown with the next picture.
+  const pictures = () => page.evaluate(() => new Promise((frame) => requestAnimationFrame(() => requestAnimationFrame(frame))));
+  await pictures();
+  release();
+  await eventually('the late answers', async () => arrived >= 2);
+  await pictures();
+  await page.waitForSelector('.talk-head:has-text("2 here")');
+  await page.waitForSelector('.said-by:has-text("Am I late?")');
+  await slow.context.close();
+  // The lists arrive before the socket is open: what happens until then is in no event.
+  const early = await visitor(browser, server.url), late = await early.signIn('rooms');
+  let connect = () => {};
+  const open = new Promise((resolve) => { connect = () => resolve(undefined); });
+  await late.routeWebSocket(/\/ws/, async (socket) => { await open; socket.connectToServer(); });
+  await late.goto(`${server.url}/console/rooms/${id}`);
+  await late.waitForSelector('.talk-head:has-text("1 here")');
+  await second.fill('#say', 'And now?');
+  await second.press('#say', 'Enter');
+  await second.waitForSelector('.said-by:has-text("And now?")');
+  connect();
+  await late.waitForSelector('.said-by:has-text("And now?")');
+  await late.waitForSelector('.talk-head:has-text("2 here")');
+  await early.context.close();
+  await other.context.close();
+});
+
 test('the keyboard alone: palette, keys, forms, a command, an answer (18)', async () => {
   const { signIn: enter, faults, context } = await visitor(browser, server.url), page = await enter();
   await live(page);

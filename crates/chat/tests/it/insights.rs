@@ -1,6 +1,7 @@
 //! Insights about a user's health: what the user hears, what the model is asked, and what hostile text can do.
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use turnpike_bus::{Bus, From};
 use turnpike_event::{AnalysisStatus, Body, Event, RoomNotice};
 use turnpike_fault::Fault;
@@ -239,7 +240,8 @@ async fn limits_have_their_codes(database: Database) {
     fake.hangs(1).await;
     assert_eq!(code(ada.analyze_health(data(&room, "steps", [1.0])).await), "RATE_LIMITED", "one at a time");
     // The process stops: the user learns that the analysis has ended.
-    let stopping = tokio::spawn(instance.stop());
+    let mut stopping = JoinSet::new();
+    stopping.spawn(instance.stop());
     let failed = loop {
         match notices.next().await {
             RoomNotice::AnalysisError { user_id, code, .. } => break (user_id.to_string(), code),
@@ -248,5 +250,5 @@ async fn limits_have_their_codes(database: Database) {
         }
     };
     assert_eq!(failed, (ada.id(), "HEALTH_ANALYSIS_ERROR".to_owned()));
-    within("the stop", 30, stopping).await.expect("stopped");
+    within("the stop", 30, stopping.join_next()).await.expect("a task").expect("stopped");
 }

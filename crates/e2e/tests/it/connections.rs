@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use turnpike_testkit::{Answer, Person, SingleProcess, Socket, Stack, eventually};
 
 async fn listed(admin: &Person) -> Answer {
@@ -117,12 +117,12 @@ async fn the_sockets_of_a_stopping_gateway_move_one_after_the_other_and_miss_not
     let room = made.json["id"].as_str().expect("an id").to_owned();
     let (base, other) = (stack.url(1).to_owned(), stack.url(0).to_owned());
     let path = format!("/ws/rooms/{room}?token={}", admin.token);
-    let mut clients = Vec::new();
+    let mut clients = JoinSet::new();
     for _ in 0..SOCKETS {
         let mut socket = Socket::open(&base, &path).await;
         assert_eq!(socket.frame().await["event"], "connection_ack");
         let (other, path) = (other.clone(), path.clone());
-        clients.push(tokio::spawn(async move {
+        clients.spawn(async move {
             let (mut contents, mut offset) = (Vec::new(), None::<String>);
             let (mut resumed, mut reason) = (None, String::new());
             loop {
@@ -147,7 +147,7 @@ async fn the_sockets_of_a_stopping_gateway_move_one_after_the_other_and_miss_not
                     }
                 }
             }
-        }));
+        });
     }
     let say = async |text: &str| {
         let answer = admin.post(&format!("/api/rooms/{room}/messages"), json!({ "content": text })).await;
@@ -171,8 +171,8 @@ async fn the_sockets_of_a_stopping_gateway_move_one_after_the_other_and_miss_not
         .chain(std::iter::once("the last one".to_owned()))
         .collect();
     let mut times = Vec::new();
-    for client in clients {
-        let (contents, resumed, reason) = client.await.expect("a client");
+    while let Some(client) = clients.join_next().await {
+        let (contents, resumed, reason) = client.expect("a client");
         assert_eq!((contents, reason.as_str()), (expected.clone(), "retry_after=1"));
         times.push(resumed);
     }

@@ -11,7 +11,11 @@ use hkdf::Hkdf;
 use secrecy::SecretBox;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
 use turnpike_client::{Client, Fixed, Options, SecretString, Since, Topic, Update};
 use turnpike_kit::Clock;
 use turnpike_testkit::{Person, Stack, eventually};
@@ -123,19 +127,19 @@ async fn a_thousand_users_see_who_is_there_when_a_gateway_and_redis_are_killed()
     let mut stack = Stack::start(2, &[("TURNPIKE_AUTH_SECRET", SECRET)]).await;
     let (admin, tokens, lists) = (stack.admin(0).await, Tokens::new(), Lists::default());
     let turns = Arc::new(Semaphore::new(16));
-    let mut rooms = Vec::new();
+    let (mut rooms, mut tasks) = (Vec::new(), JoinSet::new());
     for n in 0..ROOMS {
         let made = admin.post("/api/rooms", json!({ "name": format!("Room {n}"), "visibility": "public" })).await;
         rooms.push(made.json["id"].as_str().unwrap_or_else(|| panic!("{}", made.text)).to_owned());
     }
     let mut expected: BTreeMap<String, People> = rooms.iter().map(|room| (room.clone(), People::new())).collect();
-    let mut clients: Vec<(usize, String, String, JoinHandle<()>)> = Vec::new();
+    let mut clients: Vec<(usize, String, String, AbortHandle)> = Vec::new();
     for n in 0..USERS {
         let user_id = UserId::from(Uuid::now_v7());
         let (user, room, gateway) = (user_id.to_string(), rooms[n / 10].clone(), n % 2);
         let base = stack.url(gateway).to_owned();
         let keeping = keep_list(base, tokens.sign(user_id), room.clone(), user.clone(), lists.clone(), turns.clone());
-        clients.push((gateway, user.clone(), room.clone(), tokio::spawn(keeping)));
+        clients.push((gateway, user.clone(), room.clone(), tasks.spawn(keeping)));
         expected.get_mut(&room).expect("a room").insert(user);
     }
     // A thousand handshakes on a busy machine take longer than presence itself.
@@ -144,7 +148,7 @@ async fn a_thousand_users_see_who_is_there_when_a_gateway_and_redis_are_killed()
     all_agree("everybody to be present", &admin, &expected, &lists).await;
 
     // A clean leave: within seconds.
-    let leave = |clients: &mut Vec<(usize, String, String, JoinHandle<()>)>,
+    let leave = |clients: &mut Vec<(usize, String, String, AbortHandle)>,
                  expected: &mut BTreeMap<String, People>,
                  which: &dyn Fn(usize, usize) -> bool| {
         let mut n = 0;
@@ -179,5 +183,4 @@ async fn a_thousand_users_see_who_is_there_when_a_gateway_and_redis_are_killed()
     stack.wait_until_ready().await;
     leave(&mut clients, &mut expected, &|n, _| n % 7 == 0);
     all_agree("the lists to be right after a restart of chat", &admin, &expected, &lists).await;
-    clients.iter().for_each(|(_, _, _, client)| client.abort());
 }

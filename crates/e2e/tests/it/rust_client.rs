@@ -79,7 +79,7 @@ async fn every_message_comes_once_over_many_cuts() {
             got.push(content);
         }
     };
-    within("all messages", 60, async { tokio::join!(writing, reading) }).await;
+    within("all messages", 60, Box::pin(async { tokio::join!(writing, reading) })).await;
     let expected: Vec<String> = (0..MESSAGES)
         .flat_map(|n| std::iter::once(n.to_string()).chain((n % 10 == 5).then(|| format!("{n} and a half"))))
         .collect();

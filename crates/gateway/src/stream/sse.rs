@@ -16,7 +16,7 @@ use turnpike_topic::Topic;
 use utoipa::IntoParams;
 
 use super::{
-    connections::{Connections, Origin, Registration, Target},
+    connections::{Connections, Registration, StreamTo, Target},
     control_frames,
     ending::Ending,
     hub::{members::Wake, topic_reader::Batch},
@@ -25,13 +25,10 @@ use super::{
     since::{InvalidSince, Since},
     topics::Topics,
 };
-use crate::{
-    access::caller::SignedIn,
-    http::{
-        Answer,
-        extract::{Id, Query},
-        problem::ProblemBody,
-    },
+use crate::http::{
+    Answer,
+    extract::{Id, Query},
+    problem::ProblemBody,
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -65,8 +62,7 @@ pub(crate) async fn follow(
     State(connections): State<Connections>,
     State(topics): State<Topics>,
     State(rooms): State<Rooms>,
-    SignedIn(caller): SignedIn,
-    origin: Origin,
+    StreamTo(caller, origin): StreamTo,
     Id(topic): Id<Topic>,
     Query(resume): Query<Resume>,
     headers: HeaderMap,

@@ -1,6 +1,7 @@
 //! `/api/admin/connections` of one gateway: what it reports of sockets and streams, its pages, and the end of a connection.
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use turnpike_kit::Clock;
 use turnpike_proto::topic::v1 as topic_pb;
 use turnpike_testkit::{Person, Socket, eventually};
@@ -103,7 +104,8 @@ async fn an_admin_closes_a_socket_and_a_stream() {
     let (admin, ada) = (gateway.caller(Role::Admin), gateway.caller(Role::User));
     let socket = open(&gateway, &ada, "203.0.113.7").await;
     let path = format!("/api/topics/response:{COMMAND}/events?since=live");
-    let stream = tokio::spawn({
+    let mut stream = JoinSet::new();
+    stream.spawn({
         let ada = ada.clone();
         async move { ada.get(&path).await.text }
     });
@@ -121,7 +123,8 @@ async fn an_admin_closes_a_socket_and_a_stream() {
     }
     let (_, closed) = socket.until_closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (1008, "Closed by an administrator"));
-    assert!(stream.await.expect("a text").contains("CLOSED_BY_ADMIN"));
+    let text = stream.join_next().await.expect("a stream").expect("a text");
+    assert!(text.contains("CLOSED_BY_ADMIN"), "{text}");
     let gone = format!("/api/admin/connections/{}", both[0]["id"].as_str().expect("an id"));
     eventually("no connection", 10, || async { listed(&admin, "").await.is_empty().then_some(()) }).await;
     assert_eq!(admin.delete(&gone).await.status, 404);
