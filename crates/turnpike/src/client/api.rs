@@ -3,7 +3,7 @@
 use anyhow::Context;
 use jiff::Timestamp;
 use reqwest::Method;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use turnpike_client::CredentialError;
 
@@ -70,6 +70,12 @@ impl Api {
         self.credential.saved_until(&self.token)
     }
 
+    /// The URL of a WebSocket route, and the value of the `Authorization` header.
+    pub(crate) fn socket(&self, path: &str) -> (String, String) {
+        let base = self.gateway.base.replacen("http", "ws", 1);
+        (format!("{base}{path}"), format!("Bearer {}", self.token.expose_secret()))
+    }
+
     /// The URL of the gateway.
     pub(crate) fn base(&self) -> &str {
         &self.gateway.base
@@ -81,6 +87,17 @@ impl Api {
             Err(error) if is_unauthorized(&error) => {
                 self.renew().await?;
                 self.gateway.open(path, &self.token, body, key).await
+            }
+            result => result,
+        }
+    }
+
+    /// Gets a file as text, like [`Api::call`].
+    pub(crate) async fn text(&mut self, path: &str) -> anyhow::Result<String> {
+        match self.gateway.text(path, &self.token).await {
+            Err(error) if is_unauthorized(&error) => {
+                self.renew().await?;
+                self.gateway.text(path, &self.token).await
             }
             result => result,
         }
