@@ -123,15 +123,16 @@ impl Bus {
 
     /// Sends an event to the processes that follow the topic now, see [`Bus::notices`]. It is not stored and has no offset. It can be
     /// lost, and after an outage it can arrive twice.
-    pub async fn notify(&self, topic: &Topic, event: &[u8]) -> Result<(), PublishError> {
+    ///
+    /// Returns the number of processes to which it was sent, this one included if it follows the topic.
+    pub async fn notify(&self, topic: &Topic, event: &[u8]) -> Result<usize, PublishError> {
         if event.len() > MAX_EVENT_BYTES {
             return Err(PublishError::TooLarge { bytes: event.len(), limit: MAX_EVENT_BYTES });
         }
-        match &self.0.backend {
+        Ok(match &self.0.backend {
             Backend::Memory(memory) => memory.notify(topic, event),
             Backend::Redis(redis) => redis.notify(TIMEOUT, topic, event).await?,
-        }
-        Ok(())
+        })
     }
 
     /// The notices of all topics that this process follows, from now on. A receiver that falls behind loses the oldest.

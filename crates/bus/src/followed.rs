@@ -137,11 +137,13 @@ impl FollowedTopics {
         }
     }
 
-    /// Passes a notice on, if the topic is followed.
-    pub(crate) fn send_notice(&self, topic: Topic, event: Bytes) {
-        if self.get(&topic).is_some() {
+    /// Passes a notice on, if the topic is followed. Returns whether it is.
+    pub(crate) fn send_notice(&self, topic: Topic, event: Bytes) -> bool {
+        let is_followed = self.get(&topic).is_some();
+        if is_followed {
             let _ = self.notices.send((topic, event)); // an error means that there is no receiver
         }
+        is_followed
     }
 
     /// The notices from now on.

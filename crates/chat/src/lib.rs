@@ -12,6 +12,7 @@ mod convert;
 mod creation;
 mod export;
 mod fields;
+mod insights;
 mod ledger;
 mod messages;
 mod model_rpc;

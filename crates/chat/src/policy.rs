@@ -35,6 +35,7 @@ pub const POLICY: Policy = &[
     ("/turnpike.chat.v1.RoomService/RemoveMember", Access::Role(Role::User)),
     ("/turnpike.chat.v1.RoomService/ListMembers", Access::Role(Role::User)),
     ("/turnpike.chat.v1.RoomService/PostMessage", Access::Role(Role::User)),
+    ("/turnpike.chat.v1.RoomService/AnalyzeHealth", Access::Role(Role::User)),
     ("/turnpike.chat.v1.RoomService/ListRoomMessages", Access::Role(Role::User)),
     ("/turnpike.chat.v1.RoomService/EditMessage", Access::Role(Role::User)),
     ("/turnpike.chat.v1.RoomService/RedactMessage", Access::Role(Role::User)),

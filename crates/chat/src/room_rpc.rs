@@ -18,13 +18,16 @@ use uuid::Uuid;
 
 use crate::{
     fields::{invalid, line, required_line},
+    insights::{Insights, series},
     room_convert::{content, id, role, to_pb_member, to_pb_present, to_pb_room, to_pb_room_message, user, visibility},
-    rooms::{self, Changes, Edit, Entry, New, Post, Refused, Report, Reported, Room, Visibility},
+    rooms::{self, Changes, Edit, Entry, Message, New, Post, Refused, Report, Reported, Room, Visibility},
 };
 
 /// Characters of a name and of a description.
 const MAX_NAME: usize = 100;
 const MAX_DESCRIPTION: usize = 500;
+/// Messages of a room that are looked at for the context of a comment.
+const CONTEXT_MESSAGES: u32 = 10;
 /// Entries of one report of presence.
 const MAX_ENTRIES: usize = 500;
 
@@ -35,6 +38,7 @@ pub(crate) struct RoomRpc {
     pub(crate) verifier: Verifier,
     /// Wakes the publisher of events.
     pub(crate) bell: Bell,
+    pub(crate) insights: Insights,
 }
 
 impl RoomRpc {
@@ -70,6 +74,19 @@ impl RoomRpc {
         let time = |at: Option<prost_types::Timestamp>| at.and_then(timestamp::from_protobuf).unwrap_or(now);
         let (connected_at, last_seen) = (time(entry.connected_at), time(entry.last_seen));
         Ok(Some(Entry { room_id, user_id, username, connections: entry.connections, connected_at, last_seen }))
+    }
+
+    /// Comments on a message about its author's health. What the same author said before is the context.
+    async fn comment(&self, message: &Message) {
+        if !Insights::is_about_health(&message.content) {
+            return;
+        }
+        let before = rooms::page(&self.store, message.room_id, Some(message.id), CONTEXT_MESSAGES).await;
+        // Without the context there is still a comment.
+        let before = before.ok().flatten().map(|(messages, _)| messages).unwrap_or_default();
+        let own = before.iter().filter(|earlier| earlier.user_id == message.user_id);
+        let context = own.map(|earlier| earlier.content.as_str()).collect::<Vec<_>>().join("\n");
+        self.insights.comment(message.room_id, message.user_id, message.content.clone(), context);
     }
 
     /// Tells the others in the room.
@@ -204,8 +221,23 @@ impl RoomService for RoomRpc {
             content: content(&request.content)?,
             key: Key::new(claims.user_id, &request.idempotency_key, hash)?,
         };
-        let (message, replayed, _) = self.done(rooms::post(&self.store, post, self.clock.now()).await)?;
+        let (message, replayed, allows_insights) = self.done(rooms::post(&self.store, post, self.clock.now()).await)?;
+        if allows_insights && !replayed {
+            self.comment(&message).await;
+        }
         Ok(Response::new(pb::PostMessageResponse { message: Some(to_pb_room_message(*message)), replayed }))
+    }
+
+    async fn analyze_health(
+        &self,
+        request: Request<pb::AnalyzeHealthRequest>,
+    ) -> Result<Response<pb::AnalyzeHealthResponse>, Status> {
+        let user_id = caller(&request)?.claims.user_id;
+        let request = request.into_inner();
+        let room = self.room(&request.room_id, user_id).await?;
+        let data_points = u32::try_from(request.data_points.len()).unwrap_or(u32::MAX);
+        self.insights.analyze(room.id, user_id, series(request)?)?;
+        Ok(Response::new(pb::AnalyzeHealthResponse { data_points }))
     }
 
     async fn list_room_messages(

@@ -22,6 +22,7 @@ use crate::{
     answer_rpc::AnswerRpc,
     answers::{self, Resources},
     conversation_rpc::ConversationRpc,
+    insights::Insights,
     ledger::Ledger,
     model_rpc::ModelRpc,
     outbox,
@@ -74,14 +75,15 @@ impl Service {
         let room_bell = rooms::publish(process, &store, &deps.bus);
         rooms::sweep(process, &store);
         rooms::expire(process, &store, &room_bell);
+        let upstreams = Upstreams::new(&config.models, process)?;
         let rooms = RoomRpc {
             store: store.clone(),
             bus: deps.bus.clone(),
             clock: process.clock.clone(),
             verifier: deps.verifier.clone(),
             bell: room_bell,
+            insights: Insights::new(upstreams.clone(), deps.bus.clone(), process.clock.clone(), process.tasks.clone()),
         };
-        let upstreams = Upstreams::new(&config.models, process)?;
         let models = ModelRpc {
             ledger: Ledger::new(process, &store),
             store: store.clone(),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::{AccountEvent, CaptionsEvent, ChatEvent, CommandEvent, RoomEvent, RoomNotice, VehicleEvent};
+use crate::{AccountEvent, CaptionsEvent, ChatEvent, CommandEvent, GatewayNotice, RoomEvent, RoomNotice, VehicleEvent};
 
 /// One event, as its producer made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,8 @@ pub enum Body {
     Captions(CaptionsEvent),
     /// Of an account and its sessions.
     Account(AccountEvent),
+    /// From a gateway to the others, not stored.
+    Gateway(GatewayNotice),
     /// An event that this version does not know, from a newer producer. The bytes are the whole event, unchanged.
     Unknown(Bytes),
 }
@@ -46,6 +48,7 @@ impl Body {
             Self::Notice(notice) => notice.name(),
             Self::Captions(event) => event.name(),
             Self::Account(event) => event.name(),
+            Self::Gateway(notice) => notice.name(),
             Self::Unknown(_) => "unknown",
         }
     }

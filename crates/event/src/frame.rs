@@ -44,6 +44,7 @@ impl Serialize for Frame<'_> {
             Body::Notice(notice) => notice.fields(&mut map)?,
             Body::Captions(event) => event.fields(&mut map)?,
             Body::Account(event) => event.fields(&mut map)?,
+            Body::Gateway(notice) => notice.fields(&mut map)?,
             Body::Unknown(_) => {}
         }
         map.end()

@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use prost::Message;
 use turnpike_proto::{event::v1 as pb, timestamp};
 
-use crate::{AccountEvent, Body, CaptionsEvent, ChatEvent, CommandEvent, Event, RoomEvent, RoomNotice, VehicleEvent};
+use crate::{
+    AccountEvent, Body, CaptionsEvent, ChatEvent, CommandEvent, Event, GatewayNotice, RoomEvent, RoomNotice,
+    VehicleEvent,
+};
 
 impl Event {
     /// The bytes of a `turnpike.event.v1.Event`.
@@ -18,6 +21,7 @@ impl Event {
             Body::Notice(notice) => notice.to_pb(),
             Body::Captions(event) => event.to_pb(),
             Body::Account(event) => event.to_pb(),
+            Body::Gateway(notice) => notice.to_pb(),
             Body::Unknown(bytes) => return bytes.clone(),
         };
         pb::Event { at: Some(timestamp::to_protobuf(self.at)), body: Some(body) }.encode_to_vec().into()
@@ -43,6 +47,7 @@ fn from_pb_body(body: &pb::event::Body) -> Option<Body> {
         .or_else(|| RoomNotice::from_pb(body).map(Body::Notice))
         .or_else(|| CaptionsEvent::from_pb(body).map(Body::Captions))
         .or_else(|| AccountEvent::from_pb(body).map(Body::Account))
+        .or_else(|| GatewayNotice::from_pb(body).map(Body::Gateway))
 }
 
 #[cfg(test)]
@@ -51,7 +56,7 @@ mod tests {
     use turnpike_topic::CommandId;
 
     use super::*;
-    use crate::{CommandState, account, captions, chat, command, notice, room, vehicle};
+    use crate::{CommandState, account, captions, chat, command, gateway, notice, room, vehicle};
 
     fn any_event() -> impl Strategy<Value = Event> {
         let at = (-377_705_023_201_i64..253_402_207_200, 0..1_000_000_000_i32)
@@ -64,6 +69,7 @@ mod tests {
             notice::tests::any_notice().prop_map(Body::Notice),
             captions::tests::any_event().prop_map(Body::Captions),
             account::tests::any_event().prop_map(Body::Account),
+            gateway::tests::any_notice().prop_map(Body::Gateway),
         ];
         (at, body).prop_map(|(at, body)| Event { at, body })
     }

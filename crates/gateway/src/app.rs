@@ -17,7 +17,9 @@ use turnpike_rpc::Transport;
 
 use crate::{
     access::{body::Bodies, caller::Identity, client::TrustedProxies, origin::AllowedOrigins},
-    stream::{connections::Connections, hub::Hub, rooms::Rooms, socket::context::SocketContext, topics::Topics},
+    stream::{
+        connections::Connections, hub::Hub, peers::Peers, rooms::Rooms, socket::context::SocketContext, topics::Topics,
+    },
 };
 
 /// The parts. A clone costs one atomic operation.
@@ -47,6 +49,7 @@ parts! {
     hub: Hub,
     topics: Topics,
     connections: Connections,
+    peers: Peers,
     sockets: SocketContext,
     rooms: Rooms,
     auth: Auth,

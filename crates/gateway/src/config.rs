@@ -24,6 +24,8 @@ pub struct Config {
     pub limits: Limits,
     /// `TURNPIKE_HEARTBEAT_SECONDS`.
     pub heartbeat: Duration,
+    /// `TURNPIKE_DRAIN_SECONDS`: connections end over this time at most when the process stops.
+    pub drain: Duration,
     /// `TURNPIKE_TRUSTED_PROXIES`: networks of proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// `TURNPIKE_ALLOWED_ORIGINS`: origins besides the gateway's own whose pages may use the session cookie.
@@ -48,6 +50,7 @@ impl Config {
         let whole = "a whole number, 0 for no limit";
         let heartbeat =
             env.parse(&variables::HEARTBEAT_SECONDS, "seconds from 1 to 3600", |s| (1..=3600).contains(s))?;
+        let drain = env.parse(&variables::DRAIN_SECONDS, "seconds from 0 to 15", |s| *s <= 15)?;
         Ok(Self {
             http: listen::address(env, &variables::HTTP)?,
             auth_url: env.value(&variables::AUTH_URL).to_owned(),
@@ -63,6 +66,7 @@ impl Config {
                 connections_per_address: connections_per_address(env)?,
             },
             heartbeat: Duration::from_secs(heartbeat),
+            drain: Duration::from_secs(drain),
             trusted_proxies: proxies(env)?,
             allowed_origins: origins(env)?,
         })

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 use turnpike_bus::Bus;
 use turnpike_identity::{Revocations, Verifier};
-use turnpike_kit::{OnExit, Process, descriptors};
+use turnpike_kit::{OnExit, Process, descriptors, host};
 use turnpike_rpc::Transport;
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
         connections::Connections,
         hub::Hub,
         owners::Owners,
+        peers::Peers,
         rooms::Rooms,
         socket::context::{self, SocketContext},
         topics::Topics,
@@ -54,6 +55,7 @@ pub struct Deps {
 pub struct Service {
     router: Router,
     slots: Arc<ConnectionSlots>,
+    peers: Peers,
 }
 
 impl Service {
@@ -66,9 +68,12 @@ impl Service {
         let slots = ConnectionSlots::new(total, config.limits.connections_per_address, config.trusted_proxies.clone());
         info!(connections = total, "the limit of open files bounds the number of connections");
         let revocations = deps.revocations.clone();
-        let connections = Connections::new(config.limits.sockets_per_user, move |claims| revocations.check(claims));
-        connections.watch(process, &deps.revocations, &deps.bus);
+        let connections = Connections::new(config.limits.sockets_per_user, process.clock.clone(), move |claims| {
+            revocations.check(claims)
+        });
+        connections.watch(process, &deps.revocations, &deps.bus, config.drain);
         connections.renew_api_keys(process, &identity);
+        let peers = Peers::new(deps.bus.clone(), process.clock.clone(), connections.clone());
         let owners = Owners {
             auth: deps.auth.clone(),
             vehicles: deps.vehicles.clone(),
@@ -77,10 +82,10 @@ impl Service {
         };
         let chat = Chat(deps.chat.clone());
         let rooms = Rooms::new(deps.bus.clone(), process.clock.clone());
-        rooms.serve(process, chat.rooms());
+        rooms.serve(process, chat.rooms(), connections.drained());
         let seen = rooms.clone();
-        let hub =
-            Hub::new(deps.bus.clone(), process.tasks.clone(), Arc::new(move |topic, event| seen.see(topic, event)));
+        let seen = Arc::new(move |topic, event: &_| seen.see(topic, event));
+        let hub = Hub::new(deps.bus.clone(), process.tasks.clone(), connections.drained(), seen);
         let topics = Topics { bus: deps.bus, hub: hub.clone(), owners };
         let sockets = SocketContext::new(context::Parts {
             identity: identity.clone(),
@@ -107,6 +112,7 @@ impl Service {
             hub,
             topics,
             connections,
+            peers: peers.clone(),
             sockets,
             rooms,
             auth: Auth(deps.auth.clone()),
@@ -118,13 +124,14 @@ impl Service {
                     .into(),
             ),
         });
-        Ok(Self { router: router(app, process.health.clone()), slots })
+        Ok(Self { router: router(app, process.health.clone()), slots, peers })
     }
 
     /// Serves until the process stops; requests that have begun are answered.
     pub fn serve(&self, process: &Process, listener: TcpListener) -> anyhow::Result<()> {
         let address = listener.local_addr().context("the public address")?;
         info!(%address, "public HTTP and WebSocket");
+        self.peers.serve(process, format!("{}:{}", host::name(), address.port()));
         let accepting = accept(listener, self.router.clone(), self.slots.clone(), process.tasks.clone());
         process.tasks.spawn("public http", OnExit::StopProcess, accepting);
         Ok(())

@@ -5,6 +5,7 @@ pub mod descriptors;
 mod env;
 mod health;
 mod home;
+pub mod host;
 pub mod listen;
 mod log;
 pub mod ops;

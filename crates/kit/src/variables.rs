@@ -192,6 +192,7 @@ declare! {
     LIMIT_COMMANDS_PER_MINUTE = value("60", &[Vehicles, Turnpike],
         "accepted commands of one user. Shared by all instances of vehicles; a restart keeps the counters; 0 means no \
          limit");
+    DRAIN_SECONDS = value("5", &[Gateway, Turnpike], "a stopping gateway closes its sockets over this time");
     HEARTBEAT_SECONDS = value("30", &[Gateway, Turnpike], "a socket is dead after 2.5 times that without a frame");
     TOPIC_RETENTION_SECONDS = value("86400", EVERY, "how far back a topic can be resumed");
     TOPIC_ENDED_RETENTION_SECONDS = value("3600", EVERY,

@@ -78,4 +78,8 @@ ids! {
     RoomId,
     /// One live caption session.
     CaptionsSessionId,
+    /// One run of a gateway.
+    GatewayId,
+    /// One open connection of a client at a gateway.
+    ConnectionId,
 }

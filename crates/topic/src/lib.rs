@@ -6,8 +6,8 @@ mod record;
 mod topic;
 
 pub use id::{
-    ApiKeyId, CaptionsSessionId, CommandId, ConversationId, InvalidId, MessageId, PersonaId, RoomId, SessionId, UserId,
-    VehicleId,
+    ApiKeyId, CaptionsSessionId, CommandId, ConnectionId, ConversationId, GatewayId, InvalidId, MessageId, PersonaId,
+    RoomId, SessionId, UserId, VehicleId,
 };
 pub use offset::{InvalidOffset, Offset};
 pub use record::Record;

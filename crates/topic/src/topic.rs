@@ -23,6 +23,8 @@ pub enum Topic {
     Sessions,
     /// Requests to stop the answers of language models. Internal: no client may follow it.
     Answers,
+    /// What gateways ask one another. Internal: no client may follow it.
+    Gateways,
 }
 
 /// Text that is not the name of a topic.
@@ -32,6 +34,7 @@ pub struct InvalidTopic;
 
 const SESSIONS: &str = "sessions";
 const ANSWERS: &str = "answers";
+const GATEWAYS: &str = "gateways";
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,6 +47,7 @@ impl fmt::Display for Topic {
             Self::User(id) => write!(f, "user:{id}"),
             Self::Sessions => f.write_str(SESSIONS),
             Self::Answers => f.write_str(ANSWERS),
+            Self::Gateways => f.write_str(GATEWAYS),
         }
     }
 }
@@ -55,6 +59,7 @@ impl FromStr for Topic {
         match text {
             SESSIONS => return Ok(Self::Sessions),
             ANSWERS => return Ok(Self::Answers),
+            GATEWAYS => return Ok(Self::Gateways),
             _ => {}
         }
         let (kind, id) = text.split_once(':').ok_or(InvalidTopic)?;
@@ -87,6 +92,7 @@ mod tests {
             Topic::User(UserId::new(now)),
             Topic::Sessions,
             Topic::Answers,
+            Topic::Gateways,
         ];
         for topic in topics {
             assert_eq!(topic.to_string().parse(), Ok(topic));

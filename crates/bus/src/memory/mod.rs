@@ -81,8 +81,8 @@ impl Memory {
         Ok(Appended::At(offset))
     }
 
-    pub(crate) fn notify(&self, topic: &Topic, event: &[u8]) {
-        self.followed.send_notice(*topic, Bytes::copy_from_slice(event));
+    pub(crate) fn notify(&self, topic: &Topic, event: &[u8]) -> usize {
+        usize::from(self.followed.send_notice(*topic, Bytes::copy_from_slice(event)))
     }
 
     pub(crate) fn notices(&self) -> broadcast::Receiver<(Topic, Bytes)> {

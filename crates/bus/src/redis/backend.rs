@@ -68,7 +68,7 @@ impl Redis {
         self.publisher.append(timeout, topic, event, how).await
     }
 
-    pub(crate) async fn notify(&self, timeout: Duration, topic: &Topic, event: &[u8]) -> Result<(), Unavailable> {
+    pub(crate) async fn notify(&self, timeout: Duration, topic: &Topic, event: &[u8]) -> Result<usize, Unavailable> {
         notice::send(&self.link, timeout, topic, event).await
     }
 

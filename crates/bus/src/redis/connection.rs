@@ -151,7 +151,9 @@ fn deliver(followed: &FollowedTopics, message: Vec<Value>) {
     let Some(topic) = std::str::from_utf8(&channel).ok().and_then(|name| name.parse().ok()) else { return };
     let payload = Bytes::from(payload);
     match record::notice_event(&payload) {
-        Some(event) => followed.send_notice(topic, event),
+        Some(event) => {
+            followed.send_notice(topic, event);
+        }
         None => followed.send(&topic, Signal::Record(payload)),
     }
 }

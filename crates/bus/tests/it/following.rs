@@ -18,9 +18,9 @@ on_both! {
         let mut follower = bus.follow(topic, From::Start);
         caught_up(&mut follower).await;
         let (first, second) = (event(1), event(2));
-        bus.notify(&other, &first).await.expect("sent"); // the other topic has no follower here
-        bus.notify(&topic, &first).await.expect("sent");
-        bus.notify(&topic, &second).await.expect("sent");
+        assert_eq!(bus.notify(&other, &first).await.expect("sent"), 0, "the other topic has no follower");
+        assert_eq!(bus.notify(&topic, &first).await.expect("sent"), 1);
+        assert_eq!(bus.notify(&topic, &second).await.expect("sent"), 1);
         for sent in [first, second] {
             let received = tokio::time::timeout(std::time::Duration::from_secs(10), notices.recv()).await;
             assert_eq!(received.expect("in time").expect("a notice"), (topic, sent));

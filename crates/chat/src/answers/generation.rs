@@ -166,6 +166,7 @@ impl Generation {
             messages: self.prompt.clone(),
             temperature: self.open.temperature,
             max_tokens: None,
+            response_format: None,
         };
         let upstreams = resources.upstreams.clone();
         let mut upstream = Upstream::Opening(Box::pin(async move { upstreams.chat(request).await }));

@@ -41,6 +41,7 @@ pub(super) fn suggest(resources: &Resources, id: ConversationId, model: Option<S
         messages: vec![message(ChatRole::System, INSTRUCTIONS), message(ChatRole::User, &excerpt)],
         temperature: Some(0.0),
         max_tokens: Some(MAX_TOKENS),
+        response_format: None,
     };
     let (tasks, resources) = (resources.tasks.clone(), resources.clone());
     tasks.spawn("title of a conversation", OnExit::Continue, async move {

@@ -18,6 +18,8 @@ pub struct ChatRequest {
     pub messages: Vec<ChatMessage>,
     pub temperature: Option<f64>,
     pub max_tokens: Option<u32>,
+    /// The form of the answer, as OpenAI's `response_format`. A server may ignore it.
+    pub response_format: Option<Value>,
 }
 
 /// A message of the prompt.
@@ -132,6 +134,7 @@ fn to_body(request: ChatRequest) -> Bytes {
     body.insert("stream".to_owned(), Value::from(true));
     body.extend(request.temperature.map(|temperature| ("temperature".to_owned(), Value::from(temperature))));
     body.extend(request.max_tokens.map(|tokens| ("max_tokens".to_owned(), Value::from(tokens))));
+    body.extend(request.response_format.map(|format| ("response_format".to_owned(), format)));
     Value::from(body).to_string().into()
 }
 

@@ -73,6 +73,11 @@ struct Inner {
 }
 
 impl Upstreams {
+    /// Whether no server is configured.
+    pub fn is_scripted(&self) -> bool {
+        self.0.servers.iter().all(server::Server::is_scripted)
+    }
+
     /// Fails if an address may not be connected to.
     pub fn new(models: &config::Models, process: &Process) -> anyhow::Result<Self> {
         let http = http::Http::new(&process.clock, models.timeouts.connect);

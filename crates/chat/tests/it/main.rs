@@ -9,6 +9,7 @@ mod conversations;
 mod export;
 mod fake;
 mod faults;
+mod insights;
 mod leaving;
 mod messages;
 mod model_caller;

@@ -54,6 +54,7 @@ impl Guest {
         list_rooms(pb::ListRoomsRequest) -> pb::ListRoomsResponse;
         update_room(pb::UpdateRoomRequest) -> pb::Room;
         post_message(pb::PostMessageRequest) -> pb::PostMessageResponse;
+        analyze_health(pb::AnalyzeHealthRequest) -> pb::AnalyzeHealthResponse;
         list_room_messages(pb::ListRoomMessagesRequest) -> pb::ListRoomMessagesResponse;
         list_present(pb::ListPresentRequest) -> pb::ListPresentResponse;
         get_room_stats(pb::GetRoomStatsRequest) -> pb::RoomStats;

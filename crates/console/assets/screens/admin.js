@@ -1,4 +1,4 @@
-// For admins: users, services and models; connections and the audit log where the server has them.
+// For admins: users, services, models and connections; the audit log where the server has it.
 import { h } from '../vendor/preact.js';
 import { useSignal } from '../vendor/signals.js';
 import { useEffect } from '../vendor/preact-hooks.js';
@@ -13,11 +13,12 @@ import { failed, toast } from '../ui/toast.js';
 import { exact, when } from '../ui/text.js';
 import { json } from '../live/api.js';
 import { me } from '../live/session.js';
+import { Connections } from './connections.js';
 
 const { div, h1, h2, p, section, form, button, table, thead, tbody, tr, th, td, time, nav, ul, li, span, code } = tags;
 const ROLES = ['user', 'operator', 'engineer', 'admin'];
 const MEANINGS = { user: 'user: reads vehicles, chats', operator: 'operator: sends commands', engineer: 'engineer: sends unsafe commands', admin: 'admin: manages everything' };
-const PARTS = /** @type {Record<string, [string, () => any]>} */ ({ users: ['Users', Users], services: ['Services', Services], models: ['Models', Models], connections: ['Connections', () => h(Plain, { address: '/api/admin/connections', what: 'connection' })], audit: ['Audit', () => h(Plain, { address: '/api/admin/audit?limit=50', what: 'entry' })] });
+const PARTS = /** @type {Record<string, [string, () => any]>} */ ({ users: ['Users', Users], services: ['Services', Services], models: ['Models', Models], connections: ['Connections', Connections], audit: ['Audit', () => h(Plain, { address: '/api/admin/audit?limit=50', what: 'entry' })] });
 
 export default function Admin() {
   const current = path.value[1] ?? 'users', Part = PARTS[current]?.[1];
@@ -91,10 +92,9 @@ function Plain({ address, what }) {
   const list = useList(address), words = useSignal('');
   if (list.problem && /** @type {any} */ (list.problem).status === 404) return p({ class: 'empty' }, 'This server does not have this list.');
   const rows = (list.items ?? []).filter((one) => JSON.stringify(one).toLowerCase().includes(words.value.toLowerCase())), columns = [...new Set(rows.flatMap((one) => Object.keys(one)))].slice(0, 9);
-  const close = (/** @type {any} */ one) => confirm({ title: 'Close this connection?', text: 'The client gets a close frame, and may connect again.', verb: 'Close', run: async () => { await json(`/api/admin/connections/${one.id}`, { method: 'DELETE' }); list.reload(); } });
   const show = (/** @type {any} */ value) => (value === null || value === undefined ? '–' : typeof value === 'string' && /^\d{4}-\d\d-\d\dT/.test(value) ? when(value) : Array.isArray(value) && value.every((one) => typeof one === 'string') ? value.join(' ') : typeof value === 'object' ? code(null, JSON.stringify(value)) : String(value));
   return section({ 'aria-label': what }, div({ class: 'tools' }, h(Search, { label: 'Search in this list', value: words.value, set: (text) => { words.value = text; } }), button({ type: 'button', onClick: list.reload }, 'Refresh')),
-    rows.length ? div({ class: 'wide', tabIndex: 0, role: 'group', 'aria-label': what }, table({ class: 'list' }, thead(null, tr(null, columns.map((name) => th({ key: name, scope: 'col' }, name.replaceAll('_', ' '))), address.includes('connections') ? th({ scope: 'col' }, span({ class: 'hidden' }, 'Action')) : null)),
-      tbody(null, rows.map((one, i) => tr({ key: one.id ?? i }, columns.map((name) => td({ key: name }, show(one[name]))), address.includes('connections') ? td({ class: 'end' }, button({ type: 'button', class: 'small', onClick: () => close(one) }, 'Close')) : null))))) : null,
+    rows.length ? div({ class: 'wide', tabIndex: 0, role: 'group', 'aria-label': what }, table({ class: 'list' }, thead(null, tr(null, columns.map((name) => th({ key: name, scope: 'col' }, name.replaceAll('_', ' '))))),
+      tbody(null, rows.map((one, i) => tr({ key: one.id ?? i }, columns.map((name) => td({ key: name }, show(one[name])))))))) : null,
     h(ListEnd, { list, empty: `No ${what}.` }), h(CopyAs, { calls: [{ path: address }] }));
 }

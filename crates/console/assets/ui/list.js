@@ -8,11 +8,11 @@ import { page, json } from '../live/api.js';
 import { cuts } from '../live/link.js';
 
 const { div, p, button, input, label } = tags;
-/** @typedef {{ items: any[] | null, next: string | null, problem: Error | null, more: () => void, reload: () => void, set: (items: any[]) => void }} Loaded */
+/** @typedef {{ items: any[] | null, next: string | null, missing?: string | null, problem: Error | null, more: () => void, reload: () => void, set: (items: any[]) => void }} Loaded */
 
 /** A list, loaded again when its address changes and when the connection comes back. @param {string | null} path @returns {Loaded} */
 export function useList(path) {
-  const state = useSignal(/** @type {{ items: any[] | null, next: string | null, problem: Error | null }} */ ({ items: null, next: null, problem: null }));
+  const state = useSignal(/** @type {{ items: any[] | null, next: string | null, missing?: string | null, problem: Error | null }} */ ({ items: null, next: null, problem: null }));
   const current = useRef(/** @type {AbortController | null} */ (null));
   const load = async (/** @type {string} */ from, /** @type {boolean} */ add) => {
     current.current?.abort();
@@ -20,7 +20,7 @@ export function useList(path) {
     try {
       const got = await page(from, abort.signal);
       if (abort.signal.aborted) return;
-      state.value = { items: add ? [...(state.peek().items ?? []), ...got.items] : got.items, next: got.next, problem: null };
+      state.value = { items: add ? [...(state.peek().items ?? []), ...got.items] : got.items, next: got.next, missing: got.missing, problem: null };
     } catch (error) { if (!abort.signal.aborted) state.value = { ...state.peek(), problem: /** @type {Error} */ (error) }; }
   };
   const reload = () => { if (path) void load(path, false); };

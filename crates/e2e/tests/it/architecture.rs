@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The layers: a crate depends on crates of lower layers, and on crates of its own layer only where [`WITHIN_A_LAYER`] says so.
 const LAYERS: [&[&str]; 4] = [
     &["topic", "proto", "event"],
-    &["fault", "token", "kit", "store", "bus", "rpc", "identity"],
+    &["fault", "token", "kit", "store", "bus", "rpc", "identity", "client"],
     &["auth", "captions", "chat", "vehicles", "mock-vehicle-connector", "console", "gateway"],
     &["turnpike", "testkit", "e2e", "bench"],
 ];

@@ -38,7 +38,7 @@ pub(crate) fn may_follow(claims: &Claims, topic: Topic) -> Result<(), Fault> {
         Topic::Conversation(_) | Topic::Room(_) => Scope::Chat,
         Topic::Captions(_) => Scope::Captions,
         Topic::User(_) => Scope::Read,
-        Topic::Sessions | Topic::Answers => Scope::All,
+        Topic::Sessions | Topic::Answers | Topic::Gateways => Scope::All,
     };
     admit(claims, Some(ApiKeys::Of(needed)), true)
 }

@@ -68,7 +68,16 @@ pub(crate) fn closed(topic: Topic) -> String {
 }
 
 pub(crate) fn error(id: Option<&Value>, code: &str, detail: &str) -> String {
-    answer("error", id, json!({ "code": code, "detail": detail }))
+    error_with(id, code, detail, None)
+}
+
+/// `details` is for programs.
+pub(crate) fn error_with(id: Option<&Value>, code: &str, detail: &str, details: Option<Value>) -> String {
+    let mut fields = json!({ "code": code, "detail": detail });
+    if let Some(details) = details {
+        fields["details"] = details;
+    }
+    answer("error", id, fields)
 }
 
 pub(crate) fn fault(id: Option<&Value>, topic: Option<Topic>, fault: &Fault) -> String {

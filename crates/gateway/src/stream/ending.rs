@@ -112,6 +112,8 @@ pub(crate) enum Ending {
     Stopping,
     /// The user may no longer follow the topic.
     Excluded,
+    /// An admin closed the connection.
+    ClosedByAdmin,
 }
 
 impl From<Ending> for Close {
@@ -124,6 +126,7 @@ impl From<Ending> for Close {
             Ending::Unavailable => Self::TryAgain,
             Ending::Stopping => Self::Stopping,
             Ending::Excluded => Self::Refused("Not found"),
+            Ending::ClosedByAdmin => Self::Refused("Closed by an administrator"),
         }
     }
 }
@@ -137,6 +140,9 @@ impl From<Ending> for Fault {
             Ending::TooMany => Self::new(Kind::RateLimited, "Too many connections").code_is("TOO_MANY_CONNECTIONS"),
             Ending::Unavailable => Refusal::Unavailable.into(),
             Ending::Excluded => Self::new(Kind::NotFound, "Not found"),
+            Ending::ClosedByAdmin => {
+                Self::new(Kind::Forbidden, "An administrator closed this connection").code_is("CLOSED_BY_ADMIN")
+            }
             Ending::Stopping => Self::new(Kind::Unavailable, "This gateway is stopping")
                 .code_is("STOPPING")
                 .retry_after(Duration::from_secs(1)),

@@ -7,6 +7,7 @@ pub(crate) mod ending;
 pub(crate) mod format;
 pub(crate) mod hub;
 pub(crate) mod owners;
+pub(crate) mod peers;
 mod protobuf;
 pub(crate) mod reader;
 pub(crate) mod rfc6455;

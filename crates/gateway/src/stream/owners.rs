@@ -20,7 +20,7 @@ impl Owners {
             Topic::User(_) => &self.auth,
             Topic::Conversation(_) | Topic::Room(_) => &self.chat,
             Topic::Captions(_) => &self.captions,
-            Topic::Sessions | Topic::Answers => return None,
+            Topic::Sessions | Topic::Answers | Topic::Gateways => return None,
         };
         Some(TopicOwnerClient::new(owner.clone()))
     }

@@ -16,7 +16,7 @@ use turnpike_topic::Topic;
 use utoipa::IntoParams;
 
 use super::{
-    connections::{Connections, Registration, Target},
+    connections::{Connections, Registration, StreamTo, Target},
     control_frames,
     ending::Ending,
     hub::{members::Wake, topic_reader::Batch},
@@ -25,13 +25,10 @@ use super::{
     since::{InvalidSince, Since},
     topics::Topics,
 };
-use crate::{
-    access::caller::SignedIn,
-    http::{
-        Answer,
-        extract::{Id, Query},
-        problem::ProblemBody,
-    },
+use crate::http::{
+    Answer,
+    extract::{Id, Query},
+    problem::ProblemBody,
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -65,7 +62,7 @@ pub(crate) async fn follow(
     State(connections): State<Connections>,
     State(topics): State<Topics>,
     State(rooms): State<Rooms>,
-    SignedIn(caller): SignedIn,
+    StreamTo(caller, origin): StreamTo,
     Id(topic): Id<Topic>,
     Query(resume): Query<Resume>,
     headers: HeaderMap,
@@ -78,9 +75,10 @@ pub(crate) async fn follow(
         })?,
     };
     // An event stream is registered like a socket: it counts against the same limit and ends for the same reasons.
-    let registration = connections.register(&caller).map_err(Fault::from)?;
+    let registration = connections.register(&caller, origin).map_err(Fault::from)?;
     let wake = Arc::new(Notify::new());
     registration.attach(Target::Stream(wake.clone()));
+    registration.handle.names_topic(topic);
     let reader = reader::open(&topics, &caller, topic, since, &Wake::Task(wake.clone())).await?;
     let reader = match topic {
         Topic::Room(room) => {
@@ -98,7 +96,11 @@ pub(crate) async fn follow(
     let retry = Bytes::from_static(b"retry: 1000\n\n");
     let events = EventStream { reader, registration, wake, done: false };
     let first = stream::iter([Ok::<_, Infallible>(retry)]);
-    let rest = stream::unfold(events, async |mut events| events.next().await.map(|bytes| (Ok(bytes), events)));
+    let rest = stream::unfold(events, async |mut events| {
+        let bytes = events.next().await?;
+        events.registration.handle.sends(&bytes);
+        Some((Ok(bytes), events))
+    });
     Ok(response(Body::from_stream(futures_util::StreamExt::chain(first, rest))))
 }
 

@@ -6,6 +6,7 @@ mod answers;
 mod api_keys;
 mod auth;
 mod chat;
+mod connections;
 mod console;
 mod credentials;
 mod formats;

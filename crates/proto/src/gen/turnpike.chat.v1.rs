@@ -3429,6 +3429,34 @@ pub struct ReportPresenceResponse {
     #[prost(message, repeated, tag = "2")]
     pub refused: ::prost::alloc::vec::Vec<PresenceEntry>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AnalyzeHealthRequest {
+    #[prost(string, tag = "1")]
+    pub room_id: ::prost::alloc::string::String,
+    /// 1–10080 points, in any order.
+    #[prost(message, repeated, tag = "2")]
+    pub data_points: ::prost::alloc::vec::Vec<HealthPoint>,
+    /// What a point measures that does not say so itself: 1–40 of a–z, 0–9, `_`, `.` and `-`; empty: value.
+    #[prost(string, tag = "3")]
+    pub metric: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HealthPoint {
+    #[prost(message, optional, tag = "1")]
+    pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
+    /// A finite number.
+    #[prost(double, tag = "2")]
+    pub value: f64,
+    /// Empty: as in the request. At most 16 different ones.
+    #[prost(string, tag = "3")]
+    pub metric: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnalyzeHealthResponse {
+    /// The points that are analysed.
+    #[prost(uint32, tag = "1")]
+    pub data_points: u32,
+}
 /// Generated client implementations.
 pub mod room_service_client {
     #![allow(
@@ -3734,6 +3762,34 @@ pub mod room_service_client {
                 .insert(GrpcMethod::new("turnpike.chat.v1.RoomService", "PostMessage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Analyses data about the caller's health. Answers when the data is accepted. Progress and insights are notices on the topic of
+        /// the room, for the caller only. A user has one analysis at a time.
+        pub async fn analyze_health(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AnalyzeHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AnalyzeHealthResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/turnpike.chat.v1.RoomService/AnalyzeHealth",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("turnpike.chat.v1.RoomService", "AnalyzeHealth"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// The newest page first, the oldest message first within it.
         pub async fn list_room_messages(
             &mut self,
@@ -3979,6 +4035,15 @@ pub mod room_service_server {
             request: tonic::Request<super::PostMessageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PostMessageResponse>,
+            tonic::Status,
+        >;
+        /// Analyses data about the caller's health. Answers when the data is accepted. Progress and insights are notices on the topic of
+        /// the room, for the caller only. A user has one analysis at a time.
+        async fn analyze_health(
+            &self,
+            request: tonic::Request<super::AnalyzeHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AnalyzeHealthResponse>,
             tonic::Status,
         >;
         /// The newest page first, the oldest message first within it.
@@ -4494,6 +4559,51 @@ pub mod room_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PostMessageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/turnpike.chat.v1.RoomService/AnalyzeHealth" => {
+                    #[allow(non_camel_case_types)]
+                    struct AnalyzeHealthSvc<T: RoomService>(pub Arc<T>);
+                    impl<
+                        T: RoomService,
+                    > tonic::server::UnaryService<super::AnalyzeHealthRequest>
+                    for AnalyzeHealthSvc<T> {
+                        type Response = super::AnalyzeHealthResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AnalyzeHealthRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RoomService>::analyze_health(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AnalyzeHealthSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -8,7 +8,7 @@ pub struct Event {
     /// Numbers 10–99 are for events that clients see, 100–199 for events between services.
     #[prost(
         oneof = "event::Body",
-        tags = "10, 11, 12, 20, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 60, 61, 62, 63, 64, 65, 100, 101, 102"
+        tags = "10, 11, 12, 20, 30, 31, 32, 33, 34, 35, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 60, 61, 62, 63, 64, 65, 100, 101, 102, 110, 111, 112, 113, 114, 115"
     )]
     pub body: ::core::option::Option<event::Body>,
 }
@@ -81,6 +81,18 @@ pub mod event {
         AccountChanged(super::AccountChanged),
         #[prost(message, tag = "102")]
         AnswerStopRequested(super::AnswerStopRequested),
+        #[prost(message, tag = "110")]
+        GatewayHere(super::GatewayHere),
+        #[prost(message, tag = "111")]
+        GatewayGone(super::GatewayGone),
+        #[prost(message, tag = "112")]
+        ConnectionsRequested(super::ConnectionsRequested),
+        #[prost(message, tag = "113")]
+        ConnectionsListed(super::ConnectionsListed),
+        #[prost(message, tag = "114")]
+        ConnectionCloseRequested(super::ConnectionCloseRequested),
+        #[prost(message, tag = "115")]
+        ConnectionCloseAnswered(super::ConnectionCloseAnswered),
     }
 }
 /// An event with its offset, as the bus stores it: the field `r` of a stream entry and the Pub/Sub message are these bytes. The
@@ -604,4 +616,121 @@ pub struct CaptionTranslation {
     pub language: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub text: ::prost::alloc::string::String,
+}
+/// The gateway serves.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GatewayHere {
+    #[prost(string, tag = "1")]
+    pub gateway_id: ::prost::alloc::string::String,
+    /// For people: the host and the port.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// The gateway has just started: the others send this message, too.
+    #[prost(bool, tag = "3")]
+    pub asks: bool,
+}
+/// The gateway stops.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GatewayGone {
+    #[prost(string, tag = "1")]
+    pub gateway_id: ::prost::alloc::string::String,
+}
+/// Every other gateway answers with ConnectionsListed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectionsRequested {
+    /// The gateway that asks, and the number of its request.
+    #[prost(string, tag = "1")]
+    pub gateway_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub request: u64,
+    /// Empty: the connections of all users.
+    #[prost(string, tag = "3")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Only connections with smaller ids; empty: all.
+    #[prost(string, tag = "4")]
+    pub before: ::prost::alloc::string::String,
+    /// 1–101.
+    #[prost(uint32, tag = "5")]
+    pub limit: u32,
+}
+/// The connections of one gateway, newest first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConnectionsListed {
+    #[prost(string, tag = "1")]
+    pub gateway_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// The gateway that has asked, and the number of its request.
+    #[prost(string, tag = "3")]
+    pub asked_by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub request: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub connections: ::prost::alloc::vec::Vec<OpenConnection>,
+}
+/// An open socket or stream of a client.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenConnection {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub user_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub username: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Empty: no API key.
+    #[prost(string, tag = "5")]
+    pub api_key_id: ::prost::alloc::string::String,
+    /// The route on which it was opened.
+    #[prost(string, tag = "6")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub user_agent: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "9")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the client sent something that was no pong.
+    #[prost(message, optional, tag = "10")]
+    pub last_active: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the client answered a ping or sent a heartbeat; absent: never.
+    #[prost(message, optional, tag = "11")]
+    pub last_heartbeat: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most 16 of the topics.
+    #[prost(string, repeated, tag = "12")]
+    pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint32, tag = "13")]
+    pub topics_total: u32,
+    #[prost(uint64, tag = "14")]
+    pub bytes_sent: u64,
+    #[prost(uint64, tag = "15")]
+    pub bytes_received: u64,
+    /// Events that the client has not got yet; absent: not known.
+    #[prost(uint64, optional, tag = "16")]
+    pub lag: ::core::option::Option<u64>,
+}
+/// The gateway that has the connection closes it. Every other gateway answers with ConnectionCloseAnswered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectionCloseRequested {
+    #[prost(string, tag = "1")]
+    pub gateway_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub request: u64,
+    #[prost(string, tag = "3")]
+    pub connection_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectionCloseAnswered {
+    #[prost(string, tag = "1")]
+    pub gateway_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub asked_by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub request: u64,
+    /// The gateway had the connection, and closes it.
+    #[prost(bool, tag = "5")]
+    pub found: bool,
 }

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
+use turnpike_client::CredentialError;
 
 use super::{
-    credential::Credential,
+    credential::{Credential, is_signed_out},
     gateway::{Gateway, is_unauthorized},
 };
 
@@ -75,6 +76,11 @@ impl Api {
         (format!("{base}{path}"), format!("Bearer {}", self.token.expose_secret()))
     }
 
+    /// The URL of the gateway.
+    pub(crate) fn base(&self) -> &str {
+        &self.gateway.base
+    }
+
     /// Sends a POST whose response is a stream of server-sent events. The key makes a repeated request get the response of the first.
     pub(crate) async fn open(&mut self, path: &str, body: &Value, key: &str) -> anyhow::Result<reqwest::Response> {
         match self.gateway.open(path, &self.token, body, key).await {
@@ -106,5 +112,17 @@ impl Api {
             }
             result => result,
         }
+    }
+}
+
+impl turnpike_client::Credential for Api {
+    async fn token(&mut self, refused: bool) -> Result<SecretString, CredentialError> {
+        if refused {
+            self.renew().await.map_err(|error| match is_signed_out(&error) {
+                true => CredentialError::SignedOut(format!("{error:#}")),
+                false => CredentialError::Unavailable(format!("{error:#}")),
+            })?;
+        }
+        Ok(self.token.clone())
     }
 }

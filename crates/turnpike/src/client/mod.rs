@@ -15,12 +15,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::Value;
+use turnpike_client::{Since, Topic};
 use turnpike_kit::{Environment, Outbound, variables};
 
 use crate::cli;
 use api::Api;
 use credential::Credential;
-use frames::{Frames, Target};
+use frames::Frames;
 use gateway::Gateway;
 use printer::Printer;
 
@@ -67,8 +68,7 @@ async fn execute(action: Action) -> anyhow::Result<bool> {
         }
         Action::Follow(follow) => {
             let api = signed_in(&env, &outbound, &follow.sign_in).await?;
-            let target = Target::Topic { topic: follow.topic, since: follow.since };
-            let mut frames = Frames::open(api, target);
+            let mut frames = Frames::open(api, follow.topic.parse()?, follow.since.parse()?)?;
             let mut printer = Printer::new();
             while let Some(frame) = frames.next().await? {
                 printer.print(&frame)?;
@@ -125,7 +125,8 @@ async fn submit(mut api: Api, command: cli::Command) -> anyhow::Result<bool> {
         command.params.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
     let id = api.submit(&vehicle_id, &command.name, params, command.timeout).await?;
     let mut printer = Printer::new();
-    let mut frames = Frames::open(api, Target::Command(id));
+    let id = id.parse().context("the gateway's answer has no command id")?;
+    let mut frames = Frames::open(api, Topic::Response(id), Since::Start)?;
     let mut status = String::new();
     while let Some(frame) = frames.next().await? {
         if frame["event"] == "status" {

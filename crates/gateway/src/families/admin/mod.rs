@@ -1,6 +1,7 @@
 //! `/api/admin`: accounts and the health of the deployment. The routes need the role admin; auth checks the role again.
 
 mod api_keys;
+mod connections;
 mod services;
 mod users;
 
@@ -14,6 +15,8 @@ use crate::{access::scope::ApiKeys, app::App};
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(services::services))
+        .routes(routes!(connections::list_connections))
+        .routes(routes!(connections::close_connection))
         .layer(Extension(ApiKeys::Of(Scope::Admin)))
         .routes(routes!(users::list_users, users::create_user))
         .routes(routes!(users::get_user, users::update_user, users::delete_user))

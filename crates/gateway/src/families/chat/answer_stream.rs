@@ -65,6 +65,7 @@ enum Step {
 impl AnswerStream {
     pub(super) fn new(bus: Bus, topic: Topic, registration: Registration, events: Streaming<pb::AnswerEvent>) -> Self {
         let source = Source::Service(Box::new(events));
+        registration.handle.names_topic(topic);
         Self { bus, topic, registration, source, answer: None, last: None, unnumbered: false }
     }
 
@@ -73,7 +74,11 @@ impl AnswerStream {
         let first = first.and_then(|event| self.forward(event));
         // A comment at once, so that proxies and clients see that the stream is open.
         let begin = stream::iter([Some(COMMENT), first].into_iter().flatten().map(Ok::<_, Infallible>));
-        let rest = stream::unfold(self, async |mut events| events.next().await.map(|bytes| (Ok(bytes), events)));
+        let rest = stream::unfold(self, async |mut events| {
+            let bytes = events.next().await?;
+            events.registration.handle.sends(&bytes);
+            Some((Ok(bytes), events))
+        });
         sse::response(Body::from_stream(begin.chain(rest)))
     }
 

@@ -31,7 +31,7 @@ use crate::{
         problem::{Problem, ProblemBody},
     },
     stream::{
-        connections::{Connections, Registration},
+        connections::{Connections, Registration, StreamTo},
         topics::Topics,
     },
 };
@@ -95,7 +95,7 @@ pub(crate) async fn send_message(
     State(chat): State<Chat>,
     State(connections): State<Connections>,
     State(topics): State<Topics>,
-    SignedIn(caller): SignedIn,
+    StreamTo(caller, origin): StreamTo,
     Id(id): Id<ConversationId>,
     headers: HeaderMap,
     Prompt(new, _): Prompt<NewMessage>,
@@ -110,7 +110,7 @@ pub(crate) async fn send_message(
         edit_of: id_of::<MessageId>("edit_of", new.edit_of)?,
         idempotency_key: idempotency::key(&headers)?,
     };
-    let registration = connections.register_generation(&caller).map_err(Fault::from)?;
+    let registration = connections.register_generation(&caller, origin).map_err(Fault::from)?;
     let events = chat.answers().send_message(caller.token.request(message)).await?.into_inner();
     stream(topics.bus, id, registration, events).await
 }
@@ -136,7 +136,7 @@ pub(crate) async fn regenerate(
     State(chat): State<Chat>,
     State(connections): State<Connections>,
     State(topics): State<Topics>,
-    SignedIn(caller): SignedIn,
+    StreamTo(caller, origin): StreamTo,
     Ids(id, message_id): Ids<ConversationId, MessageId>,
     headers: HeaderMap,
     OptionalBody(regeneration, _): OptionalBody<Regeneration>,
@@ -147,7 +147,7 @@ pub(crate) async fn regenerate(
         model: regeneration.model.unwrap_or_default(),
         idempotency_key: idempotency::key(&headers)?,
     };
-    let registration = connections.register_generation(&caller).map_err(Fault::from)?;
+    let registration = connections.register_generation(&caller, origin).map_err(Fault::from)?;
     let events = chat.answers().regenerate(caller.token.request(message)).await?.into_inner();
     stream(topics.bus, id, registration, events).await
 }

@@ -13,9 +13,12 @@ use turnpike_identity::Caller;
 use utoipa::ToSchema;
 
 use crate::{
-    access::caller::{Identity, SignedIn},
+    access::{caller::Identity, client::TrustedProxies},
     http::problem::Problem,
-    stream::ending::Ending,
+    stream::{
+        connections::{Origin, StreamTo},
+        ending::Ending,
+    },
 };
 
 /// The body of every error below `/v1`.
@@ -114,17 +117,18 @@ impl IntoResponse for OpenAiError {
 }
 
 /// The signed-in user, like [`SignedIn`].
-pub(crate) struct Client(pub(crate) Caller);
+pub(crate) struct Client(pub(crate) Caller, pub(crate) Origin);
 
 impl<S: Sync> FromRequestParts<S> for Client
 where
     Identity: FromRef<S>,
+    TrustedProxies: FromRef<S>,
 {
     type Rejection = OpenAiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, OpenAiError> {
-        match SignedIn::from_request_parts(parts, state).await {
-            Ok(SignedIn(caller)) => Ok(Self(caller)),
+        match StreamTo::from_request_parts(parts, state).await {
+            Ok(StreamTo(caller, origin)) => Ok(Self(caller, origin)),
             Err(Problem(fault)) => Err(fault.into()),
         }
     }

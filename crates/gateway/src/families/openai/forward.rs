@@ -65,10 +65,10 @@ pub(crate) struct ModelRequest {
 pub(crate) async fn chat_completions(
     State(chat): State<Chat>,
     State(connections): State<Connections>,
-    Client(caller): Client,
+    client: Client,
     body: Raw,
 ) -> Result<Response, OpenAiError> {
-    forward(Endpoint::ChatCompletions, &chat, &connections, Client(caller), body).await
+    forward(Endpoint::ChatCompletions, &chat, &connections, client, body).await
 }
 
 /// Continue a text (`prompt`), as OpenAI's endpoint of this name.
@@ -78,10 +78,10 @@ pub(crate) async fn chat_completions(
 pub(crate) async fn completions(
     State(chat): State<Chat>,
     State(connections): State<Connections>,
-    Client(caller): Client,
+    client: Client,
     body: Raw,
 ) -> Result<Response, OpenAiError> {
-    forward(Endpoint::Completions, &chat, &connections, Client(caller), body).await
+    forward(Endpoint::Completions, &chat, &connections, client, body).await
 }
 
 /// OpenAI's endpoint of this name, if the model's server has it.
@@ -91,10 +91,10 @@ pub(crate) async fn completions(
 pub(crate) async fn responses(
     State(chat): State<Chat>,
     State(connections): State<Connections>,
-    Client(caller): Client,
+    client: Client,
     body: Raw,
 ) -> Result<Response, OpenAiError> {
-    forward(Endpoint::Responses, &chat, &connections, Client(caller), body).await
+    forward(Endpoint::Responses, &chat, &connections, client, body).await
 }
 
 /// Vectors for texts (`input`), as OpenAI's endpoint of this name.
@@ -104,10 +104,10 @@ pub(crate) async fn responses(
 pub(crate) async fn embeddings(
     State(chat): State<Chat>,
     State(connections): State<Connections>,
-    Client(caller): Client,
+    client: Client,
     body: Raw,
 ) -> Result<Response, OpenAiError> {
-    forward(Endpoint::Embeddings, &chat, &connections, Client(caller), body).await
+    forward(Endpoint::Embeddings, &chat, &connections, client, body).await
 }
 
 /// Dropping the future or the body of the response cancels the request, which the chat service then cancels at the model's server.
@@ -115,10 +115,10 @@ async fn forward(
     endpoint: Endpoint,
     chat: &Chat,
     connections: &Connections,
-    Client(caller): Client,
+    Client(caller, origin): Client,
     Raw(body, share): Raw,
 ) -> Result<Response, OpenAiError> {
-    let registration = connections.register_generation(&caller)?;
+    let registration = connections.register_generation(&caller, origin)?;
     let message = caller.token.request(pb::ForwardRequest { endpoint: endpoint.into(), body: body.clone() });
     let mut client = chat.slow_models();
     let mut call: BoxFuture<'static, Result<Answered, Status>> = Box::pin(async move {

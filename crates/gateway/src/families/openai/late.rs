@@ -58,7 +58,7 @@ impl Late {
                 }
             }
         };
-        let bytes = relay.next().await?;
+        let bytes = relay.next_counted().await?;
         Some((bytes, Self::Relaying(relay)))
     }
 }

@@ -41,7 +41,10 @@ impl From<pb::Model> for Model {
 
 /// The models that can answer.
 #[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, body = Models)))]
-pub(crate) async fn list_models(State(chat): State<Chat>, Client(caller): Client) -> Result<Json<Models>, OpenAiError> {
+pub(crate) async fn list_models(
+    State(chat): State<Chat>,
+    Client(caller, _): Client,
+) -> Result<Json<Models>, OpenAiError> {
     Ok(Json(Models { object: "list", data: models(&chat, &caller).await?.collect() }))
 }
 
@@ -50,7 +53,7 @@ pub(crate) async fn list_models(State(chat): State<Chat>, Client(caller): Client
     responses((status = 200, body = Model), (status = 404, body = ErrorBody)))]
 pub(crate) async fn get_model(
     State(chat): State<Chat>,
-    Client(caller): Client,
+    Client(caller, _): Client,
     Path(id): Path<String>,
 ) -> Result<Json<Model>, OpenAiError> {
     let found = models(&chat, &caller).await?.find(|model| model.id == id);

@@ -79,7 +79,7 @@ fn bytes_of(part: Option<pb::ForwardPart>) -> Bytes {
 /// A body of these bytes, and of what arrives.
 fn rest(begin: Vec<Bytes>, relay: Relay) -> Body {
     let begin = stream::iter(begin.into_iter().map(Ok));
-    let rest = stream::unfold(relay, async |mut relay| relay.next().await.map(|bytes| (bytes, relay)));
+    let rest = stream::unfold(relay, async |mut relay| relay.next_counted().await.map(|bytes| (bytes, relay)));
     Body::from_stream(begin.chain(rest))
 }
 
@@ -112,9 +112,18 @@ impl Relay {
         Self { registration, parts: Some(parts), is_events, between_events: true }
     }
 
+    /// As [`Relay::next`], for the registry of connections.
+    pub(super) async fn next_counted(&mut self) -> Option<io::Result<Bytes>> {
+        let next = self.next().await?;
+        if let Ok(bytes) = &next {
+            self.registration.handle.sends(bytes);
+        }
+        Some(next)
+    }
+
     /// The next bytes; `None` ends the body. An error breaks the connection off, so that the client does not take half a response
     /// for the whole.
-    pub(super) async fn next(&mut self) -> Option<io::Result<Bytes>> {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
         let quiet_until = Instant::now() + KEEP_ALIVE_INTERVAL;
         let parts = self.parts.as_mut()?;
         loop {

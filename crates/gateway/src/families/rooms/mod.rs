@@ -1,5 +1,6 @@
 //! `/api/rooms`: rooms of people.
 
+mod insights;
 mod members;
 mod messages;
 mod presence;
@@ -22,5 +23,6 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(messages::edit_message, messages::redact_message))
         .routes(routes!(messages::mark_read))
         .routes(routes!(presence::list_present))
+        .routes(routes!(insights::analyze_health))
         .layer(Extension(ApiKeys::Of(Scope::Chat)))
 }

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::Conn;
@@ -13,7 +13,9 @@ pub(crate) struct Input<'a>(pub(crate) &'a Arc<Conn>);
 
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.stream.try_read(buffer)
+        let read = self.0.stream.try_read(buffer)?;
+        self.0.received.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }
 

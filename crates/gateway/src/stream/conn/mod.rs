@@ -16,6 +16,7 @@ mod out;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod traffic;
 #[cfg(test)]
 mod wire;
 
@@ -23,7 +24,7 @@ use std::{
     net::Shutdown,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -34,7 +35,7 @@ use tokio::net::TcpStream;
 use turnpike_kit::Tasks;
 use turnpike_topic::{Offset, Topic};
 
-pub(crate) use self::{input::Input, slots::MAX_TOPICS};
+pub(crate) use self::{input::Input, slots::MAX_TOPICS, traffic::Traffic};
 use self::{
     out::{Out, Turn},
     slots::Place,
@@ -97,8 +98,10 @@ pub(crate) struct Conn {
     pub(crate) stream: TcpStream,
     frames: &'static dyn TopicFrames,
     pub(crate) format: Format,
-    /// When the latest frame of the client arrived.
+    /// When the latest frame of the client arrived, and the latest one that was no pong.
     heard: AtomicTick,
+    active: AtomicTick,
+    received: AtomicU64,
     /// Pings that the client has not answered.
     unanswered: AtomicU32,
     out: Mutex<Out>,
@@ -114,8 +117,18 @@ impl Conn {
     ) -> Arc<Self> {
         let now = shared.wheel.now();
         let out = Mutex::new(Out::new(format, now, now.after(ticks(shared.heartbeat))));
-        let (heard, unanswered) = (AtomicTick::new(now), AtomicU32::new(0));
-        Arc::new(Self { id, shared: shared.clone(), stream, frames, format, heard, unanswered, out })
+        Arc::new(Self {
+            id,
+            shared: shared.clone(),
+            stream,
+            frames,
+            format,
+            heard: AtomicTick::new(now),
+            active: AtomicTick::new(now),
+            received: AtomicU64::new(0),
+            unanswered: AtomicU32::new(0),
+            out,
+        })
     }
 
     /// Queues a frame of our own, which is given as JSON; see [`Conn::queue`].
@@ -181,7 +194,12 @@ impl Conn {
 
     /// A pong arrived. Returns whether it answers a ping: RFC 6455 also allows unsolicited pongs.
     pub(crate) fn is_answer(&self) -> bool {
-        self.unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |pings| pings.checked_sub(1)).is_ok()
+        let is_answer =
+            self.unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |pings| pings.checked_sub(1)).is_ok();
+        if is_answer {
+            self.beats();
+        }
+        is_answer
     }
 
     /// Reserves a slot for a topic: its number, and how the topic's reader wakes this connection. `None`: the socket has as many

@@ -45,6 +45,10 @@ pub(super) struct Out {
     /// Bytes were written since the latest look at this field.
     pub(super) progressed: bool,
     pub(super) bus_outage_reported: bool,
+    /// Bytes that the kernel has taken.
+    pub(super) sent: u64,
+    /// When the client answered a ping or sent a heartbeat.
+    pub(super) heartbeat: Option<Tick>,
     /// The stream is broken, or the connection has ended.
     gone: bool,
     /// Why the socket ends, once that is known.
@@ -84,6 +88,8 @@ impl Out {
             has_task: false,
             progressed: false,
             bus_outage_reported: false,
+            sent: 0,
+            heartbeat: None,
             gone: false,
             close: None,
             farewell: None,
@@ -182,17 +188,22 @@ impl Out {
         true
     }
 
+    fn has_written(&mut self, bytes: usize) {
+        self.progressed = true;
+        self.sent += bytes as u64;
+    }
+
     /// Writes everything that is queued. Returns whether nothing is left.
     pub(super) fn flush(&mut self, stream: &TcpStream) -> io::Result<bool> {
         while !self.tail.is_empty() {
             let written = stream.try_write(&self.tail)?;
             self.tail.advance(written);
-            self.progressed = true;
+            self.has_written(written);
         }
         self.tail = Bytes::new(); // a tail that is written does not keep its memory
         if !self.control.is_empty() {
             let written = stream.try_write(&self.control)?;
-            self.progressed = true;
+            self.has_written(written);
             let end = frames_begun(&self.control, written);
             self.tail = Bytes::copy_from_slice(&self.control[written..end]);
             self.control.drain(..end);
@@ -203,7 +214,7 @@ impl Out {
         }
         if !self.page.is_empty() && self.is_open() {
             let written = stream.try_write(&self.page)?;
-            self.progressed = true;
+            self.has_written(written);
             let end = frames_begun(&self.page, written);
             // A copy: a slice would keep the whole page for as long as the client does not read.
             self.tail = Bytes::copy_from_slice(&self.page[written..end]);
@@ -268,7 +279,7 @@ impl Out {
                 stream.try_write_vectored(&slices[..several.len()])?
             }
         };
-        self.progressed = true;
+        self.has_written(left);
         for (number, run) in runs {
             if left < run.bytes.len() {
                 self.advance_within(*number, run, left);

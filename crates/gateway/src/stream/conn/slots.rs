@@ -65,6 +65,20 @@ impl Slots {
         self.slots.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.topic == topic))
     }
 
+    /// Some of the topics, and their number.
+    pub(super) fn topics(&self, most: usize) -> (Vec<Topic>, usize) {
+        let topics = self.slots.iter().flatten().map(|slot| slot.topic);
+        (topics.clone().take(most).collect(), topics.count())
+    }
+
+    /// Events that the client has not got yet, in all topics. `None`: the catch-up task has a reader, or a topic is not known yet.
+    pub(super) fn lag(&self) -> Option<u64> {
+        self.slots.iter().flatten().try_fold(0, |sum: u64, slot| match &slot.place {
+            Place::Here(reader) => Some(sum + reader.lag()?),
+            Place::Opening | Place::Taken { .. } => None,
+        })
+    }
+
     /// Removes a slot. The caller drops it without the lock of the connection.
     #[must_use]
     pub(super) fn remove(&mut self, number: usize) -> Option<Slot> {

@@ -15,6 +15,7 @@ use tokio::{
     runtime::Runtime,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use turnpike_bus::ResetReason;
 
 use super::*;
@@ -140,7 +141,14 @@ impl Scenario {
         let models = (0..TOPICS).map(|_| Model::new(&bus)).collect();
         let (wheel, heartbeat) = (Arc::new(Wheel::new()), Duration::from_secs(30));
         let shared = Arc::new(Shared { tasks: tasks.clone(), wheel, heartbeat });
-        Self { hub: Hub::new(bus, tasks, Arc::new(|_, _| {})), shared, models, clients: Vec::new(), listener, next: 0 }
+        Self {
+            hub: Hub::new(bus, tasks, &CancellationToken::new(), Arc::new(|_, _| {})),
+            shared,
+            models,
+            clients: Vec::new(),
+            listener,
+            next: 0,
+        }
     }
 
     async fn connect(&mut self) {

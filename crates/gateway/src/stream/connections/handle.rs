@@ -2,7 +2,10 @@
 
 use std::{
     future::pending,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,22 +13,30 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use turnpike_identity::Caller;
-use turnpike_topic::Topic;
+use turnpike_topic::{ConnectionId, Topic, UserId};
 
-use super::Purpose;
+use super::{Origin, Purpose};
 use crate::stream::{
-    conn::Conn,
+    conn::{Conn, Traffic},
     ending::Ending,
     wheel::{AtomicTick, Tick, ticks},
 };
 
 pub(crate) struct Handle {
+    pub(super) id: ConnectionId,
+    pub(super) user_id: UserId,
+    pub(super) since: Timestamp,
+    pub(super) origin: Origin,
     pub(super) purpose: Purpose,
     pub(super) caller: Mutex<Caller>,
     /// Set once: the first reason counts.
     ending: OnceLock<Ending>,
     /// `None` until the connection is open.
     target: OnceLock<Target>,
+    /// The topic of a stream.
+    topic: OnceLock<Topic>,
+    /// Bytes of a stream that were handed to its connection.
+    sent: AtomicU64,
     /// When the timer wheel looks at this connection next.
     pub(super) scheduled: AtomicTick,
 }
@@ -41,9 +52,43 @@ pub(crate) enum Target {
 const GENERATION: Duration = Duration::from_secs(3600);
 
 impl Handle {
-    pub(super) fn new(purpose: Purpose, caller: Caller, now: Tick) -> Self {
-        let (ending, target) = (OnceLock::new(), OnceLock::new());
-        Self { purpose, caller: Mutex::new(caller), ending, target, scheduled: AtomicTick::new(now) }
+    pub(super) fn new(purpose: Purpose, caller: Caller, origin: Origin, since: Timestamp, now: Tick) -> Self {
+        Self {
+            id: ConnectionId::new(since),
+            user_id: caller.claims.user_id,
+            since,
+            origin,
+            purpose,
+            caller: Mutex::new(caller),
+            ending: OnceLock::new(),
+            target: OnceLock::new(),
+            topic: OnceLock::new(),
+            sent: AtomicU64::new(0),
+            scheduled: AtomicTick::new(now),
+        }
+    }
+
+    /// This is a stream of a topic.
+    pub(crate) fn names_topic(&self, topic: Topic) {
+        let _ = self.topic.set(topic); // a stream has one
+    }
+
+    /// A stream sends bytes.
+    pub(crate) fn sends(&self, bytes: &[u8]) {
+        self.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn target(&self) -> Option<&Target> {
+        self.target.get()
+    }
+
+    pub(super) fn stream_topic(&self) -> Option<Topic> {
+        self.topic.get().copied()
+    }
+
+    /// The position of a stream is known to its own task only.
+    pub(super) fn stream_traffic(&self) -> Traffic {
+        Traffic { sent: self.sent.load(Ordering::Relaxed), ..Traffic::default() }
     }
 
     pub(crate) fn caller(&self) -> Caller {
@@ -74,17 +119,12 @@ impl Handle {
     }
 
     pub(super) fn end(&self, reason: Ending) {
-        self.decide(reason);
+        let _ = self.ending.set(reason); // an earlier reason stays
         self.carry_out();
     }
 
-    /// Decides that the connection ends, which it does not notice yet.
-    pub(super) fn decide(&self, reason: Ending) {
-        let _ = self.ending.set(reason); // an earlier reason stays
-    }
-
     /// Ends the connection for the reason that was decided. Never waits.
-    pub(super) fn carry_out(&self) {
+    fn carry_out(&self) {
         match (self.target.get(), self.ending()) {
             (Some(Target::Socket(conn)), Some(ending)) => conn.end(ending.into()),
             (Some(Target::Stream(wake)), Some(_)) => wake.notify_one(),

@@ -1,7 +1,10 @@
 //! The registry of open connections that follow topics (WebSockets and event streams) or receive what a language model writes: the
 //! user of each, how to reach it, and why it must end.
 
+mod drain;
 mod handle;
+mod list;
+mod origin;
 mod renewal;
 #[cfg(test)]
 mod tests;
@@ -16,11 +19,17 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 use turnpike_identity::{Caller, Refusal};
+use turnpike_kit::Clock;
 use turnpike_token::Claims;
 use turnpike_topic::{SessionId, UserId};
 
-pub(crate) use self::handle::{Handle, Target};
+pub(crate) use self::{
+    handle::{Handle, Target},
+    list::Query,
+    origin::{Origin, StreamTo},
+};
 use super::{ending::Ending, wheel::Wheel};
 
 #[derive(Clone)]
@@ -28,12 +37,14 @@ pub(crate) struct Connections(Arc<Inner>);
 
 struct Inner {
     table: Mutex<Table>,
+    clock: Clock,
     check: Check,
     /// The limit of connections of one user; 0 is no limit.
     per_user: u32,
     /// The bus has been unavailable for a while.
     bus_outage: AtomicBool,
     wheel: Arc<Wheel>,
+    drained: CancellationToken,
 }
 
 /// Checks that a session has not ended.
@@ -44,7 +55,7 @@ struct Table {
     next: u64,
     handles: HashMap<u64, Arc<Handle>>,
     of_user: HashMap<(UserId, Purpose), u32>,
-    /// Set together with the ending of every handle: no connection registers afterwards.
+    /// No connection registers any more.
     stopping: bool,
 }
 
@@ -70,9 +81,26 @@ pub(crate) struct Registration {
 }
 
 impl Connections {
-    pub(crate) fn new(per_user: u32, check: impl Fn(&Claims) -> Result<(), Refusal> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        per_user: u32,
+        clock: Clock,
+        check: impl Fn(&Claims) -> Result<(), Refusal> + Send + Sync + 'static,
+    ) -> Self {
         let (check, bus_outage, wheel) = (Box::new(check), AtomicBool::new(false), Arc::new(Wheel::new()));
-        Self(Arc::new(Inner { table: Mutex::default(), check, per_user, bus_outage, wheel }))
+        Self(Arc::new(Inner {
+            table: Mutex::default(),
+            clock,
+            check,
+            per_user,
+            bus_outage,
+            wheel,
+            drained: CancellationToken::new(),
+        }))
+    }
+
+    /// Cancelled when the process stops and every connection was ended. What serves connections runs until then.
+    pub(crate) fn drained(&self) -> &CancellationToken {
+        &self.0.drained
     }
 
     /// The timer wheel that looks at every registered connection.
@@ -84,24 +112,25 @@ impl Connections {
     ///
     /// The session can end after its verification and before its registration, when the connection is not in the table yet.
     /// The session is therefore checked again after the registration: a session that ends later finds the connection.
-    pub(crate) fn register(&self, caller: &Caller) -> Result<Registration, Ending> {
-        self.register_for(Purpose::Topics, caller)
+    pub(crate) fn register(&self, caller: &Caller, origin: Origin) -> Result<Registration, Ending> {
+        self.register_for(Purpose::Topics, caller, origin)
     }
 
     /// Like [`Connections::register`], for a stream of what a language model writes.
-    pub(crate) fn register_generation(&self, caller: &Caller) -> Result<Registration, Ending> {
-        let registration = self.register_for(Purpose::Generation, caller)?;
+    pub(crate) fn register_generation(&self, caller: &Caller, origin: Origin) -> Result<Registration, Ending> {
+        let registration = self.register_for(Purpose::Generation, caller, origin)?;
         registration.attach(Target::Stream(Arc::default()));
         Ok(registration)
     }
 
-    fn register_for(&self, purpose: Purpose, caller: &Caller) -> Result<Registration, Ending> {
-        let registration = self.insert(purpose, caller)?;
+    fn register_for(&self, purpose: Purpose, caller: &Caller, origin: Origin) -> Result<Registration, Ending> {
+        let registration = self.insert(purpose, caller, origin)?;
         (self.0.check)(&caller.claims)?;
         Ok(registration)
     }
 
-    fn insert(&self, purpose: Purpose, caller: &Caller) -> Result<Registration, Ending> {
+    fn insert(&self, purpose: Purpose, caller: &Caller, origin: Origin) -> Result<Registration, Ending> {
+        let since = self.0.clock.now();
         let mut table = self.0.table.lock();
         if table.stopping {
             return Err(Ending::Stopping);
@@ -118,21 +147,11 @@ impl Connections {
         *count += 1;
         table.next += 1;
         let id = table.next;
-        let handle = Arc::new(Handle::new(purpose, caller.clone(), self.0.wheel.now()));
+        let handle = Arc::new(Handle::new(purpose, caller.clone(), origin, since, self.0.wheel.now()));
         table.handles.insert(id, handle.clone());
         self.0.look_soon(id, &handle);
         metrics::gauge!("turnpike_gateway_sockets").increment(1);
         Ok(Registration { connections: self.clone(), id, user_id, handle })
-    }
-
-    /// Ends every connection and refuses new ones.
-    fn stop(&self) {
-        let mut table = self.0.table.lock();
-        table.stopping = true;
-        let handles: Vec<_> = table.handles.values().cloned().collect();
-        handles.iter().for_each(|handle| handle.decide(Ending::Stopping));
-        drop(table);
-        handles.iter().for_each(|handle| handle.carry_out());
     }
 
     fn end_session(&self, session: SessionId) {

@@ -1,6 +1,6 @@
 //! Sessions that end around the registration of a connection, and the limit of connections of one user.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -20,10 +20,10 @@ fn registry(per_user: u32) -> (Connections, Ended) {
         true => Err(Refusal::SessionEnded),
         false => Ok(()),
     };
-    (Connections::new(per_user, check), ended)
+    (Connections::new(per_user, Clock::system(), check), ended)
 }
 
-fn caller(session: SessionId) -> Caller {
+pub(super) fn caller(session: SessionId) -> Caller {
     let claims = Claims {
         user_id: UserId::from(Uuid::nil()),
         session_id: session,
@@ -46,14 +46,15 @@ fn a_session_that_ends_between_its_check_and_its_registration_is_refused() {
     // The watcher does this, in this order, when it learns of the end. The connection is not in the table yet.
     ended.lock().insert(session);
     connections.end_session(session);
-    assert_eq!(connections.register(&verified).err(), Some(Ending::SessionEnded));
+    assert_eq!(connections.register(&verified, Origin::unknown()).err(), Some(Ending::SessionEnded));
     assert_eq!(connections.0.table.lock().of_user.len(), 0, "and is not counted");
 }
 
 #[test]
 fn a_token_whose_session_ended_does_not_renew_a_connection() {
     let (connections, ended) = registry(0);
-    let registration = connections.register(&caller(SessionId::from(Uuid::now_v7()))).expect("a registration");
+    let registration =
+        connections.register(&caller(SessionId::from(Uuid::now_v7())), Origin::unknown()).expect("a registration");
     let other = SessionId::from(Uuid::now_v7());
     let verified = caller(other);
     ended.lock().insert(other);
@@ -61,20 +62,21 @@ fn a_token_whose_session_ended_does_not_renew_a_connection() {
     assert_eq!(registration.renew(verified), Err(Refusal::SessionEnded));
 }
 
-#[test]
-fn no_connection_registers_after_the_stop() {
+#[tokio::test]
+async fn no_connection_registers_after_the_stop() {
     let (connections, _) = registry(0);
-    let early = connections.register(&caller(SessionId::from(Uuid::now_v7()))).expect("a registration");
-    connections.stop();
+    let early =
+        connections.register(&caller(SessionId::from(Uuid::now_v7())), Origin::unknown()).expect("a registration");
+    connections.drain(Duration::ZERO).await;
     assert_eq!(early.handle.ending(), Some(Ending::Stopping));
-    let late = connections.register(&caller(SessionId::from(Uuid::now_v7())));
+    let late = connections.register(&caller(SessionId::from(Uuid::now_v7())), Origin::unknown());
     assert_eq!(late.err(), Some(Ending::Stopping));
 }
 
 #[test]
 fn a_dropped_registration_is_no_longer_counted() {
     let (connections, _) = registry(1);
-    let register = || connections.register(&caller(SessionId::from(Uuid::now_v7())));
+    let register = || connections.register(&caller(SessionId::from(Uuid::now_v7())), Origin::unknown());
     let first = register().expect("a registration");
     assert_eq!(register().err(), Some(Ending::TooMany));
     drop(first);
@@ -85,19 +87,21 @@ fn a_dropped_registration_is_no_longer_counted() {
 fn answers_of_models_have_a_limit_of_their_own() {
     let (connections, _) = registry(1);
     let caller = caller(SessionId::from(Uuid::now_v7()));
-    let _socket = connections.register(&caller).expect("a registration");
-    let answers: Vec<_> = (0..GENERATIONS_PER_USER).map(|_| connections.register_generation(&caller)).collect();
+    let _socket = connections.register(&caller, Origin::unknown()).expect("a registration");
+    let answers: Vec<_> =
+        (0..GENERATIONS_PER_USER).map(|_| connections.register_generation(&caller, Origin::unknown())).collect();
     assert!(answers.iter().all(Result::is_ok), "a user with as many sockets as allowed can ask");
-    assert_eq!(connections.register_generation(&caller).err(), Some(Ending::TooMany));
+    assert_eq!(connections.register_generation(&caller, Origin::unknown()).err(), Some(Ending::TooMany));
     drop(answers);
-    assert!(connections.register_generation(&caller).is_ok());
+    assert!(connections.register_generation(&caller, Origin::unknown()).is_ok());
 }
 
 #[tokio::test]
 async fn an_ending_that_was_decided_before_a_connection_is_open_reaches_it() {
     let (connections, _) = registry(0);
-    let registration = connections.register(&caller(SessionId::from(Uuid::now_v7()))).expect("a registration");
-    connections.stop();
+    let registration =
+        connections.register(&caller(SessionId::from(Uuid::now_v7())), Origin::unknown()).expect("a registration");
+    connections.drain(Duration::ZERO).await;
     let wake = Arc::new(Notify::new());
     registration.attach(Target::Stream(wake.clone()));
     assert!(futures_util::poll!(std::pin::pin!(wake.notified())).is_ready());

@@ -1,6 +1,6 @@
 //! The tasks that watch for the ends of connections: revocations, the timer wheel, the bus, and the stop of the process.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use jiff::SignedDuration;
 use tokio::{
@@ -19,15 +19,15 @@ const MAX_DEVIATION: SignedDuration = SignedDuration::from_secs(1);
 
 impl Connections {
     /// Ends connections whose session ends or whose token expires, and all of them when the process stops. Reports to all of them
-    /// that the bus has become unavailable.
-    pub(crate) fn watch(&self, process: &Process, revocations: &Revocations, bus: &Bus) {
+    /// that the bus has become unavailable. `drain` is the time over which they end when the process stops.
+    pub(crate) fn watch(&self, process: &Process, revocations: &Revocations, bus: &Bus, drain: Duration) {
         self.watch_revocations(process, revocations);
         self.turn_the_wheel(process);
         self.watch_bus(process, bus);
         let (connections, stopping) = (self.clone(), process.tasks.stopping().clone());
         process.tasks.spawn("connections stop", OnExit::Continue, async move {
             stopping.cancelled().await;
-            connections.stop();
+            connections.drain(drain).await;
         });
     }
 

@@ -23,6 +23,7 @@ pub(crate) mod topic_reader;
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 use turnpike_bus::Bus;
 use turnpike_event::Event;
 use turnpike_kit::Tasks;
@@ -51,9 +52,9 @@ struct Entry {
 }
 
 impl Hub {
-    /// Must be called within a runtime: it starts the sweepers.
-    pub(crate) fn new(bus: Bus, tasks: Tasks, seen: Seen) -> Self {
-        let sweepers = Sweepers::start(&tasks);
+    /// Must be called within a runtime: it starts the sweepers, which run until `drained`.
+    pub(crate) fn new(bus: Bus, tasks: Tasks, drained: &CancellationToken, seen: Seen) -> Self {
+        let sweepers = Sweepers::start(&tasks, drained);
         Self(Arc::new(Inner { bus, tasks, seen, sweepers, channels: Mutex::default() }))
     }
 

@@ -7,6 +7,7 @@ use std::{mem::take, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use turnpike_kit::{OnExit, Tasks};
 
 use super::members::Members;
@@ -25,15 +26,15 @@ struct List {
 }
 
 impl Sweepers {
-    /// Starts a sweeper for each worker of the runtime.
-    pub(super) fn start(tasks: &Tasks) -> Self {
+    /// Starts a sweeper for each worker of the runtime, until `drained`.
+    pub(super) fn start(tasks: &Tasks, drained: &CancellationToken) -> Self {
         let count = tokio::runtime::Handle::current().metrics().num_workers();
         let sweepers = Self((0..count).map(|_| List::default()).collect());
         for number in 0..count {
-            let (sweepers, stopping) = (sweepers.clone(), tasks.stopping().clone());
+            let (sweepers, drained) = (sweepers.clone(), drained.clone());
             tasks.spawn("sweeper", OnExit::StopProcess, async move {
-                // Every socket gets its close frame when the process begins to stop, and nothing follows a close frame.
-                stopping.run_until_cancelled(sweepers.sweep(number)).await;
+                // By then every socket has its close frame, and nothing follows a close frame.
+                drained.run_until_cancelled(sweepers.sweep(number)).await;
             });
         }
         sweepers

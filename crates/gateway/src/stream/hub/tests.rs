@@ -8,6 +8,7 @@ use std::{
 
 use proptest::{prelude::*, sample::Index};
 use tokio::{runtime::Runtime, sync::Notify, time::timeout};
+use tokio_util::sync::CancellationToken;
 use turnpike_topic::Offset;
 
 use super::{
@@ -87,7 +88,7 @@ impl Scenario {
     fn new() -> Self {
         let bus = model::bus();
         Self {
-            hub: Hub::new(bus.clone(), Tasks::default(), Arc::new(|_, _| {})),
+            hub: Hub::new(bus.clone(), Tasks::default(), &CancellationToken::new(), Arc::new(|_, _| {})),
             model: Model::new(&bus),
             readers: Vec::new(),
         }

@@ -139,6 +139,15 @@ impl Reader {
         }
     }
 
+    /// Events of the topic after the position. `None`: not known.
+    pub(crate) fn lag(&self) -> Option<u64> {
+        match (self.head()?, self.position) {
+            (None, _) | (_, Since::Live) => Some(0),
+            (Some(head), Since::Start) => Some(head.n),
+            (Some(head), Since::After(offset)) => (head.epoch == offset.epoch).then(|| head.n.saturating_sub(offset.n)),
+        }
+    }
+
     /// Whether the topic is closed and the reader has its final event.
     pub(crate) fn is_finished(&self) -> bool {
         self.stage == Stage::Archive && self.archive.as_ref().is_some_and(|archive| archive.is_finished())

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use turnpike_bus::Bus;
 use turnpike_event::{Audience, Body, Event, RoomEvent, RoomNotice};
 use turnpike_identity::Caller;
@@ -48,11 +49,12 @@ impl Rooms {
         Self(Arc::new(Inner { bus, clock, readers, typing, changed: Notify::new() }))
     }
 
-    /// Starts the tasks that report presence, deliver notices and end typing.
-    pub(crate) fn serve(&self, process: &Process, chat: RoomServiceClient<Transport>) {
-        self.report(process, chat);
-        self.deliver_notices(process);
-        self.expire_typing(process);
+    /// Starts the tasks that report presence, deliver notices and end typing. They run until `drained`: while a stopping gateway
+    /// has connections, their users are present.
+    pub(crate) fn serve(&self, process: &Process, chat: RoomServiceClient<Transport>, drained: &CancellationToken) {
+        self.report(process, chat, drained);
+        self.deliver_notices(process, drained);
+        self.expire_typing(process, drained);
     }
 
     /// Adds a reader. The user of a socket is present, the user of an event stream is not.

@@ -1,6 +1,7 @@
 //! Delivers notices to the sockets that follow a room here.
 
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 use turnpike_event::{Body, Event, frame_without_offset};
 use turnpike_kit::{OnExit, Process};
 use turnpike_topic::Topic;
@@ -9,13 +10,13 @@ use super::Rooms;
 use crate::stream::rfc6455;
 
 impl Rooms {
-    pub(super) fn deliver_notices(&self, process: &Process) {
+    pub(super) fn deliver_notices(&self, process: &Process, drained: &CancellationToken) {
         let (rooms, mut notices) = (self.clone(), self.0.bus.notices());
-        let stopping = process.tasks.stopping().clone();
+        let drained = drained.clone();
         process.tasks.spawn("room notices", OnExit::StopProcess, async move {
             loop {
                 let received = tokio::select! {
-                    () = stopping.cancelled() => return,
+                    () = drained.cancelled() => return,
                     received = notices.recv() => received,
                 };
                 match received {

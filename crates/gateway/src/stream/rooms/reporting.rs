@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use turnpike_kit::{OnExit, Process};
 use turnpike_proto::{
@@ -38,11 +39,11 @@ struct Reporter {
 }
 
 impl Rooms {
-    pub(super) fn report(&self, process: &Process, chat: RoomServiceClient<Transport>) {
+    pub(super) fn report(&self, process: &Process, chat: RoomServiceClient<Transport>, drained: &CancellationToken) {
         let mut reporter = Reporter { rooms: self.clone(), chat, gateway_id: new_id(), begun: false, failing: false };
-        let stopping = process.tasks.stopping().clone();
+        let drained = drained.clone();
         process.tasks.spawn("presence", OnExit::StopProcess, async move {
-            stopping.run_until_cancelled(reporter.run()).await;
+            drained.run_until_cancelled(reporter.run()).await;
             if reporter.begun {
                 let _ = timeout(FAREWELL, reporter.send(Vec::new(), true)).await;
             }

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 use turnpike_kit::{OnExit, Process};
 use turnpike_topic::{RoomId, UserId};
 
@@ -62,12 +63,12 @@ impl Typing {
 }
 
 impl Rooms {
-    pub(super) fn expire_typing(&self, process: &Process) {
-        let (rooms, stopping) = (self.clone(), process.tasks.stopping().clone());
+    pub(super) fn expire_typing(&self, process: &Process, drained: &CancellationToken) {
+        let (rooms, drained) = (self.clone(), drained.clone());
         process.tasks.spawn("typing", OnExit::StopProcess, async move {
             loop {
                 tokio::select! {
-                    () = stopping.cancelled() => return,
+                    () = drained.cancelled() => return,
                     () = tokio::time::sleep(LOOK) => {}
                 }
                 if rooms.0.typing.lock().0.is_empty() {

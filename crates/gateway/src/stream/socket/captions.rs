@@ -21,8 +21,9 @@ use turnpike_topic::{CaptionsSessionId, Topic};
 use super::{
     context::SocketContext,
     handshake::{Opening, accept, caller, is_status, refuse},
+    invalid::Invalid,
     protocol::{Audio, Protocol, Start},
-    request::{Control, Invalid, Parsed, Request, control},
+    request::{Control, Parsed, Request, control},
     response::EndsWithTopic,
     upgrade::Upgrade,
 };
@@ -91,7 +92,7 @@ impl Protocol for CaptionSession {
             parsed.request = Ok(Request::Audio(control));
         } else if !matches!(parsed.request, Ok(Request::Authenticate { .. } | Request::Ping)) {
             let detail = "action is one of finalize, pause, resume, stop, auth, ping; audio is sent in binary frames";
-            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail: detail.to_owned() });
+            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail: detail.to_owned(), details: None });
         }
         parsed
     }

@@ -3,7 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::State, response::Response, routing::get};
+use axum::{
+    Router,
+    extract::{FromRef, State},
+    response::Response,
+    routing::get,
+};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 use turnpike_identity::{AccessToken, Caller};
@@ -16,11 +21,14 @@ use super::{
     upgrade::{Upgrade, Upgraded},
 };
 use crate::{
-    access::slots::{ConnectionSlots, PerAddress},
+    access::{
+        client::TrustedProxies,
+        slots::{ConnectionSlots, PerAddress},
+    },
     http::{listener::accept, problem::Problem},
     stream::{
         conn::{Conn, Shared, TopicFrames},
-        connections::{Connections, Target},
+        connections::{Connections, Origin, Target},
         ending::Close,
         format::Format,
         rfc6455,
@@ -38,9 +46,15 @@ struct Echo {
     process: Process,
 }
 
+impl FromRef<Echo> for TrustedProxies {
+    fn from_ref(_: &Echo) -> Self {
+        Self([].into())
+    }
+}
+
 /// Serves echoing sockets at `/` until the process stops.
 pub fn serve_echo(process: &Process, listener: TcpListener) {
-    let connections = Connections::new(0, |_| Ok(()));
+    let connections = Connections::new(0, process.clock.clone(), |_| Ok(()));
     connections.turn_the_wheel(process);
     let (tasks, wheel) = (process.tasks.clone(), connections.wheel().clone());
     let shared = Arc::new(Shared { tasks: tasks.clone(), wheel, heartbeat: Duration::from_secs(30) });
@@ -58,7 +72,7 @@ async fn open(State(echo): State<Echo>, upgrade: Result<Upgrade, Problem>) -> Re
 
 impl Echo {
     async fn run(self, Upgraded { stream, slot, early, .. }: Upgraded) {
-        let Ok(registration) = self.connections.register(&nobody(&self.process)) else { return };
+        let Ok(registration) = self.connections.register(&nobody(&self.process), Origin::unknown()) else { return };
         let conn = Conn::new(registration.id, &self.shared, (stream, Format::Json), &NoTopics);
         registration.attach(Target::Socket(conn.clone()));
         let mut incoming = Incoming::new(conn.clone(), early, MAX_MESSAGE);

@@ -85,7 +85,7 @@ pub(super) fn accept(
     caller: &Caller,
     protocol: Box<dyn Protocol>,
 ) -> Response {
-    let registration = match context.connections.register(caller) {
+    let registration = match context.connections.register(caller, upgrade.origin.clone()) {
         Ok(registration) => registration,
         Err(ending) => return refuse(&context, upgrade, ending.into()),
     };

@@ -1,11 +1,11 @@
-//! What a client publishes in rooms.
+//! What a client sends to rooms.
 
 use serde_json::Value;
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::chat::v1 as pb;
 use turnpike_topic::{RoomId, Topic};
 
-use super::{request::Publication, session::Session};
+use super::{health::HealthData, request::Publication, session::Session};
 use crate::stream::control_frames;
 
 impl Session {
@@ -26,6 +26,21 @@ impl Session {
             (Ok(Some(message)), Some(id)) => self.conn.say(control_frames::published(id, Topic::Room(room), &message)),
             (Ok(_), _) => {}
             (Err(fault), id) => self.conn.say(refusal(id, room, &fault)),
+        }
+    }
+
+    /// The progress and the insights come as notices, to this user's sockets in the room.
+    pub(super) async fn analyze(&self, id: Option<&Value>, room: RoomId, data: HealthData) {
+        self.context.rooms.touch(room, self.registration.user_id);
+        let request = self.registration.handle.caller().token.request(data.request(room));
+        if let Err(status) = self.context.chat.clone().analyze_health(request).await {
+            let fault = Fault::from(status);
+            self.conn.say(match fault.kind() {
+                Kind::Unavailable | Kind::Timeout | Kind::Internal => {
+                    control_frames::error(id, "HEALTH_ANALYSIS_ERROR", fault.detail())
+                }
+                _ => control_frames::fault(id, Some(Topic::Room(room)), &fault),
+            });
         }
     }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use turnpike_topic::{RoomId, Topic};
 
+use super::{health::HealthData, invalid::Invalid};
 use crate::stream::{
     conn::MAX_TOPICS,
     since::{InvalidSince, Since},
@@ -35,6 +36,11 @@ pub(super) enum Request {
         room: RoomId,
         what: Publication,
     },
+    /// Data about the user's health, to be analysed for the user.
+    Analyze {
+        room: RoomId,
+        data: HealthData,
+    },
     /// The client of a room's socket is alive.
     Heartbeat {
         room: RoomId,
@@ -54,13 +60,6 @@ pub(super) enum Publication {
         key: String,
     },
     Typing(bool),
-}
-
-/// A frame that is not a valid request: a code for programs and a sentence for people.
-#[derive(Debug, PartialEq)]
-pub(super) struct Invalid {
-    pub(super) code: &'static str,
-    pub(super) detail: String,
 }
 
 /// A client's frame. The response repeats the `id`, if the client sent one.
@@ -180,7 +179,7 @@ fn parse_since(text: Option<&str>) -> Result<Since, Invalid> {
 }
 
 fn invalid<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Invalid> {
-    Err(Invalid { code, detail: detail.into() })
+    Err(Invalid { code, detail: detail.into(), details: None })
 }
 
 #[cfg(test)]

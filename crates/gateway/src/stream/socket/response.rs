@@ -11,8 +11,9 @@ use turnpike_topic::{CommandId, Offset, Topic};
 use super::{
     context::SocketContext,
     handshake::{Opening, accept, caller, is_status, refuse},
+    invalid::Invalid,
     protocol::{Protocol, Start},
-    request::{Invalid, Parsed, Request},
+    request::{Parsed, Request},
     upgrade::Upgrade,
 };
 use crate::{
@@ -60,7 +61,7 @@ impl Protocol for CommandResponse {
         let mut parsed = Parsed::new(text);
         if let Ok(Request::Subscribe(_) | Request::Unsubscribe { .. } | Request::Publish { .. }) = parsed.request {
             let detail = "This socket has its one topic".to_owned();
-            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail });
+            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail, details: None });
         }
         parsed
     }

@@ -16,8 +16,10 @@ use turnpike_topic::{Offset, RoomId, Topic};
 use super::{
     context::SocketContext,
     handshake::{Opening, accept, caller, is_status, refuse},
+    health::HealthData,
+    invalid::Invalid,
     protocol::{Protocol, Start},
-    request::{Invalid, Parsed, Publication, Request, client_id},
+    request::{Parsed, Publication, Request, client_id},
     upgrade::Upgrade,
 };
 use crate::{
@@ -63,6 +65,7 @@ struct Raw {
     content: Option<String>,
     is_typing: Option<bool>,
     client_timestamp: Option<Value>,
+    data: Option<Value>,
     idempotency_key: Option<String>,
     token: Option<String>,
 }
@@ -89,9 +92,10 @@ impl Protocol for Room {
         };
         let id = client_id(object.remove("id"));
         let verb = object.get("action").or_else(|| object.get("type"));
-        let is_known = |verb: &str| matches!(verb, "message" | "typing" | "heartbeat" | "auth" | "ping");
+        let is_known =
+            |verb: &str| matches!(verb, "message" | "typing" | "health_insight" | "heartbeat" | "auth" | "ping");
         if !verb.and_then(Value::as_str).is_some_and(is_known) {
-            let detail = "type is one of message, typing, heartbeat, auth, ping";
+            let detail = "type is one of message, typing, health_insight, heartbeat, auth, ping";
             return Parsed { id, request: invalid("UNKNOWN_MESSAGE_TYPE", detail) };
         }
         let request = match serde_json::from_value::<Raw>(Value::Object(object)) {
@@ -119,6 +123,7 @@ impl Room {
                 Ok(Request::Publish { room, what: Publication::Typing(is_typing) })
             }
             (Some("typing"), ..) => invalid("MESSAGE_PARSE_ERROR", "is_typing is missing"),
+            (Some("health_insight"), ..) => Ok(Request::Analyze { room, data: HealthData::parse(raw.data)? }),
             (Some("heartbeat"), ..) => Ok(Request::Heartbeat { room, client_timestamp: raw.client_timestamp }),
             (Some("auth"), _, _, Some(token)) => Ok(Request::Authenticate { token }),
             (Some("auth"), ..) => invalid("MESSAGE_PARSE_ERROR", "token is missing"),
@@ -128,7 +133,7 @@ impl Room {
 }
 
 fn invalid<T>(code: &'static str, detail: &str) -> Result<T, Invalid> {
-    Err(Invalid { code, detail: detail.to_owned() })
+    Err(Invalid { code, detail: detail.to_owned(), details: None })
 }
 
 /// The socket has one room and ends with it.
@@ -180,6 +185,7 @@ mod tests {
         assert_eq!(code(r#"{"type":"message"}"#), "MESSAGE_PARSE_ERROR");
         assert_eq!(code(r#"{"type":"message","content":7}"#), "MESSAGE_PARSE_ERROR");
         assert_eq!(code(r#"{"type":"typing","is_typing":"yes"}"#), "MESSAGE_PARSE_ERROR");
+        assert_eq!(code(r#"{"type":"health_insight"}"#), "INVALID_HEALTH_DATA");
     }
 
     #[test]

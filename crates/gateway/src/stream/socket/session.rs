@@ -125,6 +125,7 @@ impl Session {
 
     /// Passes audio on, which is not counted as messages: the session that takes it sets the pace.
     async fn send_audio(&mut self, samples: Bytes) {
+        self.conn.acts();
         if samples.len() > MAX_FRAME {
             return self.conn.end(Close::TooBig);
         }
@@ -142,6 +143,9 @@ impl Session {
     fn accept(&mut self, message: Message) -> Option<Utf8Bytes> {
         if self.conn.is_ending() {
             return None;
+        }
+        if !matches!(message, Message::Pong(_)) {
+            self.conn.acts();
         }
         let now = Instant::now();
         let limit = self.context.limits.frame_bytes;
@@ -195,16 +199,18 @@ impl Session {
     async fn answer(&self, text: &str) {
         let Parsed { id, request } = self.protocol.parse(text);
         match request {
-            Err(invalid) => self.conn.say(control_frames::error(id.as_ref(), invalid.code, &invalid.detail)),
+            Err(invalid) => self.conn.say(invalid.frame(id.as_ref())),
             Ok(Request::Ping) => self.conn.say(control_frames::pong(id.as_ref())),
             Ok(Request::Audio(control)) => Box::pin(self.pass_on(Audio::Control(control))).await,
             Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id.as_ref(), topic),
             Ok(Request::Heartbeat { room, client_timestamp }) => {
                 self.context.rooms.touch(room, self.registration.user_id);
+                self.conn.beats();
                 self.conn.say(control_frames::heartbeat_ack(client_timestamp, self.context.rooms.now()));
             }
             Ok(Request::Publish { room, what }) => Box::pin(self.publish(id.as_ref(), room, what)).await,
             // Boxed: an idle socket's future has no room for these.
+            Ok(Request::Analyze { room, data }) => Box::pin(self.analyze(id.as_ref(), room, data)).await,
             Ok(Request::Authenticate { token }) => Box::pin(self.renew(id, &token)).await,
             Ok(Request::Subscribe(topics)) => {
                 let opening = stream::iter(topics).for_each_concurrent(OPENED_AT_ONCE, async |(topic, since)| {

@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    extract::FromRequestParts,
+    extract::{FromRef, FromRequestParts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -16,9 +16,9 @@ use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{OnExit, Tasks};
 
 use crate::{
-    access::slots::Slot,
+    access::{client::TrustedProxies, slots::Slot},
     http::{client_stream::ClientStream, problem::Problem},
-    stream::format::Format,
+    stream::{connections::Origin, format::Format},
 };
 
 /// A client that does not read can make the kernel hold this much (which it doubles for its own records), instead of the 4 MiB up
@@ -29,6 +29,8 @@ const SEND_BUFFER: usize = 128 << 10;
 pub(crate) struct Upgrade {
     upgrade: OnUpgrade,
     accept: String,
+    /// Where the request comes from.
+    pub(super) origin: Origin,
     /// The format of the first of our subprotocols that the client named. It must name one to send a ticket.
     format: Option<Format>,
 }
@@ -42,10 +44,13 @@ pub(super) struct Upgraded {
     pub(super) early: Bytes,
 }
 
-impl<S: Sync> FromRequestParts<S> for Upgrade {
+impl<S: Sync> FromRequestParts<S> for Upgrade
+where
+    TrustedProxies: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let invalid = || {
             Fault::new(Kind::Invalid, "This address speaks WebSocket: send an upgrade (RFC 6455)")
                 .code_is("NOT_A_WEBSOCKET")
@@ -59,7 +64,8 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
         let format = elements(&parts.headers, &header::SEC_WEBSOCKET_PROTOCOL)
             .find_map(|name| Format::ALL.into_iter().find(|format| name.eq_ignore_ascii_case(format.subprotocol())));
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(invalid)?;
-        Ok(Self { upgrade, accept, format })
+        let Ok(origin) = Origin::from_request_parts(parts, state).await;
+        Ok(Self { upgrade, accept, origin, format })
     }
 }
 

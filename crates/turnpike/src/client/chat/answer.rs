@@ -13,11 +13,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::events::Events;
-use crate::client::{
-    api::Api,
-    frames::{Frames, Target},
-    gateway::is_refusal,
-};
+use crate::client::{api::Api, frames::Frames, gateway::is_refusal};
 
 pub(super) struct Question {
     pub(super) conversation: String,
@@ -87,8 +83,7 @@ impl Answer {
             }
         }
         if let Some(since) = self.last.clone() {
-            let target = Target::Topic { topic: self.topic.clone(), since };
-            let mut frames = Frames::open(self.api.clone(), target);
+            let mut frames = Frames::open(self.api.clone(), self.topic.parse()?, since.parse()?)?;
             while let Some(frame) = frames.next().await? {
                 if frame["event"] == "reset" {
                     break; // events were lost: the stored message has them
