@@ -23,6 +23,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(outputs::captions_vtt))
         .routes(routes!(outputs::captions_srt))
         .routes(routes!(outputs::captions_text))
+        .routes(routes!(finals::list_captions))
         .routes(routes!(finals::correct_caption))
         .layer(Extension(ApiKeys::Of(Scope::Captions)))
 }
