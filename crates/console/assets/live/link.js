@@ -40,6 +40,41 @@ export function useTopic(topic, take, since = 'start') {
   useEffect(() => (topic ? follow(topic, (frames) => latest.current(frames), since) : undefined), [topic, since]);
 }
 
+/**
+ * Follows a topic from now on and keeps with it what `read` loads over HTTP. The state is read again once the subscription is confirmed,
+ * and after a reset; events that arrive during a reading are handed over after its result, so no change is lost or undone between the two.
+ * @param {string} topic @param {() => Promise<() => void>} read Returns what puts the result into place. It handles its own errors.
+ * @param {(frames: Frame[]) => void} take
+ */
+export function followState(topic, read, take) {
+  let turn = 0, confirmed = false, stopped = false;
+  /** @type {Frame[] | null} */ let held = null;
+  const load = async () => {
+    const mine = ++turn;
+    held ??= [];
+    const apply = await read();
+    if (stopped || mine !== turn) return;
+    const frames = held;
+    held = null;
+    batch(() => { apply(); if (!stopped && frames.length) take(frames); });
+  };
+  const stop = follow(topic, (frames) => {
+    const stale = frames.some(({ event }) => event === 'reset' || (event === 'caught_up' && !confirmed));
+    if (frames.some(({ event }) => event === 'caught_up')) confirmed = true;
+    if (held) held.push(...frames); else take(frames);
+    if (stale && !stopped) void load();
+  }, 'live');
+  if (client.state !== 'live' && client.state !== 'catching_up') void load();
+  return { stop: () => { stopped = true; stop(); }, reload: () => { void load(); } };
+}
+
+/** The same for a component. @param {string | null} topic @param {() => Promise<() => void>} read @param {(frames: Frame[]) => void} take */
+export function useTopicState(topic, read, take) {
+  const latest = useRef({ read, take });
+  latest.current = { read, take };
+  useEffect(() => (topic ? followState(topic, () => latest.current.read(), (frames) => latest.current.take(frames)).stop : undefined), [topic]);
+}
+
 let user = '';
 /** The user's own topic keeps the socket open, and its end is the end of the session. */
 export function start(/** @type {string} */ id) {

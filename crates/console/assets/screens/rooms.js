@@ -13,8 +13,9 @@ import { failed } from '../ui/toast.js';
 import { exact, uuid, when } from '../ui/text.js';
 import { client, json, page, Problem } from '../live/api.js';
 import { draft } from '../live/drafts.js';
-import { cuts, useTopic } from '../live/link.js';
+import { useTopicState } from '../live/link.js';
 import { me } from '../live/session.js';
+import { Members, RoomSettings } from '../view/members.js';
 
 const { div, h1, h2, p, ul, li, span, small, button, form, label, textarea, aside, article, time } = tags;
 /** @typedef {{ id: string, user_id: string, username: string, content: string | null, created_at: string, edited_at?: string | null, redacted_at?: string | null, offset?: string | null }} Said */
@@ -47,14 +48,20 @@ function NewRoom({ done }) {
 /** @param {{ id: string, changed: () => void, left: () => void }} props */
 function Room({ id, changed, left }) {
   const room = useOne(`/api/rooms/${id}`), said = useSignal(/** @type {Said[]} */ ([])), next = useSignal(/** @type {string | null} */ (null));
-  const here = useSignal(/** @type {Map<string, string>} */ (new Map())), typing = useSignal(/** @type {Map<string, { name: string, until: number }>} */ (new Map())), gone = useSignal(''), problem = useSignal(/** @type {Problem | null} */ (null)), missing = useSignal(false);
-  const box = useRef(/** @type {HTMLDivElement | null} */ (null)), following = useRef(true), read = useRef('');
+  const here = useSignal(/** @type {Map<string, string>} */ (new Map())), typing = useSignal(/** @type {Map<string, { name: string, until: number }>} */ (new Map())), gone = useSignal(''), problem = useSignal(/** @type {Problem | null} */ (null)), shown = useSignal(''), membership = useSignal(0);
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null)), following = useRef(true), marked = useRef('');
   const pin = () => requestAnimationFrame(() => { if (box.current && following.current) box.current.scrollTop = box.current.scrollHeight; });
   /** Adds or replaces messages by their id, in their order. */
   const put = (/** @type {Said[]} */ some) => { const all = new Map([...said.peek(), ...some].map((one) => [one.id, one])); said.value = [...all.values()].sort((a, b) => (a.id < b.id ? -1 : 1)); pin(); };
-  const mark = (/** @type {string | null | undefined} */ offset) => { if (offset && offset !== read.current && !document.hidden && room.data?.role) { read.current = offset; json(`/api/rooms/${id}/read`, { body: { offset }, key: false }).then(changed, () => {}); } };
+  const mark = (/** @type {string | null | undefined} */ offset) => { if (offset && offset !== marked.current && !document.hidden && room.data?.role) { marked.current = offset; json(`/api/rooms/${id}/read`, { body: { offset }, key: false }).then(changed, () => {}); } };
 
-  useTopic(room.data ? `room:${id}` : null, (frames) => {
+  const read = async () => {
+    try {
+      const [got, { users }] = await Promise.all([page(`/api/rooms/${id}/messages?limit=50`), json(`/api/rooms/${id}/users`)]);
+      return () => { problem.value = null; put(got.items); next.value = got.next; mark(got.items.at(-1)?.offset); here.value = new Map(users.map((/** @type {any} */ one) => [one.user_id, one.username])); };
+    } catch (error) { return () => { problem.value = /** @type {Problem} */ (error); }; }
+  };
+  useTopicState(room.data ? `room:${id}` : null, read, (frames) => {
     for (const frame of frames) {
       const user = frame['user_id'], name = frame['username'];
       if (frame.event === 'message') {
@@ -67,18 +74,13 @@ function Room({ id, changed, left }) {
       if (frame.event === 'user_joined') here.value = new Map([...here.peek(), [user, name]]);
       if (frame.event === 'user_left') here.value = new Map([...here.peek()].filter(([one]) => one !== user));
       if (frame.event === 'typing' && user !== me.peek()?.id) { const now = new Map(typing.peek()); if (frame['is_typing'] === false) now.delete(user); else now.set(user, { name, until: Date.now() + TYPING }); typing.value = now; }
+      if (frame.event === 'member') { membership.value += 1; room.reload(); }
       if (frame.event === 'room') { room.reload(); changed(); }
       if (frame.event === 'room_deleted') gone.value = 'This room was deleted.';
-      if (frame.event === 'reset') missing.value = true;
-      if (frame.event === 'error' && !frame.offset) problem.value = new Problem(/** @type {any} */ (frame));
+      if (frame.event === 'error' && !frame.offset) { if (frame['code'] === 'NOT_FOUND') gone.value = 'You are not a member of this room any more.'; else problem.value = new Problem(/** @type {any} */ (frame)); }
       if (frame.offset && frame.event === 'message') mark(frame.offset);
     }
-  }, 'live');
-  const load = () => {
-    page(`/api/rooms/${id}/messages?limit=50`).then((got) => { put(got.items); next.value = got.next; mark(got.items.at(-1)?.offset); }, (error) => { problem.value = error; });
-    json(`/api/rooms/${id}/users`).then(({ users }) => { here.value = new Map(users.map((/** @type {any} */ one) => [one.user_id, one.username])); }, () => {});
-  };
-  useEffect(() => { if (room.data) { missing.value = false; load(); } }, [Boolean(room.data), cuts.value.length, missing.value]);
+  });
   useEffect(() => { const timer = setInterval(() => { const now = new Map([...typing.peek()].filter(([, one]) => one.until > Date.now())); if (now.size !== typing.peek().size) typing.value = now; }, 1000); return () => clearInterval(timer); }, []);
 
   const failure = problem.value ?? room.problem;
@@ -91,6 +93,8 @@ function Room({ id, changed, left }) {
       span({ class: 'muted small-print cut', title: [...here.value.values()].join(', ') }, `${here.value.size} here: ${[...here.value.values()].slice(0, 6).join(', ')}`),
       one.role ? (one.role === 'owner' ? null : button({ type: 'button', class: 'quiet', onClick: () => { json(`/api/rooms/${id}/members`, { method: 'DELETE' }).then(left, failed); } }, 'Leave'))
         : button({ type: 'button', class: 'small', onClick: () => { json(`/api/rooms/${id}/members`, { method: 'POST' }).then(() => { room.reload(); changed(); }, failed); } }, 'Join'),
+      button({ type: 'button', class: 'quiet', onClick: () => { shown.value = 'members'; } }, `Members (${one.members})`),
+      one.role === 'owner' ? button({ type: 'button', class: 'quiet', onClick: () => { shown.value = 'settings'; } }, 'Change') : null,
       one.role === 'owner' || me.value?.role === 'admin' ? button({ type: 'button', class: 'quiet', onClick: remove }, 'Delete') : null),
     gone.value ? p({ class: 'note' }, gone.value) : null, failure ? h(Trouble, { problem: failure }) : null,
     div({ class: 'scroll', ref: box, tabIndex: 0, role: 'log', 'aria-label': `Messages in ${one.name}`, onScroll: (event) => { const b = event.currentTarget; following.current = b.scrollHeight - b.scrollTop - b.clientHeight < 48; } },
@@ -98,7 +102,8 @@ function Room({ id, changed, left }) {
         said.value.length ? said.value.map((message) => h(Message, { key: message.id, room: id, message, mayModerate })) : p({ class: 'empty' }, one.description || 'Nothing was written here yet.'),
         h(CopyAs, { calls: [{ path: `/api/rooms/${id}/messages` }, { path: `/api/rooms/${id}/messages`, body: { content: 'Hello' } }, { path: `/api/topics/room:${id}/events?since=live`, stream: true }] }))),
     p({ class: 'typing muted', role: 'status' }, names.length ? `${names.slice(0, 3).join(', ')} ${names.length > 1 ? 'type' : 'types'}…` : ''),
-    h(Composer, { id }));
+    h(Composer, { id }),
+    shown.value === 'members' ? h(Members, { room: one, changes: membership.value, done: () => { shown.value = ''; } }) : shown.value === 'settings' ? h(RoomSettings, { room: one, done: () => { shown.value = ''; room.reload(); changed(); } }) : null);
 }
 
 const editing = signal(/** @type {string | null} */ (null));
@@ -116,15 +121,15 @@ function Message({ room, message: one, mayModerate }) {
 
 /** @param {{ id: string }} props */
 function Composer({ id }) {
-  const text = draft(`room:${id}`), busy = useSignal(false), told = useRef(0);
-  const tell = (/** @type {boolean} */ is) => { if (is && Date.now() - told.current < 2500) return; told.current = is ? Date.now() : 0; client.publish(`room:${id}`, 'typing', { is_typing: is }).catch(() => {}); };
+  const text = draft(`room:${id}`), busy = useSignal(false), published = useRef(0);
+  const publishTyping = (/** @type {boolean} */ is) => { if (is && Date.now() - published.current < 2500) return; published.current = is ? Date.now() : 0; client.publish(`room:${id}`, 'typing', { is_typing: is }).catch(() => {}); };
   const submit = async () => {
     const content = text.peek().trim();
     if (!content || busy.peek()) return;
     busy.value = true;
-    try { await json(`/api/rooms/${id}/messages`, { body: { content }, key: uuid() }); text.value = ''; tell(false); } catch (error) { failed(error); } finally { busy.value = false; }
+    try { await json(`/api/rooms/${id}/messages`, { body: { content }, key: uuid() }); text.value = ''; publishTyping(false); } catch (error) { failed(error); } finally { busy.value = false; }
   };
   return div({ class: 'composer' }, form({ onSubmit: (event) => { event.preventDefault(); void submit(); } }, label({ for: 'say', class: 'hidden' }, 'Message'),
-    textarea({ id: 'say', rows: 1, maxLength: 2000, placeholder: 'Write to the room; @name mentions', value: text.value, onInput: (event) => { text.value = event.currentTarget.value; tell(text.peek() !== ''); }, onKeyDown: (event) => { if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) { event.preventDefault(); void submit(); } } }),
+    textarea({ id: 'say', rows: 1, maxLength: 2000, placeholder: 'Write to the room; @name mentions', value: text.value, onInput: (event) => { text.value = event.currentTarget.value; publishTyping(text.peek() !== ''); }, onKeyDown: (event) => { if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) { event.preventDefault(); void submit(); } } }),
     div({ class: 'composer-end' }, small({ class: 'muted wide-only' }, 'Enter sends, Shift Enter breaks the line'), button({ type: 'submit', class: 'primary', 'aria-disabled': busy.value || !text.value.trim() }, busy.value ? 'Sending…' : 'Send'))));
 }

@@ -11,7 +11,7 @@ import { CopyAs } from '../ui/copy.js';
 import { exact, uuid, when } from '../ui/text.js';
 import { json } from '../live/api.js';
 import { draft } from '../live/drafts.js';
-import { useTopic } from '../live/link.js';
+import { useTopicState } from '../live/link.js';
 import { may } from '../live/session.js';
 import { Answer } from '../view/timeline.js';
 
@@ -20,7 +20,9 @@ const { div, h1, h2, p, section, form, button, span, kbd, ul, li, time } = tags;
 /** @param {{ id: string }} props */
 export function Vehicle({ id }) {
   const vehicle = useOne(`/api/vehicles/${id}`), commands = useList(`/api/commands?vehicle_id=${id}&limit=10`), status = useSignal('');
-  useTopic(vehicle.data ? `vehicle:${id}` : null, (frames) => { for (const frame of frames) if (frame.event === 'vehicle') status.value = frame['connection_status']; }, 'live');
+  const set = (/** @type {string} */ now) => { status.value = now; };
+  useTopicState(vehicle.data ? `vehicle:${id}` : null, () => json(`/api/vehicles/${id}`).then((now) => () => set(now.connection_status), () => () => {}),
+    (frames) => { for (const frame of frames) if (frame.event === 'vehicle') set(frame['connection_status']); });
   if (vehicle.problem) return div({ class: 'scroll' }, div({ class: 'empty' }, h1(null, 'Vehicle'), h(Trouble, { problem: vehicle.problem }), to('vehicles', { class: 'button' }, 'All vehicles')));
   const one = vehicle.data, shown = path.value[2];
   if (!one) return div({ class: 'scroll' }, p({ class: 'muted' }, 'Loading…'));

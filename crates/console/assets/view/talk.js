@@ -1,7 +1,7 @@
 // One conversation as this tab knows it: the stored messages, and the events of its topic after them.
 import { signal, batch } from '../vendor/signals.js';
 import { json, page, send } from '../live/api.js';
-import { follow } from '../live/link.js';
+import { follow, followState } from '../live/link.js';
 import { Growing } from './markdown.js';
 
 /** @typedef {import('./transcript.js').Message} Message */
@@ -18,45 +18,42 @@ export class Talk {
   deleted = signal(false);
   ready = signal(false);
   #text = new Growing();
-  /** @type {Frame[] | null} */ #held = [];
   #stop = () => {};
-  #gone = false;
 
   constructor(/** @type {string} */ id) {
     this.id = id;
-    // First the topic, then the messages: nothing falls between the two.
-    this.#stop = follow(`conversation:${id}`, (frames) => this.#take(frames), 'live');
-    void this.#load();
+    this.#begin();
   }
-  close() { this.#gone = true; this.#stop(); }
+  close() { this.#stop(); }
   get running() { const last = this.messages.value.at(-1); return last?.state === 'generating' ? last : null; }
 
-  async #load() {
+  #begin() {
+    this.#stop();
+    this.#stop = followState(`conversation:${this.id}`, () => this.#read(), (frames) => this.#take(frames)).stop;
+  }
+
+  async #read() {
     try {
-      const response = await send(`/api/chat/conversations/${this.id}`), { conversation, messages } = await response.json();
-      if (this.#gone) return;
-      const begun = new Set(this.#held?.filter((frame) => frame.event === 'started').map((frame) => frame['message_id']));
-      const open = messages.find((/** @type {Message} */ one) => one.state === 'generating' && !begun.has(one.id));
-      batch(() => {
-        this.title.value = conversation.title;
-        this.messages.value = messages;
-        this.older.value = 0;
-        this.next.value = /<([^>]+)>;\s*rel="next"/.exec(response.headers.get('link') ?? '')?.[1] ?? null;
-        this.problem.value = null;
-        this.ready.value = true;
-        this.growing.value = null;
-        if (open) { // the answer began before: its events are taken from the start of the topic
-          this.#held = null;
-          this.#grow(open.id);
-          this.#stop();
-          this.#stop = follow(`conversation:${this.id}`, (frames) => this.#take(frames), 'start');
-          return;
-        }
-        const held = this.#held ?? [];
-        this.#held = null;
-        this.#take(held);
-      });
-    } catch (error) { if (!this.#gone) this.problem.value = /** @type {Error} */ (error); }
+      const response = await send(`/api/chat/conversations/${this.id}`), body = await response.json();
+      const next = /<([^>]+)>;\s*rel="next"/.exec(response.headers.get('link') ?? '')?.[1] ?? null;
+      return () => this.#put(body, next);
+    } catch (error) { return () => { this.problem.value = /** @type {Error} */ (error); }; }
+  }
+
+  #put(/** @type {{ conversation: { title: string }, messages: Message[] }} */ { conversation, messages }, /** @type {string | null} */ next) {
+    this.title.value = conversation.title;
+    this.messages.value = messages;
+    this.older.value = 0;
+    this.next.value = next;
+    this.problem.value = null;
+    this.ready.value = true;
+    this.growing.value = null;
+    const open = messages.find((one) => one.state === 'generating');
+    if (!open) return;
+    // The answer began before this tab followed the topic: its events are taken from the start of the topic.
+    this.#grow(open.id);
+    this.#stop();
+    this.#stop = follow(`conversation:${this.id}`, (frames) => this.#take(frames), 'start');
   }
 
   async earlier() {
@@ -73,7 +70,6 @@ export class Talk {
   #over(/** @type {string} */ id) { const one = this.messages.peek().find((message) => message.id === id); return one && one.state !== 'generating'; }
 
   #take(/** @type {Frame[]} */ frames) {
-    if (this.#held) { this.#held.push(...frames); return; }
     let deltas = '', reload = false;
     const flush = () => { const now = this.growing.peek(); if (deltas && now) this.growing.value = { id: now.id, view: this.#text.push(deltas) }; deltas = ''; };
     for (const frame of frames) {
@@ -90,7 +86,7 @@ export class Talk {
       if (frame.event === 'reset') { this.notice.value = 'The server no longer has all events. The stored messages were loaded again.'; reload = true; }
     }
     flush();
-    if (reload) { this.#held = []; void this.#load(); }
+    if (reload) this.#begin();
   }
 
   #started(/** @type {Frame} */ frame, /** @type {string} */ id) {
@@ -132,7 +128,6 @@ export class Talk {
     const version = message.version + step;
     if (version < 1 || version > message.versions) return;
     await json(`/api/chat/conversations/${this.id}/messages/${message.id}/select?version=${version}`, { method: 'POST' });
-    this.#held = [];
-    await this.#load();
+    this.#begin();
   }
 }
