@@ -98,9 +98,9 @@ test('what changes between a list and its events is neither lost nor undone', as
   await page.reload();
   await live(page);
   // The answers of the lists are as old as the page: whoever comes and whatever is written meanwhile arrives as events before them.
-  let release = () => {}, held = 0;
+  let release = () => {}, held = 0, arrived = 0;
   const later = new Promise((resolve) => { release = () => resolve(undefined); });
-  const hold = async (/** @type {any} */ route) => { const response = await route.fetch(); held += 1; await later; await route.fulfill({ response }); };
+  const hold = async (/** @type {any} */ route) => { const response = await route.fetch(); held += 1; await later; await route.fulfill({ response }); arrived += 1; };
   await page.route(`**/api/rooms/${id}/users`, hold);
   await page.route(`**/api/rooms/${id}/messages*`, hold);
   await page.click('text=arrivals');
@@ -112,7 +112,12 @@ test('what changes between a list and its events is neither lost nor undone', as
   await second.press('#say', 'Enter');
   await second.waitForSelector('.said-by:has-text("Am I late?")');
   await eventually('the events', async () => received.includes('Am I late?'));
+  // What arrives is shown with the next picture.
+  const pictures = () => page.evaluate(() => new Promise((frame) => requestAnimationFrame(() => requestAnimationFrame(frame))));
+  await pictures();
   release();
+  await eventually('the late answers', async () => arrived >= 2);
+  await pictures();
   await page.waitForSelector('.talk-head:has-text("2 here")');
   await page.waitForSelector('.said-by:has-text("Am I late?")');
   await slow.context.close();

@@ -9,7 +9,7 @@ use crate::named_enum::named_enum;
 /// An event of a caption session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CaptionsEvent {
-    /// What is heard in the live segment. It replaces the earlier partials of the segment.
+    /// The text of the live segment. It replaces the earlier partials of the segment.
     Partial {
         /// The session.
         session_id: CaptionsSessionId,

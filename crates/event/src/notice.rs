@@ -39,7 +39,7 @@ pub enum RoomNotice {
         category: String,
         /// What the user can do; can be empty.
         recommendations: Vec<String>,
-        /// Who wrote it: `model`, or `statistics`.
+        /// The source of the text: `model`, or `statistics`.
         source: String,
     },
     /// How far the analysis that this user requested is.
@@ -100,7 +100,7 @@ named_enum! {
 }
 
 impl RoomNotice {
-    /// Who gets it.
+    /// The receivers.
     pub const fn audience(&self) -> Audience {
         match self {
             Self::Typing { user_id, .. } => Audience::Except(*user_id),

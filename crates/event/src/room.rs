@@ -24,7 +24,7 @@ pub enum RoomEvent {
     Edited {
         /// The message.
         message_id: MessageId,
-        /// Who changed it.
+        /// The user who changed it.
         user_id: UserId,
         /// The new text; not empty.
         content: String,
@@ -33,7 +33,7 @@ pub enum RoomEvent {
     Redacted {
         /// The message.
         message_id: MessageId,
-        /// Who removed it.
+        /// The user who removed it.
         user_id: UserId,
     },
     /// The user's first connection to the room was opened, or the last one ended.

@@ -11,6 +11,8 @@
 //!   committed like any other.
 //! - A write that begins after another one has returned is performed after it. Concurrent writes of different kinds have no
 //!   order.
+//! - A write for which nobody waits ([`Write::PATIENT`]) does not begin a batch: it joins the next one, or, if none begins, has one
+//!   after a few milliseconds. So it does not make the writes wait that callers wait for.
 
 use std::{
     any::{Any, TypeId},
@@ -23,7 +25,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{AnyConnection, Connection, Error};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -34,6 +36,9 @@ use crate::{Store, error::is_rolled_back, is_unavailable, parts};
 pub trait Write: Send + Sync + Sized + 'static {
     /// The caller's result. A refusal is an output, too; it leaves nothing written.
     type Output: Send + 'static;
+
+    /// Whether it is right that this kind of write waits a few milliseconds for another write whose batch it can join.
+    const PATIENT: bool = false;
 
     /// Performs these writes by as few statements as possible, within a transaction, and returns one output for each, in the same
     /// order. After an error all are rolled back, and each write is performed by a call of its own.
@@ -53,6 +58,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const BATCH: Duration = Duration::from_secs(5);
 /// Maximum number of attempts for a batch that the database rolls back because of a conflict with another transaction.
 const ATTEMPTS: u32 = 5;
+/// How long a patient write waits for another one.
+const LINGER: Duration = Duration::from_millis(5);
 /// After the process was asked to stop, the task ends when no write came for this long. Later writes have transactions of their
 /// own.
 const IDLE: Duration = Duration::from_millis(50);
@@ -69,6 +76,27 @@ struct Waiting {
     /// Whether a task serves the queue.
     served: bool,
     kinds: Vec<(TypeId, Box<dyn Kind>)>,
+    /// Whether one of the writes is not patient.
+    urgent: bool,
+    /// When the first of them arrived.
+    since: Option<Instant>,
+}
+
+impl Waiting {
+    fn arrive(&mut self, is_patient: bool, now: Instant) {
+        self.urgent |= !is_patient;
+        self.since.get_or_insert(now);
+    }
+
+    /// When the next batch begins, if no further write arrives; `None`: nothing waits.
+    fn begins(&self) -> Option<Instant> {
+        self.since.map(|since| if self.urgent { since } else { since + LINGER })
+    }
+
+    fn take(&mut self) -> Vec<(TypeId, Box<dyn Kind>)> {
+        (self.urgent, self.since) = (false, None);
+        mem::take(&mut self.kinds)
+    }
 }
 
 impl Default for Queue {
@@ -104,6 +132,7 @@ impl Queue {
         let writes = writes.downcast_mut::<Writes<W>>().expect("found by its type");
         writes.writes.push(write);
         writes.callers.push((caller, room));
+        waiting.arrive(W::PATIENT, Instant::now());
         drop(waiting);
         self.more.notify_one();
         Ok(answer)
@@ -253,13 +282,15 @@ impl Store {
         // If this future is dropped or panics, waiting callers get an error, and later writes have transactions of their own.
         let _closing = Closing(&self.queue);
         loop {
-            let batch = mem::take(&mut self.queue.waiting().kinds);
-            if !batch.is_empty() {
+            let begins = self.queue.waiting().begins();
+            if begins.is_some_and(|begins| begins <= Instant::now()) {
+                let batch = self.queue.waiting().take();
                 self.write_batch(batch).await;
                 continue;
             }
             tokio::select! {
                 () = self.queue.more.notified() => {}
+                () = sleep_until(begins.unwrap_or_else(Instant::now)), if begins.is_some() => {}
                 () = idle_at_the_stop(&stopping) => {
                     let mut waiting = self.queue.waiting();
                     if waiting.kinds.is_empty() {
@@ -334,8 +365,28 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting();
         waiting.served = false;
-        for (_, kind) in mem::take(&mut waiting.kinds) {
+        for (_, kind) in waiting.take() {
             kind.answer(Some("the process stops"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patient_writes_wait_for_an_urgent_one_but_not_for_long() {
+        let (mut waiting, start) = (Waiting::default(), Instant::now());
+        assert_eq!(waiting.begins(), None);
+        waiting.arrive(true, start);
+        waiting.arrive(true, start + LINGER / 2);
+        assert_eq!(waiting.begins(), Some(start + LINGER), "the first one determines the end of the wait");
+        waiting.arrive(false, start + LINGER / 2);
+        assert_eq!(waiting.begins(), Some(start), "at once");
+        waiting.take();
+        assert_eq!(waiting.begins(), None);
+        waiting.arrive(true, start);
+        assert_eq!(waiting.begins(), Some(start + LINGER), "the urgent one was in the batch before");
     }
 }

@@ -99,6 +99,7 @@ const INSERTED_AT_ONCE: usize = 512;
 impl Write for Append {
     /// Whether this instance still supervises the command.
     type Output = bool;
+    const PATIENT: bool = true;
 
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, sqlx::Error> {
         // A statement updates a row once. A supervisor waits for each of its writes, so two writes for one command are

@@ -87,6 +87,7 @@ struct Renew {
 
 impl Write for Renew {
     type Output = Vec<(CommandId, i64)>;
+    const PATIENT: bool = true;
 
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Vec<(CommandId, i64)>>, Error> {
         let mut all = Vec::with_capacity(writes.len());
@@ -210,6 +211,7 @@ struct MarkAccepted {
 
 impl Write for MarkAccepted {
     type Output = bool;
+    const PATIENT: bool = true;
 
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, Error> {
         let sql = format!(

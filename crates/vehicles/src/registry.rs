@@ -70,6 +70,7 @@ fn search(vin: &str, make: &str, model: &str) -> String {
 
 impl Write for Note {
     type Output = bool;
+    const PATIENT: bool = true;
 
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<Self::Output>, sqlx::Error> {
         let mut outputs = Vec::with_capacity(writes.len());

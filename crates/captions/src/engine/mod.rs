@@ -26,7 +26,7 @@ pub trait Stream: Send {
     /// A new segment begins: earlier audio has no meaning for it.
     fn begin_segment(&mut self);
 
-    /// What is heard in the segment so far. The first `committed` words of the previous hypothesis of the segment are settled: an
+    /// The text of the segment so far. The first `committed` words of the previous hypothesis of the segment are settled: an
     /// engine that can do so begins with them.
     fn hypothesize(&mut self, pcm: &[f32], committed: usize) -> Result<Hypothesis, EngineError>;
 

@@ -1,4 +1,4 @@
-//! Answers that nobody reads to their end leave no memory behind: streams whose clients leave, and answers that are stopped.
+//! Aborted answers leave no memory behind: streams whose clients leave, and answers that are stopped.
 
 use futures_util::{StreamExt, stream};
 use reqwest::Method;

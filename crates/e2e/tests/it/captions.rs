@@ -149,7 +149,7 @@ async fn a_killed_captions_service_loses_no_final_and_its_session_continues() {
         client.take(&frame);
     }
     stack.captions.kill();
-    // The client that sends audio is told at once.
+    // The client that sends audio gets an error at once.
     let (frames, closed) = socket.until_closed().await;
     frames.iter().for_each(|frame| client.take(frame));
     assert_eq!(closed.code, 1013, "{frames:?}");
@@ -171,7 +171,7 @@ async fn a_killed_captions_service_loses_no_final_and_its_session_continues() {
     let (frames, closed) = socket.until_closed().await;
     frames.iter().for_each(|frame| client.take(frame));
     assert_eq!(closed.code, 1000);
-    assert!(frames.iter().any(|frame| frame["reason"] == "interrupted"), "followers are told");
+    assert!(frames.iter().any(|frame| frame["reason"] == "interrupted"), "followers get the state");
     let errors = word_errors(&speech.said, &client.heard());
     assert!(errors <= 0.15, "{errors:.3}: {}", client.heard());
 }

@@ -188,7 +188,7 @@ async fn no_user_of_a_killed_gateway_is_present_15_seconds_later() {
         users.sort_unstable();
         assert_eq!(&listed, users, "{room}");
     }
-    // Redis and the chat service are restarted: nobody leaves.
+    // Redis and the chat service are restarted: every user stays present.
     stack.redis.restart().await;
     stack.chat.kill();
     stack.chat.start();

@@ -357,7 +357,7 @@ pub struct RoomMessage {
 pub struct RoomMessageEdited {
     #[prost(string, tag = "1")]
     pub message_id: ::prost::alloc::string::String,
-    /// Who changed it: its author, a moderator or an owner.
+    /// The user who changed it: its author, a moderator or an owner.
     #[prost(string, tag = "2")]
     pub user_id: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
@@ -368,7 +368,7 @@ pub struct RoomMessageEdited {
 pub struct RoomMessageRedacted {
     #[prost(string, tag = "1")]
     pub message_id: ::prost::alloc::string::String,
-    /// Who removed it.
+    /// The user who removed it.
     #[prost(string, tag = "2")]
     pub user_id: ::prost::alloc::string::String,
 }
@@ -464,7 +464,7 @@ pub struct HealthInsight {
     pub category: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "5")]
     pub recommendations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Who wrote it: `model`, or `statistics`.
+    /// The source of the text: `model`, or `statistics`.
     #[prost(string, tag = "6")]
     pub source: ::prost::alloc::string::String,
 }
@@ -490,7 +490,7 @@ pub struct AnalysisError {
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
 }
-/// What is heard in the live segment. Topic `captions:{session_id}`, as the next five. A later partial of the same segment replaces an
+/// The text of the live segment. Topic `captions:{session_id}`, as the next five. A later partial of the same segment replaces an
 /// earlier one, and the final of the segment replaces them all.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CaptionPartial {

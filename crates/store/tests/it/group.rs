@@ -11,7 +11,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use sqlx::{AnyConnection, Error};
-use tokio::{sync::Barrier, task::JoinSet};
+use tokio::{sync::Barrier, task::JoinSet, time::sleep};
 use turnpike_kit::{Clock, Environment, Process};
 use turnpike_store::{Store, Write, is_unavailable, rows};
 use turnpike_testkit::{Database, Proxy, eventually, within};
@@ -22,6 +22,7 @@ turnpike_testkit::on_both!(
     writes_that_wait_share_their_statements,
     each_write_is_made_once_or_fails_alone,
     a_caller_that_has_gone_has_not_written,
+    a_patient_write_joins_the_next_batch,
     writes_go_on_after_the_stop,
 );
 
@@ -60,6 +61,35 @@ impl Write for Count {
         let more = i64::try_from(writes.len()).expect("a few");
         sqlx::query("UPDATE counters SET n = n + $1 WHERE name = 'writers'").bind(more).execute(&mut *on).await?;
         Ok(vec![(); writes.len()])
+    }
+}
+
+/// A write for which nobody waits.
+struct Later(i64);
+
+impl Write for Later {
+    type Output = ();
+    const PATIENT: bool = true;
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<()>, Error> {
+        for Self(id) in writes {
+            sqlx::query("INSERT INTO notes (id, text) VALUES ($1, 'later')").bind(id).execute(&mut *on).await?;
+        }
+        Ok(vec![(); writes.len()])
+    }
+}
+
+/// Counts the notes that are committed, and those of its transaction.
+struct Seen(Store);
+
+impl Write for Seen {
+    type Output = (i64, i64);
+
+    async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<(i64, i64)>, Error> {
+        let sql = "SELECT COUNT(*) FROM notes";
+        let own = sqlx::query_scalar(sql).fetch_one(&mut *on).await?;
+        let committed = sqlx::query_scalar(sql).fetch_one(writes[0].0.reader()).await?;
+        Ok(vec![(committed, own); writes.len()])
     }
 }
 
@@ -239,6 +269,27 @@ async fn writes_go_on_after_the_stop(database: Database) {
     store.write(Count).await.expect("written");
     let counted: i64 = sqlx::query_scalar("SELECT n FROM counters").fetch_one(store.reader()).await.expect("a number");
     assert_eq!(counted, 401);
+}
+
+async fn a_patient_write_joins_the_next_batch(database: Database) {
+    let store = open(database.url()).await.expect("a store");
+    let process = Process::new(Environment::default(), Clock::system()).expect("a process");
+    store.serve(&process);
+    store.write(Later(0)).await.expect("written without another write");
+    // On a busy machine, the wait for another write can end before that one is there.
+    for id in 1..200 {
+        let after = async {
+            sleep(Duration::from_millis(1)).await;
+            store.write(Seen(store.clone())).await
+        };
+        let (later, seen) = tokio::join!(store.write(Later(id)), after);
+        later.expect("written");
+        let (committed, own) = seen.expect("read");
+        if (committed, own) == (id, id + 1) {
+            return;
+        }
+    }
+    panic!("no write joined the batch of another one");
 }
 
 /// Every caller of a lost batch gets an error, and later writes succeed.
