@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a load generator needs untracked tasks and the system clock")]
 
 mod accept;
+mod captions;
 mod child;
 mod fanout;
 mod fleet;
@@ -157,6 +158,8 @@ enum Measurement {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Live captions of real speech beside other recognisers: word errors, latency, cores, and a soak
+    Captions(captions::Options),
     /// Publishes a second on a private Redis
     Publish {
         /// Concurrent publishes
@@ -221,6 +224,7 @@ async fn main() {
         Measurement::History { seed, clients, topics, rate, seconds } => {
             history::run(history::Plan { seed, clients, topics, rate, seconds }).await;
         }
+        Measurement::Captions(options) => captions::measure(options).await,
         Measurement::Publish { in_flight, seconds } => publish::measure(in_flight, seconds).await,
         Measurement::Llm(options) => llm::compare(options).await,
         Measurement::LlmUpstream { port } => llm::upstream(port).await,

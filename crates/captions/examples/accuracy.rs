@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut offline = String::new();
     let begun = cpu();
     for clip in &whole {
-        let mut stream = engine.open();
+        let mut stream = engine.open("en");
         stream.begin_segment();
         for word in stream.finalize(clip, 0)?.words {
             offline.push_str(&word.text);
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (cpu() - begun) / seconds
     );
 
-    let mut captioner = Captioner::new(engine.open(), 0, 0);
+    let mut captioner = Captioner::new(engine.open("en"), 0, 0);
     let (mut text, mut first, mut last, mut shown) = (String::new(), Vec::new(), Vec::new(), 0);
     // The time until which the engine is busy, in seconds of audio.
     let mut clock = 0.0_f64;

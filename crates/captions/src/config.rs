@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use http::Uri;
 use turnpike_bus::BusConfig;
 use turnpike_kit::{ConfigError, Environment, listen, variables};
 
-use crate::session::Retention;
+use crate::{engine::remote::RemoteConfig, session::Retention};
 
 /// Sessions for each core: a session takes about a quarter of one.
 const SESSIONS_PER_CORE: usize = 3;
@@ -20,7 +21,10 @@ pub struct Config {
     pub transcripts: PathBuf,
     /// `TURNPIKE_CAPTIONS_MODEL`: the folder of the model.
     pub model: PathBuf,
-    /// Threads that run the engine: one for each core.
+    /// `TURNPIKE_CAPTIONS_REMOTE_URL`, `TURNPIKE_CAPTIONS_REMOTE_API_KEY`, `TURNPIKE_CAPTIONS_REMOTE_MODEL`: an engine on another
+    /// machine.
+    pub remote: Option<RemoteConfig>,
+    /// Threads that run engines: one for each core.
     pub threads: usize,
     /// `TURNPIKE_CAPTIONS_SESSIONS`: sessions at the same time.
     pub sessions: usize,
@@ -53,6 +57,7 @@ impl Config {
             auth_url: env.value(&variables::AUTH_URL).to_owned(),
             model: model.unwrap_or_else(|| data.join("models/moonshine-tiny-en")),
             transcripts: data.join("captions"),
+            remote: remote(env)?,
             threads: cores,
             sessions,
             idle: Duration::from_secs(idle),
@@ -63,4 +68,16 @@ impl Config {
             bus: BusConfig::new(env)?,
         })
     }
+}
+
+fn remote(env: &Environment) -> Result<Option<RemoteConfig>, ConfigError> {
+    let Some(url) = env.get(&variables::CAPTIONS_REMOTE_URL).filter(|url| !url.is_empty()) else { return Ok(None) };
+    let name = &variables::CAPTIONS_REMOTE_URL;
+    let expected = "a base URL with its /v1, such as https://api.openai.com/v1";
+    let url: Uri = url.parse().map_err(|_| env.invalid(name, expected))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() || url.query().is_some() {
+        return Err(env.invalid(name, expected));
+    }
+    let api_key = env.value(&variables::CAPTIONS_REMOTE_API_KEY).to_owned().into();
+    Ok(Some(RemoteConfig { url, api_key, model: env.value(&variables::CAPTIONS_REMOTE_MODEL).to_owned() }))
 }

@@ -5,6 +5,7 @@ use turnpike_proto::{captions::v1 as pb, timestamp};
 
 use crate::{
     audio::Encoding,
+    self_test::SelfTest,
     session::{Described, Kept, Measured, Partial, Session, Spread},
 };
 
@@ -38,6 +39,7 @@ pub(crate) fn session(session: &Session) -> pb::Session {
         samples,
         stored_samples: stored,
         finals,
+        keep_audio: opened.keep_audio,
     }
 }
 
@@ -85,5 +87,19 @@ pub(crate) fn metrics(measured: &Measured, final_count: u64, lag_ms: u64, rates:
         rms: measured.level.rms,
         peak: measured.level.peak,
         clipped: measured.level.clipped,
+    }
+}
+
+pub(crate) fn self_test(tested: SelfTest) -> pb::SelfTestResponse {
+    let SelfTest { engine, open, hear, audio_ms, level, text } = tested;
+    pb::SelfTestResponse {
+        engine: engine.to_owned(),
+        open_ms: open.as_secs_f64() * 1000.0,
+        hear_ms: hear.as_secs_f64() * 1000.0,
+        audio_ms,
+        rms: level.rms,
+        peak: level.peak,
+        heard: !text.is_empty(),
+        text,
     }
 }

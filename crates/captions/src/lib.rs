@@ -8,6 +8,7 @@ pub mod engine;
 mod policy;
 mod recording;
 mod rpc;
+mod self_test;
 mod serve;
 mod service;
 mod session;

@@ -12,6 +12,8 @@ pub const POLICY: Policy = &[
     ("/turnpike.captions.v1.CaptionService/GetSnapshot", USER),
     ("/turnpike.captions.v1.CaptionService/GetTranscript", USER),
     ("/turnpike.captions.v1.CaptionService/GetMetrics", USER),
+    ("/turnpike.captions.v1.CaptionService/GetAudio", USER),
+    ("/turnpike.captions.v1.CaptionService/SelfTest", USER),
     ("/turnpike.captions.v1.CaptionService/PauseSession", USER),
     ("/turnpike.captions.v1.CaptionService/ResumeSession", USER),
     ("/turnpike.captions.v1.CaptionService/FinalizeSession", USER),

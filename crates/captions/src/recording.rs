@@ -5,49 +5,55 @@ use std::sync::Arc;
 use turnpike_fault::{Fault, Kind};
 
 use crate::{
-    audio,
-    engine::{Engine, RATE},
+    audio::Wav,
+    engine::{Engine, EngineError, RATE},
     session::Kept,
     speech::{Captioner, Output},
 };
 
 /// The largest file, in bytes: as for other servers of this interface.
 pub(crate) const MAX_FILE: usize = 25 << 20;
-/// The longest recording, in seconds.
-const LONGEST: usize = 1800;
-/// Audio between two looks at whether the caller is still there, in samples.
-const PIECE: usize = RATE as usize;
+/// The longest recording, in milliseconds.
+const LONGEST_MS: u64 = 1_800_000;
 
-/// Transcribes a WAV file. It takes the same path as live audio, but makes no partials.
+/// Opens a WAV file.
+pub(crate) fn open(file: impl AsRef<[u8]> + Send + 'static) -> Result<Wav, Fault> {
+    let invalid = |message: String| Fault::new(Kind::Validation, "The recording cannot be read").field("file", message);
+    if file.as_ref().len() > MAX_FILE {
+        return Err(invalid(format!("must have at most {MAX_FILE} bytes")));
+    }
+    let wav = Wav::open(file).map_err(|error| invalid(error.to_string()))?;
+    if wav.duration_ms() > LONGEST_MS {
+        return Err(invalid(format!("must be at most {} seconds long", LONGEST_MS / 1000)));
+    }
+    Ok(wav)
+}
+
+/// Transcribes a recording. It takes the same path as live audio, but makes no partials. Ends early, without an error, once `hear`
+/// or `is_wanted` returns false: the caller has left.
 pub(crate) fn transcribe(
     engine: &Arc<dyn Engine>,
-    wav: &[u8],
+    language: &str,
+    recording: Wav,
+    mut hear: impl FnMut(Kept) -> bool,
     is_wanted: impl Fn() -> bool,
-) -> Result<(Vec<Kept>, u64), Fault> {
-    let invalid = |message: String| Fault::new(Kind::Validation, "The recording cannot be read").field("file", message);
-    let mut pcm = audio::read(wav).map_err(|error| invalid(error.to_string()))?;
-    if pcm.len() > LONGEST * RATE as usize {
-        return Err(invalid(format!("must be at most {LONGEST} seconds long")));
-    }
-    let duration = pcm.len() as u64 * 1000 / u64::from(RATE);
-    pcm.resize(pcm.len() + RATE as usize / 10, 0.0); // the voice detector is behind by its window
-    let mut captioner = Captioner::new(engine.open(), 0, 0);
-    let mut finals = Vec::new();
-    let mut add = |output: Output| {
-        if let Output::Final { caption, reason, settled, .. } = output {
-            finals.push(Kept::new(&caption, reason, settled));
-        }
+) -> Result<(), EngineError> {
+    let duration_ms = recording.duration_ms();
+    let mut captioner = Captioner::new(engine.open(language), 0, 0);
+    let mut all = |outputs: Vec<Output>| {
+        outputs.into_iter().all(|output| match output {
+            Output::Final { caption, reason, settled, .. } => {
+                hear(Kept::new(&caption, reason, settled).within(duration_ms))
+            }
+            Output::Partial { .. } => true,
+        })
     };
-    let failed = |error| {
-        tracing::error!(%error, "a recording could not be transcribed");
-        Fault::internal()
-    };
-    for piece in pcm.chunks(PIECE) {
-        if !is_wanted() {
-            return Err(Fault::new(Kind::Unavailable, "The caller has left"));
+    let behind = vec![0.0; RATE as usize / 10]; // the voice detector is behind by its window
+    for piece in recording.chain([behind]) {
+        if !is_wanted() || !all(captioner.listen(&piece)?) {
+            return Ok(());
         }
-        captioner.listen(piece).map_err(failed)?.into_iter().for_each(&mut add);
     }
-    captioner.finish().map_err(failed)?.into_iter().for_each(&mut add);
-    Ok((finals, duration))
+    all(captioner.finish()?.into_iter().collect());
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use turnpike_fault::{Fault, Kind};
@@ -16,8 +16,8 @@ use turnpike_topic::CaptionsSessionId;
 
 use crate::{
     audio::{Encoding, Format},
-    convert, recording,
-    session::{Lease, NewSession, Registry, Session, SessionError},
+    convert, recording, self_test,
+    session::{Lease, NewSession, Registry, Session, SessionError, Store},
     transcribing,
 };
 
@@ -73,6 +73,16 @@ async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Fault> {
     tokio::time::timeout(PATIENCE, work).await.map_err(|_| SessionError::Slow.into())
 }
 
+/// Waits until no other recording is transcribed.
+async fn recording_turn() -> Result<SemaphorePermit<'static>, Fault> {
+    let turn = tokio::time::timeout(PATIENCE, RECORDINGS.acquire()).await.ok().and_then(Result::ok);
+    turn.ok_or_else(|| {
+        Fault::new(Kind::Unavailable, "Another recording is being transcribed")
+            .code_is("TOO_MANY_RECORDINGS")
+            .retry_after(Duration::from_secs(5))
+    })
+}
+
 #[tonic::async_trait]
 impl CaptionService for Rpc {
     async fn open_session(
@@ -82,8 +92,8 @@ impl CaptionService for Rpc {
         let owner = caller(&request)?.claims.user_id;
         let request = request.into_inner();
         let format = format(request.audio)?;
-        let pb::OpenSessionRequest { language, engine, idempotency_key, .. } = request;
-        let new = NewSession { owner, language, engine, format, idempotency_key };
+        let pb::OpenSessionRequest { language, engine, idempotency_key, keep_audio, .. } = request;
+        let new = NewSession { owner, language, engine, format, idempotency_key, keep_audio };
         let (session, replayed) = self.registry.open(new).await.map_err(Fault::from)?;
         Ok(Response::new(pb::OpenSessionResponse { session: Some(convert::session(&session)), replayed }))
     }
@@ -220,31 +230,97 @@ impl CaptionService for Rpc {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
+    type GetAudioStream = ReceiverStream<Result<pb::GetAudioResponse, Status>>;
+
+    async fn get_audio(&self, request: Request<pb::GetAudioRequest>) -> Result<Response<Self::GetAudioStream>, Status> {
+        let session = self.session(&request, &request.get_ref().session_id)?;
+        let failed = |error: std::io::Error| {
+            tracing::error!(%error, "the audio of a caption session cannot be read");
+            Fault::internal()
+        };
+        let audio = self.registry.audio(&session).await.map_err(failed)?;
+        let missing = || Fault::new(Kind::NotFound, "The session keeps no audio").code_is("NO_AUDIO");
+        let mut audio = audio.ok_or_else(missing)?;
+        let (sender, receiver) = mpsc::channel(2);
+        self.registry.tasks().spawn("captions audio", OnExit::Continue, async move {
+            loop {
+                let message = match Store::read_piece(audio).await {
+                    Ok(None) => return,
+                    Ok(Some((wav, rest))) => {
+                        audio = rest;
+                        Ok(pb::GetAudioResponse { wav: wav.into() })
+                    }
+                    Err(error) => {
+                        let _ = sender.send(Err(failed(error).into())).await;
+                        return;
+                    }
+                };
+                // A caller that does not read is not waited for.
+                if !matches!(tokio::time::timeout(PATIENCE, sender.send(message)).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn self_test(&self, request: Request<pb::SelfTestRequest>) -> Result<Response<pb::SelfTestResponse>, Status> {
+        caller(&request)?;
+        let pb::SelfTestRequest { wav, engine } = request.into_inner();
+        let (engine, _) = self.registry.engine(&engine, "").map_err(Fault::from)?;
+        let audio = (!wav.is_empty()).then(|| recording::open(wav)).transpose()?;
+        let permit = recording_turn().await?;
+        let test = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            self_test::run(&engine, audio)
+        });
+        let tested = in_time(test).await?.map_err(|_| Fault::internal())?;
+        tested.map(|tested| Response::new(convert::self_test(tested))).map_err(|error| {
+            tracing::error!(%error, "the self-test of a speech engine failed");
+            Fault::internal().into()
+        })
+    }
+
+    type TranscribeFileStream = ReceiverStream<Result<pb::TranscribeFileResponse, Status>>;
+
     async fn transcribe_file(
         &self,
         request: Request<pb::TranscribeFileRequest>,
-    ) -> Result<Response<pb::TranscribeFileResponse>, Status> {
+    ) -> Result<Response<Self::TranscribeFileStream>, Status> {
+        use pb::transcribe_file_response::Part;
         caller(&request)?;
         let pb::TranscribeFileRequest { wav, language, engine } = request.into_inner();
         let (engine, language) = self.registry.engine(&engine, &language).map_err(Fault::from)?;
-        let busy = || {
-            Fault::new(Kind::Unavailable, "Another recording is being transcribed")
-                .code_is("TOO_MANY_RECORDINGS")
-                .retry_after(Duration::from_secs(5))
+        let wav = recording::open(wav)?;
+        let permit = recording_turn().await?;
+        let (sender, receiver) = mpsc::channel(8);
+        let part = |part| pb::TranscribeFileResponse { part: Some(part) };
+        let begun = pb::Recording {
+            duration_ms: wav.duration_ms(),
+            language: language.clone(),
+            engine: engine.name().to_owned(),
         };
-        let permit = tokio::time::timeout(PATIENCE, RECORDINGS.acquire()).await.map_err(|_| busy())?;
-        let permit = permit.map_err(|_| busy())?;
-        // Dropped with this future, when the caller leaves: the thread then ends at its next look.
-        let (wanted, watcher) = tokio::sync::watch::channel(());
+        let _ = sender.try_send(Ok(part(Part::Recording(begun)))); // there is room
+        let stopping = self.registry.tasks().stopping().clone();
+        let failed = sender.clone();
         let work = move || {
-            let result = recording::transcribe(&engine, &wav, || watcher.has_changed().is_ok());
-            drop(permit);
-            result
+            let _permit = permit;
+            let hear = |kept| sender.blocking_send(Ok(part(Part::Final(convert::kept(kept))))).is_ok();
+            let is_wanted = || !sender.is_closed() && !stopping.is_cancelled();
+            let done = recording::transcribe(&engine, &language, wav, hear, is_wanted);
+            if let Err(error) = done {
+                tracing::error!(%error, "a recording could not be transcribed");
+                let _ = sender.blocking_send(Err(Fault::internal().into()));
+            } else if stopping.is_cancelled() {
+                let _ = sender.try_send(Err(transcribing::stopped().into()));
+            }
         };
-        let result = tokio::task::spawn_blocking(work).await.map_err(|_| Fault::internal())?;
-        drop(wanted);
-        let (finals, duration_ms) = result?;
-        let finals = finals.into_iter().map(convert::kept).collect();
-        Ok(Response::new(pb::TranscribeFileResponse { finals, duration_ms, language }))
+        self.registry.tasks().spawn("captions recording", OnExit::Continue, async move {
+            if tokio::task::spawn_blocking(work).await.is_err() {
+                tracing::error!("a speech engine panicked while it transcribed a recording");
+                let _ = failed.send(Err(Fault::internal().into())).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }

@@ -14,7 +14,7 @@ use turnpike_proto::{
 
 use crate::{
     Config,
-    engine::{Engine, Engines, moonshine::Moonshine},
+    engine::{Engine, Engines, moonshine::Moonshine, remote::Remote},
     policy::POLICY,
     recording::MAX_FILE,
     rpc::Rpc,
@@ -37,10 +37,9 @@ pub struct Service {
 impl Service {
     /// Loads the model and the transcripts. Without a model the service runs, and refuses to open sessions.
     pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
-        let folder = config.model.clone();
         let engines = match deps.engines {
             Some(engines) => engines,
-            None => tokio::task::spawn_blocking(move || load(&folder)).await.context("TURNPIKE_CAPTIONS_MODEL")?,
+            None => engines(&config, process).await?,
         };
         let store = Store::open(config.transcripts.clone())
             .with_context(|| format!("{} (TURNPIKE_DATA_DIR)", config.transcripts.display()))?;
@@ -74,19 +73,34 @@ impl Service {
     }
 }
 
-fn load(folder: &Path) -> Engines {
+/// The configured engines. The model on this machine is the default one.
+async fn engines(config: &Config, process: &Process) -> anyhow::Result<Engines> {
+    let folder = config.model.clone();
+    let model = tokio::task::spawn_blocking(move || load(&folder)).await.context("TURNPIKE_CAPTIONS_MODEL")?;
+    let mut engines: Vec<Arc<dyn Engine>> = model.into_iter().map(|model| Arc::new(model) as Arc<dyn Engine>).collect();
+    if let Some(remote) = &config.remote {
+        process.outbound.permit(&remote.url.to_string())?;
+        engines.push(Arc::new(Remote::new(remote.clone())));
+    }
+    if engines.is_empty() {
+        info!("there is no speech engine: no caption session can be opened; scripts/captions-model fetches a model");
+    }
+    Ok(engines.into())
+}
+
+fn load(folder: &Path) -> Option<Moonshine> {
     if !folder.exists() {
-        info!(folder = %folder.display(), "there is no speech model: no caption session can be opened; scripts/captions-model fetches it");
-        return Engines::from([]);
+        info!(folder = %folder.display(), "there is no speech model");
+        return None;
     }
     match Moonshine::load(folder) {
         Ok(engine) => {
             info!(folder = %folder.display(), "the speech model is loaded");
-            Engines::from([Arc::new(engine) as Arc<dyn Engine>])
+            Some(engine)
         }
         Err(error) => {
             warn!(%error, folder = %folder.display(), "the speech model cannot be loaded; scripts/captions-model checks it");
-            Engines::from([])
+            None
         }
     }
 }

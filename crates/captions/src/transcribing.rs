@@ -86,7 +86,7 @@ async fn take(lease: &mut Lease, message: pb::TranscribeRequest, clock: &Clock) 
 }
 
 /// The client continues after the restart.
-fn stopped() -> Fault {
+pub(crate) fn stopped() -> Fault {
     Fault::new(Kind::Unavailable, "The captions service is stopping").retry_after(Duration::from_secs(1))
 }
 

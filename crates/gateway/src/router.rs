@@ -11,7 +11,11 @@ use crate::{
     families::{admin, auth, captions, chat, openai, rooms, vehicles},
     http::{console, guard, openapi},
     stream::{
-        socket::{captions as captions_socket, multiplexed, response, room},
+        socket::{
+            captions as captions_socket,
+            dialect::{deepgram, vosk},
+            multiplexed, response, room,
+        },
         sse,
     },
 };
@@ -32,6 +36,8 @@ pub(crate) fn router(app: App, health: Health) -> Router {
         .route("/ws/responses/{command_id}", get(response::open))
         .route("/ws/rooms/{room_id}", get(room::open))
         .route("/ws/captions/{session_id}", get(captions_socket::open))
+        .route("/ws/vosk", get(vosk::open))
+        .route("/v1/listen", get(deepgram::open))
         .with_state(app)
         .merge(ops::health_routes(health))
         .merge(openapi::routes(&description))

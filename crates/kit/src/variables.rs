@@ -156,6 +156,11 @@ declare! {
     LLM_SCRIPTED_DELAY_MS = value("20", CHAT, "pause of the built-in scripted model between two pieces");
     CAPTIONS_MODEL = described("models/moonshine-tiny-en in the data directory", CAPTIONS,
         "folder of the speech model, which `scripts/captions-model` fetches");
+    CAPTIONS_REMOTE_URL = value("", CAPTIONS,
+        "base URL, with its `/v1`, of a server with OpenAI's `/v1/audio/transcriptions`: the speech engine `remote`, the \
+         default one without a model").destination();
+    CAPTIONS_REMOTE_API_KEY = value("", CAPTIONS, "sent to the server of `TURNPIKE_CAPTIONS_REMOTE_URL`").secret();
+    CAPTIONS_REMOTE_MODEL = value("whisper-1", CAPTIONS, "the model of that server");
     CAPTIONS_SESSIONS = described("3 for each core", CAPTIONS,
         "caption sessions that run at the same time; more are refused with 503");
     CAPTIONS_IDLE_SECONDS = value("120", CAPTIONS, "a caption session without audio for this long ends");

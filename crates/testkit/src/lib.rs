@@ -27,6 +27,6 @@ pub use process::{ServiceProcess, binary};
 pub use proxy::Proxy;
 pub use servers::{RedisServer, postgres_url, redis_url};
 pub use socket::{Closed, Socket};
-pub use speech::{Recording, captions_model, pcm, recordings, word_errors};
+pub use speech::{Recording, captions_model, pcm, recordings, wav, word_errors};
 pub use stack::{SingleProcess, Stack};
 pub use wait::{eventually, within};

@@ -50,6 +50,31 @@ pub fn recordings() -> Vec<Recording> {
     transcription.lines().filter(|line| line.contains('(')).map(recording).collect()
 }
 
+/// A WAV file of one channel, 16 bits and 16 kHz.
+pub fn wav(samples: &[i16]) -> Vec<u8> {
+    let data = pcm(samples);
+    let length = u32::try_from(data.len()).expect("a short recording");
+    let mut file = Vec::with_capacity(data.len() + 44);
+    for part in [
+        &b"RIFF"[..],
+        &(length + 36).to_le_bytes(),
+        b"WAVEfmt ",
+        &16_u32.to_le_bytes(),
+        &1_u16.to_le_bytes(),
+        &1_u16.to_le_bytes(),
+        &16_000_u32.to_le_bytes(),
+        &32_000_u32.to_le_bytes(),
+        &2_u16.to_le_bytes(),
+        &16_u16.to_le_bytes(),
+        b"data",
+        &length.to_le_bytes(),
+        &data,
+    ] {
+        file.extend_from_slice(part);
+    }
+    file
+}
+
 /// Little-endian bytes of samples.
 pub fn pcm(samples: &[i16]) -> Vec<u8> {
     samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()

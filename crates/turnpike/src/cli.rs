@@ -31,6 +31,8 @@ pub(crate) enum Subcommands {
     Follow(Follow),
     /// Ask a language model; Ctrl C stops its answer
     Chat(Chat),
+    /// Print live captions of a recording or of a pipe, and write subtitles
+    Captions(Captions),
     /// Create, list and revoke the API keys of the signed-in user
     ApiKeys(ApiKeys),
 }
@@ -132,6 +134,33 @@ pub(crate) enum ChatAction {
         /// Words; the last one may be the beginning of a word
         words: String,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct Captions {
+    #[command(flatten)]
+    pub(crate) sign_in: SignInArgs,
+    /// The language that is spoken, e.g. `en`
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) language: Option<String>,
+    /// The speech engine; by default the configured one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Option<String>,
+    /// Samples a second of a pipe without a WAV header
+    #[arg(long, value_name = "HZ", default_value_t = 16_000)]
+    pub(crate) rate: u32,
+    /// Write the captions to this file as WebVTT
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vtt: Option<PathBuf>,
+    /// Write the captions to this file as SubRip
+    #[arg(long, value_name = "FILE")]
+    pub(crate) srt: Option<PathBuf>,
+    /// Write the captions to this file as JSON, with the time of each word
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// A WAV file; `-` for a pipe with a WAV file or with 16-bit samples of one channel; or `mic`
+    #[arg(value_name = "FILE.wav|-|mic")]
+    pub(crate) audio: String,
 }
 
 #[derive(Args)]

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         cli::Subcommands::Command(command) => client::run(client::Action::Command(command)),
         cli::Subcommands::Follow(follow) => client::run(client::Action::Follow(follow)),
         cli::Subcommands::Chat(chat) => client::run(client::Action::Chat(chat)),
+        cli::Subcommands::Captions(captions) => client::run(client::Action::Captions(captions)),
         cli::Subcommands::ApiKeys(keys) => client::run(client::Action::ApiKeys(keys.action)),
     }
 }

@@ -7,4 +7,4 @@ mod wav;
 
 pub(crate) use format::{Decoder, Encoding, Format};
 pub(crate) use level::Meter;
-pub(crate) use wav::read;
+pub(crate) use wav::{Wav, bytes, wav_header};

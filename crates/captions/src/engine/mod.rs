@@ -2,6 +2,7 @@
 //! every engine.
 
 pub mod moonshine;
+pub mod remote;
 pub mod scripted;
 
 use std::sync::Arc;
@@ -14,11 +15,11 @@ pub trait Engine: Send + Sync {
     /// Its name in requests and snapshots.
     fn name(&self) -> &'static str;
 
-    /// The languages that it knows, as BCP 47 primary tags.
-    fn languages(&self) -> &[&'static str];
+    /// Whether it knows a language: a primary tag of BCP 47, in lower case.
+    fn knows(&self, language: &str) -> bool;
 
-    /// Opens a stream of one session.
-    fn open(&self) -> Box<dyn Stream>;
+    /// Opens a stream of one session, in a language that it knows.
+    fn open(&self, language: &str) -> Box<dyn Stream>;
 }
 
 /// One session at an engine. Called by one thread at a time.

@@ -28,11 +28,11 @@ impl Engine for Scripted {
         "scripted"
     }
 
-    fn languages(&self) -> &[&'static str] {
-        &["en"]
+    fn knows(&self, language: &str) -> bool {
+        language == "en"
     }
 
-    fn open(&self) -> Box<dyn Stream> {
+    fn open(&self, _: &str) -> Box<dyn Stream> {
         Box::new(Session { act: self.act })
     }
 }

@@ -1,6 +1,7 @@
 //! Caption sessions: what is kept in memory about each, and the tasks and threads that serve them.
 
 mod attach;
+mod audio_file;
 mod measures;
 mod pool;
 mod publisher;

@@ -11,6 +11,7 @@ use turnpike_kit::{Clock, OnExit, Tasks};
 use turnpike_topic::{CaptionsSessionId, UserId};
 
 use super::{
+    audio_file::WavReader,
     pool::Pool,
     publisher::{Ended, Publisher},
     slot::{Item, Slot},
@@ -51,6 +52,7 @@ pub(crate) struct NewSession {
     pub(crate) engine: String,
     pub(crate) format: Format,
     pub(crate) idempotency_key: String,
+    pub(crate) keep_audio: bool,
 }
 
 /// Why no session was opened.
@@ -119,8 +121,9 @@ impl Registry {
             name => engines.iter().find(|engine| engine.name() == name).ok_or(OpenError::UnknownEngine)?,
         };
         let language = if language.is_empty() { "en" } else { language };
+        let is_tag = language.len() <= 35 && language.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         let primary = language.split('-').next().unwrap_or_default().to_ascii_lowercase();
-        match engine.languages().contains(&primary.as_str()) {
+        match is_tag && engine.knows(&primary) {
             true => Ok((engine.clone(), language.to_owned())),
             false => Err(OpenError::UnknownLanguage),
         }
@@ -138,6 +141,7 @@ impl Registry {
             engine: engine.name().to_owned(),
             float: new.format.encoding == Encoding::F32,
             rate: new.format.rate,
+            keep_audio: new.keep_audio,
             idempotency_key: new.idempotency_key,
         };
         let session = {
@@ -145,7 +149,8 @@ impl Registry {
             let mut sessions = self.sessions.lock();
             if let Some(first) = sessions.values().find(|session| is_repetition(&opened, &session.opened)) {
                 let same = |a: &Opened, b: &Opened| {
-                    (&a.language, &a.engine, a.float, a.rate) == (&b.language, &b.engine, b.float, b.rate)
+                    let fields = |opened: &Opened| (opened.float, opened.rate, opened.keep_audio);
+                    (&a.language, &a.engine, fields(a)) == (&b.language, &b.engine, fields(b))
                 };
                 let same = same(&opened, &first.opened);
                 return if same { Ok((first.clone(), true)) } else { Err(OpenError::OtherRequest) };
@@ -154,14 +159,18 @@ impl Registry {
             if running >= self.resources.most || self.resources.pool.is_overloaded() {
                 return Err(OpenError::Full);
             }
-            let slot = Slot::new(self.resources.pool.clone(), Captioner::new(engine.open(), 0, 0));
+            let slot = Slot::new(self.resources.pool.clone(), Captioner::new(engine.open(&opened.language), 0, 0));
             let session = Session::running(opened.clone(), slot, Vec::new(), 0, now);
             sessions.insert(session.id(), session.clone());
             session
         };
         // Until the task of the session runs, the caller may leave, which drops this future.
         let opening = Opening { registry: self, session: Some(session.clone()) };
-        self.resources.store.append(session.id(), &Line::Opened(opened)).await?;
+        self.resources.store.append(session.id(), &Line::Opened(opened.clone())).await?;
+        let audio = self.resources.store.audio(&opened, 0).await?;
+        if let (Some(slot), Some(audio)) = (session.slot(), audio) {
+            slot.keep(audio);
+        }
         opening.done();
         metrics::counter!("turnpike_captions_sessions_opened_total").increment(1);
         if let Some(slot) = session.slot() {
@@ -196,6 +205,11 @@ impl Registry {
         }
         let transcript = self.resources.store.read(session.id()).await?;
         Ok(transcript.map(|transcript| transcript.finals).unwrap_or_default())
+    }
+
+    /// The audio of a session as a WAV file. `None`: the session keeps none.
+    pub(crate) async fn audio(&self, session: &Session) -> std::io::Result<Option<WavReader>> {
+        self.resources.store.read_audio(session.id()).await
     }
 
     /// Replaces the text of a final. `None`: there is no such final.

@@ -38,8 +38,12 @@ impl Registry {
         };
         // The rate of the client is in the first line of the file.
         let first = stored * u64::from(RATE) / u64::from(opened.rate.max(1));
-        let captioner = Captioner::new(engine.open(), first, finals.len() as u64);
+        let captioner = Captioner::new(engine.open(&opened.language), first, finals.len() as u64);
         let slot = Slot::new(self.resources.pool.clone(), captioner);
+        match self.resources.store.audio(&opened, first).await {
+            Ok(audio) => audio.into_iter().for_each(|audio| slot.keep(audio)),
+            Err(error) => warn!(%error, session_id = %opened.session_id, "the audio of a session is not kept any more"),
+        }
         let session = Session::running(opened, slot, finals.clone(), stored, now);
         session.live.lock().reason = INTERRUPTED.to_owned();
         info!(session_id = %session.id(), "an interrupted caption session waits for its audio");

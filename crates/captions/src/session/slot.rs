@@ -14,7 +14,10 @@ use tokio::sync::Notify;
 use tracing::error;
 use turnpike_event::{AudioLevel, CaptionsState};
 
-use super::pool::{Job, Pool};
+use super::{
+    audio_file::AudioFile,
+    pool::{Job, Pool},
+};
 use crate::{
     audio::Meter,
     engine::{EngineError, RATE},
@@ -87,6 +90,8 @@ struct Waiting {
 
 struct Work {
     captioner: Captioner,
+    /// `None`: the audio is not kept.
+    audio: Option<AudioFile>,
     /// Ends of pieces of audio, and when they arrived.
     arrivals: VecDeque<(u64, Instant)>,
     meter: Meter,
@@ -98,8 +103,8 @@ struct Work {
 impl Slot {
     pub(super) fn new(pool: Pool, captioner: Captioner) -> Arc<Self> {
         let reported = captioner.position();
-        let work =
-            Work { captioner, arrivals: VecDeque::new(), meter: Meter::default(), reported, busy: Duration::ZERO };
+        let (audio, arrivals, meter) = Default::default();
+        let work = Work { captioner, audio, arrivals, meter, reported, busy: Duration::ZERO };
         Arc::new(Self {
             pool,
             waiting: Mutex::default(),
@@ -108,6 +113,13 @@ impl Slot {
             published: Notify::new(),
             room: Notify::new(),
         })
+    }
+
+    /// From now on the audio is kept. Called before the first audio.
+    pub(super) fn keep(&self, audio: AudioFile) {
+        if let Some(work) = &mut *self.work.lock() {
+            work.audio = Some(audio);
+        }
     }
 
     /// Whether audio can be given, now.
@@ -215,6 +227,9 @@ impl Slot {
                 }
                 Some((Item::Skip(samples), _)) => {
                     working.captioner.skip(samples);
+                    if let Some(audio) = &mut working.audio {
+                        audio.skip(samples);
+                    }
                     Ok(false)
                 }
                 Some((Item::Finalize, asked)) => self.finish(working).map(|()| {
@@ -260,6 +275,9 @@ impl Slot {
 
     fn listen(&self, work: &mut Work, pcm: &[f32], arrived: Instant) -> Result<bool, EngineError> {
         work.meter.add(pcm);
+        if let Some(audio) = &mut work.audio {
+            audio.write(pcm);
+        }
         let end = work.captioner.position() + pcm.len() as u64;
         work.arrivals.push_back((end, arrived));
         while work.arrivals.front().is_some_and(|(at, _)| at + REMEMBERED < end) {

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use turnpike_event::{Caption, CaptionsState, SegmentEnd, Span, Word};
 use turnpike_topic::{CaptionsSessionId, UserId};
 
+use super::audio_file::{AudioFile, WavReader};
+
 /// The folder of the transcripts.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<PathBuf>);
@@ -37,6 +39,8 @@ pub(crate) struct Opened {
     pub(crate) engine: String,
     pub(crate) float: bool,
     pub(crate) rate: u32,
+    #[serde(default)]
+    pub(crate) keep_audio: bool,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) idempotency_key: String,
 }
@@ -83,6 +87,13 @@ impl Kept {
         }
     }
 
+    /// With no time behind the end of the audio, which may have been followed by silence that nobody has sent.
+    pub(crate) fn within(mut self, end_ms: u64) -> Self {
+        let ends = self.words.iter_mut().flat_map(|(_, start, end, _)| [start, end]);
+        ends.chain([&mut self.start_ms, &mut self.end_ms]).for_each(|time| *time = (*time).min(end_ms));
+        self
+    }
+
     /// The event's values.
     pub(crate) fn caption(&self) -> (Caption, SegmentEnd) {
         let word = |(text, start_ms, end_ms, confidence): &(String, u64, u64, f32)| Word {
@@ -112,6 +123,31 @@ impl Store {
         self.0.join(format!("{id}.jsonl"))
     }
 
+    /// The file of a session's audio, which exists if the session keeps it.
+    pub(crate) fn audio_path(&self, id: CaptionsSessionId) -> PathBuf {
+        self.0.join(format!("{id}.pcm"))
+    }
+
+    /// Opens the audio of a session that keeps it, whose next sample has this number.
+    pub(super) async fn audio(&self, opened: &Opened, next: u64) -> io::Result<Option<AudioFile>> {
+        if !opened.keep_audio {
+            return Ok(None);
+        }
+        let path = self.audio_path(opened.session_id);
+        blocking(move || AudioFile::open(&path, next)).await.map(Some)
+    }
+
+    /// The audio of a session as a WAV file. `None`: the session keeps none.
+    pub(crate) async fn read_audio(&self, id: CaptionsSessionId) -> io::Result<Option<WavReader>> {
+        let path = self.audio_path(id);
+        blocking(move || WavReader::open(&path)).await
+    }
+
+    /// The next piece of the audio, and the rest.
+    pub(crate) async fn read_piece(mut reader: WavReader) -> io::Result<Option<(Vec<u8>, WavReader)>> {
+        blocking(move || Ok(reader.read()?.map(|piece| (piece, reader)))).await
+    }
+
     /// Appends a line. What is written survives the end of the process.
     pub(crate) async fn append(&self, id: CaptionsSessionId, line: &Line) -> io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
@@ -131,7 +167,7 @@ impl Store {
         .await
     }
 
-    /// Every session: its id, the time of its last line, and its bytes.
+    /// Every session: its id, the time of its last line, and its bytes, with those of its audio.
     pub(crate) async fn list(&self) -> io::Result<Vec<(CaptionsSessionId, Timestamp, u64)>> {
         let folder = self.0.clone();
         blocking(move || {
@@ -139,10 +175,12 @@ impl Store {
             for entry in fs::read_dir(&*folder)? {
                 let entry = entry?;
                 let name = entry.file_name();
-                let id = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+                let id: Option<CaptionsSessionId> =
+                    name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
                 let (Some(id), Ok(meta)) = (id, entry.metadata()) else { continue };
                 let changed = Timestamp::try_from(meta.modified()?).unwrap_or(Timestamp::UNIX_EPOCH);
-                found.push((id, changed, meta.len()));
+                let audio = fs::metadata(folder.join(format!("{id}.pcm"))).map_or(0, |meta| meta.len());
+                found.push((id, changed, meta.len() + audio));
             }
             Ok(found)
         })
@@ -150,10 +188,13 @@ impl Store {
     }
 
     pub(crate) async fn remove(&self, id: CaptionsSessionId) -> io::Result<()> {
-        let path = self.path(id);
-        blocking(move || match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        // The transcript last: with it the session is found again, if the removal fails.
+        let paths = [self.audio_path(id), self.path(id)];
+        blocking(move || {
+            paths.iter().try_for_each(|path| match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            })
         })
         .await
     }
@@ -208,6 +249,7 @@ mod tests {
             engine: "moonshine".into(),
             float: false,
             rate: 16_000,
+            keep_audio: false,
             idempotency_key: String::new(),
         };
         let span = Span { start_ms: 1, end_ms: 2 };

@@ -1,11 +1,22 @@
 //! Engines that panic and fail, and clients that vanish.
 
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use turnpike_captions::engine::scripted::Act;
 use turnpike_event::{CaptionsEvent, CaptionsState};
 use turnpike_proto::captions::v1 as pb;
 use turnpike_testkit::{eventually, pcm, recordings};
 
-use crate::world::{Caller, World};
+use crate::world::{Caller, Instance, World};
 
 async fn speak(caller: &Caller, id: &str) {
     let speech = pcm(&recordings().swap_remove(1).samples);
@@ -39,42 +50,138 @@ async fn an_engine_that_panics_or_fails_ends_its_session_and_no_other() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn hundreds_of_sessions_with_panics_and_vanished_clients_leave_nothing_behind() {
-    let world = World::scripted(Act::Panic).with("TURNPIKE_CAPTIONS_SESSIONS", "1000");
-    let calm = World::scripted(Act::Speak).with("TURNPIKE_CAPTIONS_SESSIONS", "1000");
-    for world in [&world, &calm] {
-        let instance = world.start().await;
-        let caller = world.caller(&instance);
-        let before = (instance.tasks(), threads());
-        for n in 0..250 {
-            let id = caller.open().await;
-            if n % 5 == 0 {
-                speak(&caller, &id).await;
-            }
-            // The session may have failed; its client vanishes in either case.
-            if let Ok((stream, _)) = caller.stream(&id, None).await {
-                let input = Some(pb::transcribe_request::Input::Audio(vec![0; 640].into()));
-                let _ = stream.sender.send(pb::TranscribeRequest { input }).await;
-            }
-            if n % 2 == 0 {
-                let _ = caller.stop(&id).await;
+/// What a process holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    tasks: usize,
+    /// Of the engine.
+    threads: usize,
+    open_files: usize,
+    leases: i64,
+    /// In the data directory.
+    files: usize,
+}
+
+impl Held {
+    fn now(instance: &Instance, world: &World) -> Self {
+        let count = |folder: &Path| {
+            let names =
+                fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.file_name());
+            names.filter(|name| !name.to_string_lossy().starts_with('.')).count()
+        };
+        let threads = fs::read_dir("/proc/self/task").expect("Linux").filter_map(Result::ok);
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        Self {
+            tasks: instance.tasks(),
+            threads: threads.map(name).filter(|name| name.starts_with("captions-")).count(),
+            open_files: count(Path::new("/proc/self/fd")),
+            leases: LEASES.load(Ordering::SeqCst),
+            files: count(&world.folder.path().join("captions")),
+        }
+    }
+}
+
+/// The gauge of audio leases.
+static LEASES: AtomicI64 = AtomicI64::new(0);
+
+/// Records the gauge of audio leases, and nothing else.
+struct Leases;
+
+impl GaugeFn for Leases {
+    fn increment(&self, value: f64) {
+        LEASES.fetch_add(value as i64, Ordering::SeqCst);
+    }
+
+    fn decrement(&self, value: f64) {
+        LEASES.fetch_sub(value as i64, Ordering::SeqCst);
+    }
+
+    fn set(&self, value: f64) {
+        LEASES.store(value as i64, Ordering::SeqCst);
+    }
+}
+
+impl Recorder for Leases {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        match key.name() {
+            "turnpike_captions_audio_leases" => Gauge::from_arc(Arc::new(Leases)),
+            _ => Gauge::noop(),
+        }
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// One session, whose client stops it, vanishes, or finds that it has failed.
+async fn session(caller: Caller, n: u32, speech: Arc<Vec<u8>>) {
+    let request = pb::OpenSessionRequest { keep_audio: n.is_multiple_of(3), ..Default::default() };
+    let id = caller.try_open(request).await.expect("a session").session_id;
+    let audio = if n.is_multiple_of(5) { &speech[..] } else { &speech[..640] };
+    if let Ok((stream, _)) = caller.stream(&id, None).await {
+        for piece in audio.chunks(6_400) {
+            let input = Some(pb::transcribe_request::Input::Audio(piece.to_vec().into()));
+            if stream.sender.send(pb::TranscribeRequest { input }).await.is_err() {
+                break;
             }
         }
-        eventually("the end of all sessions", 60, async || {
-            // Audio that was on its way may have arrived since.
-            world.hand.advance(std::time::Duration::from_secs(121));
-            (instance.tasks() <= before.0).then_some(())
-        })
-        .await;
-        eventually("no thread more than before", 20, async || (threads() <= before.1).then_some(())).await;
+    }
+    if n.is_multiple_of(2) {
+        let _ = caller.stop(&id).await;
+    }
+}
+
+/// Resident memory, in bytes.
+fn memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_sessions_with_panics_and_vanished_clients_leave_nothing_behind() {
+    metrics::set_global_recorder(Leases).expect("the only recorder");
+    let speech = Arc::new(pcm(&recordings().swap_remove(1).samples));
+    for act in [Act::Panic, Act::Speak] {
+        let world = World::scripted(act).with("TURNPIKE_CAPTIONS_SESSIONS", "1000");
+        let instance = world.start().await;
+        let before = Held::now(&instance, &world);
+        assert_eq!((before.leases, before.files), (0, 0), "{before:?}");
+        let mut settled = 0;
+        for batch in 0..5 {
+            let caller = world.caller(&instance); // the token of the one before has expired
+            let sessions = (0..50_u32).map(|n| session(caller.clone(), n, speech.clone()));
+            futures(sessions.collect()).await;
+            // Sessions of clients that have vanished end; then every transcript is old.
+            eventually("what was before the sessions", 60, async || {
+                world.hand.advance(Duration::from_secs(74 * 3600));
+                (Held::now(&instance, &world) == before).then_some(())
+            })
+            .await;
+            if batch == 1 {
+                settled = memory();
+            }
+        }
+        let grown = memory().saturating_sub(settled);
+        assert!(grown < 8 << 20, "{grown} bytes more after 150 sessions");
         instance.stop().await;
     }
 }
 
-/// The threads of this process that run engines.
-fn threads() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
-    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-    tasks.filter_map(Result::ok).map(name).filter(|name| name.starts_with("captions-")).count()
+/// Runs all of them at the same time.
+async fn futures<F: Future<Output = ()> + Send + 'static>(all: Vec<F>) {
+    let mut running = tokio::task::JoinSet::new();
+    for one in all {
+        running.spawn(one);
+    }
+    running.join_all().await;
 }

@@ -3,6 +3,7 @@
 
 mod accuracy;
 mod faults;
+mod recordings;
 mod sessions;
 mod streams;
 mod world;

@@ -238,11 +238,82 @@ async fn old_transcripts_are_removed() {
     let id = caller.open().await;
     caller.stop(&id).await.expect("stopped");
     world.hand.advance(Duration::from_secs(73 * 3600));
-    let path = world.folder.path().join(format!("captions/{id}.jsonl"));
+    let folder = world.folder.path().join("captions");
+    assert!(folder.join(format!("{id}.jsonl")).exists());
     eventually("the sweep", 20, async || {
         world.hand.advance(Duration::from_secs(301));
-        (!path.exists()).then_some(())
+        let left = std::fs::read_dir(&folder).expect("a folder").filter_map(Result::ok);
+        (left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&id)).count() == 0).then_some(())
     })
     .await;
+    instance.stop().await;
+}
+
+#[tokio::test]
+async fn the_oldest_transcripts_are_removed_when_all_are_too_large() {
+    let world = World::scripted(Act::Speak).with("TURNPIKE_CAPTIONS_RETENTION_MB", "1");
+    let instance = world.start().await;
+    let caller = world.caller(&instance);
+    let mut ids = Vec::new();
+    // 640 KB of audio each.
+    for _ in 0..3 {
+        let request = pb::OpenSessionRequest { keep_audio: true, ..Default::default() };
+        let id = caller.try_open(request).await.expect("a session").session_id;
+        caller.send(&id, &vec![0; 640_000]).await;
+        caller.stop(&id).await.expect("stopped");
+        ids.push(id);
+    }
+    eventually("the sweep", 20, async || {
+        world.hand.advance(Duration::from_secs(301));
+        caller.snapshot(&ids[1]).await.is_err().then_some(())
+    })
+    .await;
+    assert!(caller.snapshot(&ids[0]).await.is_err(), "older ones first");
+    caller.snapshot(&ids[2]).await.expect("there is room for one");
+    instance.stop().await;
+}
+
+async fn audio(caller: &crate::world::Caller, id: &str) -> Result<Vec<u8>, tonic::Status> {
+    let request = caller.request(pb::GetAudioRequest { session_id: id.to_owned() });
+    let mut pieces = caller.client.clone().get_audio(request).await?.into_inner();
+    let mut wav = Vec::new();
+    while let Some(piece) = pieces.message().await? {
+        wav.extend(piece.wav);
+    }
+    Ok(wav)
+}
+
+#[tokio::test]
+async fn audio_is_kept_only_if_asked_for_and_through_pauses_and_restarts() {
+    let world = World::scripted(Act::Speak);
+    let instance = world.start().await;
+    let (caller, other) = (world.caller(&instance), world.caller(&instance));
+    let id = caller.open().await;
+    assert_eq!(Fault::from(audio(&caller, &id).await.expect_err("not kept")).code(), "NO_AUDIO");
+    caller.stop(&id).await.expect("stopped");
+
+    let request = pb::OpenSessionRequest { keep_audio: true, ..Default::default() };
+    let session = caller.try_open(request).await.expect("a session");
+    assert!(session.keep_audio);
+    let (id, speech) = (session.session_id, speech());
+    caller.send(&id, &speech).await;
+    let request = caller.request(pb::PauseSessionRequest { session_id: id.clone() });
+    caller.client.clone().pause_session(request).await.expect("paused");
+    caller.send(&id, &speech).await;
+    let request = caller.request(pb::ResumeSessionRequest { session_id: id.clone() });
+    caller.client.clone().resume_session(request).await.expect("resumed");
+    caller.send(&id, &speech).await;
+    instance.stop().await;
+
+    let instance = world.start().await;
+    let caller = crate::world::Caller { client: world.caller(&instance).client, ..caller };
+    let stored = caller.snapshot(&id).await.expect("restored").session.expect("a session").samples as usize;
+    caller.stop(&id).await.expect("stopped");
+    let wav = audio(&caller, &id).await.expect("kept");
+    let expected = [speech.clone(), vec![0; speech.len()], speech].concat();
+    assert_eq!(&wav[44..], &expected[..stored * 2], "what the transcript has");
+    assert_eq!(&wav[40..44], (stored as u32 * 2).to_le_bytes());
+    let other = crate::world::Caller { client: caller.client.clone(), ..other };
+    assert_eq!(audio(&other, &id).await.expect_err("of another user").code(), Code::NotFound);
     instance.stop().await;
 }

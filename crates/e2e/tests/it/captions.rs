@@ -176,6 +176,93 @@ async fn a_killed_captions_service_loses_no_final_and_its_session_continues() {
     assert!(errors <= 0.15, "{errors:.3}: {}", client.heard());
 }
 
+/// A socket for each message: every boundary between two messages is a cut.
+#[tokio::test]
+async fn a_socket_that_is_cut_at_every_message_gives_the_same_transcript() {
+    let model = model();
+    let process = SingleProcess::start(&[("TURNPIKE_CAPTIONS_MODEL", model.as_str())]).await;
+    let (base, person) = (process.url(), process.admin().await);
+    let speech = speech();
+    let mut transcripts = Vec::new();
+    for messages in [usize::MAX, 1] {
+        let (id, mut client) = (open(&person).await, Client::default());
+        loop {
+            let mut socket = client.connect(base, &person, &id).await;
+            let from = client.acknowledged(&mut socket).await * 2;
+            if from == speech.audio.len() {
+                socket.send(json!({ "action": "stop" })).await;
+                let (frames, closed) = socket.until_closed().await;
+                frames.iter().for_each(|frame| client.take(frame));
+                assert_eq!(closed.code, 1000, "{frames:?}");
+                break;
+            }
+            for frame in speech.audio[from..].chunks(4 * FRAME).take(messages) {
+                socket.send_binary(frame).await;
+            }
+            // Until the audio has arrived: a cut may lose what is on its way.
+            let to = (from + if messages == 1 { 4 * FRAME } else { speech.audio.len() }).min(speech.audio.len());
+            while client.acknowledged(&mut socket).await * 2 < to {}
+            socket.abort();
+        }
+        transcripts.push(client.finals);
+    }
+    assert_eq!(transcripts[0], transcripts[1]);
+    assert!(word_errors(&speech.said, &transcripts[0].values().cloned().collect::<Vec<_>>().join(" ")) <= 0.15);
+}
+
+#[tokio::test]
+async fn one_installation_transcribes_for_another() {
+    let model = model();
+    let server = SingleProcess::start(&[("TURNPIKE_CAPTIONS_MODEL", model.as_str())]).await;
+    let admin = server.admin().await;
+    let created = admin.post("/api/auth/api-keys", json!({ "name": "other", "scopes": ["captions"] })).await;
+    let (url, key) = (format!("{}/v1", server.url()), created.json["key"].as_str().expect("a key").to_owned());
+    let variables = |key| {
+        [
+            ("TURNPIKE_CAPTIONS_MODEL", "/nonexistent"),
+            ("TURNPIKE_CAPTIONS_REMOTE_URL", url.as_str()),
+            ("TURNPIKE_CAPTIONS_REMOTE_API_KEY", key),
+        ]
+    };
+    let client = SingleProcess::start(&variables(&key)).await;
+    let person = client.admin().await;
+    let (speech, id) = (speech(), open(&person).await);
+    let mut socket = Client::default().connect(client.url(), &person, &id).await;
+    for frame in speech.audio.chunks(FRAME) {
+        socket.send_binary(frame).await;
+    }
+    socket.send(json!({ "action": "stop" })).await;
+    let (frames, closed) = socket.until_closed().await;
+    let mut heard = Client::default();
+    frames.iter().for_each(|frame| heard.take(frame));
+    assert_eq!(closed.code, 1000, "{frames:?}");
+    assert!(word_errors(&speech.said, &heard.heard()) <= 0.15, "{}", heard.heard());
+    let snapshot = person.get(&format!("/api/captions/sessions/{id}/snapshot")).await.json;
+    assert_eq!(snapshot["config"]["engine"], "remote");
+    let words = snapshot["finals"][0]["words"].as_array().expect("words");
+    assert!(
+        words.len() > 3 && words.iter().all(|word| word["end_ms"].as_u64() > word["start_ms"].as_u64()),
+        "{words:?}"
+    );
+
+    // A server that refuses ends the session, which says so; the process goes on.
+    let refused = SingleProcess::start(&variables("tp_wrong")).await;
+    let person = refused.admin().await;
+    let id = open(&person).await;
+    let mut socket = Client::default().connect(refused.url(), &person, &id).await;
+    for frame in speech.audio.chunks(FRAME) {
+        socket.send_binary(frame).await;
+    }
+    let last = loop {
+        let frame = socket.frame_of(&["status"]).await;
+        if frame["status"] == "stopped" {
+            break frame;
+        }
+    };
+    assert_eq!((&last["state"], &last["reason"]), (&json!("failed"), &json!("engine_failed")));
+    open(&person).await;
+}
+
 #[tokio::test]
 async fn without_a_model_opening_a_session_says_what_fetches_it() {
     let process = SingleProcess::start(&[("TURNPIKE_CAPTIONS_MODEL", "/nonexistent")]).await;

@@ -11,26 +11,25 @@ use turnpike_testkit::{ADMIN_PASSWORD, SingleProcess};
 
 use crate::architecture::root;
 
-/// The interpreter of a virtual environment with the client's dependency. `./scripts/test` installs it while there is a network.
-fn python() -> String {
-    let requirements = fs::File::open(root().join("clients/python/requirements.txt")).expect("a file");
-    let fetch =
-        Command::new(root().join("scripts/fetch")).args(["python", "python-client"]).stdin(requirements).output();
+/// The interpreter of a virtual environment with these requirements. `./scripts/test` installs it while there is a network.
+pub fn interpreter(name: &str, requirements: &str) -> String {
+    let file = fs::File::open(root().join(requirements)).expect("a file");
+    let fetch = Command::new(root().join("scripts/fetch")).args(["python", name]).stdin(file).output();
     let output = fetch.expect("scripts/fetch runs");
     assert!(
         output.status.success(),
-        "The packages of clients/python are missing; ./scripts/test installs them:\n{}",
+        "The packages of {requirements} are missing; ./scripts/test installs them:\n{}",
         text(&output)
     );
     format!("{}/bin/python", String::from_utf8_lossy(&output.stdout).trim())
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn run(arguments: &[&str], installed: &Path, variables: &[(&str, &str)]) -> String {
-    let mut command = Command::new(python());
+    let mut command = Command::new(interpreter("python-client", "clients/python/requirements.txt"));
     let output = command
         .args(arguments)
         .env("PYTHONPATH", installed)

@@ -37,6 +37,8 @@ pub struct Session {
     /// Finals so far.
     #[prost(uint64, tag = "11")]
     pub finals: u64,
+    #[prost(bool, tag = "12")]
+    pub keep_audio: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenSessionRequest {
@@ -51,6 +53,9 @@ pub struct OpenSessionRequest {
     /// Makes a repeated request return the first one's session; empty: none.
     #[prost(string, tag = "4")]
     pub idempotency_key: ::prost::alloc::string::String,
+    /// The audio is kept as long as the transcript, as 16-bit samples of 16 kHz.
+    #[prost(bool, tag = "5")]
+    pub keep_audio: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenSessionResponse {
@@ -153,6 +158,47 @@ pub struct GetTranscriptResponse {
     pub session: ::core::option::Option<Session>,
     #[prost(message, repeated, tag = "2")]
     pub finals: ::prost::alloc::vec::Vec<Final>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAudioRequest {
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAudioResponse {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub wav: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SelfTestRequest {
+    /// A WAV file; empty: silence.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub wav: ::prost::bytes::Bytes,
+    /// Empty: the configured one.
+    #[prost(string, tag = "2")]
+    pub engine: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SelfTestResponse {
+    #[prost(string, tag = "1")]
+    pub engine: ::prost::alloc::string::String,
+    /// The time that opening a stream of the engine and hearing the audio took.
+    #[prost(double, tag = "2")]
+    pub open_ms: f64,
+    #[prost(double, tag = "3")]
+    pub hear_ms: f64,
+    /// Of the audio: its length, root mean square and peak.
+    #[prost(uint64, tag = "4")]
+    pub audio_ms: u64,
+    #[prost(double, tag = "5")]
+    pub rms: f64,
+    #[prost(double, tag = "6")]
+    pub peak: f64,
+    /// Whether there was speech, and its words.
+    #[prost(bool, tag = "7")]
+    pub heard: bool,
+    #[prost(string, tag = "8")]
+    pub text: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetMetricsRequest {
@@ -343,12 +389,27 @@ pub struct TranscribeFileRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TranscribeFileResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub finals: ::prost::alloc::vec::Vec<Final>,
-    #[prost(uint64, tag = "2")]
+    #[prost(oneof = "transcribe_file_response::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<transcribe_file_response::Part>,
+}
+/// Nested message and enum types in `TranscribeFileResponse`.
+pub mod transcribe_file_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Part {
+        #[prost(message, tag = "1")]
+        Recording(super::Recording),
+        #[prost(message, tag = "2")]
+        Final(super::Final),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Recording {
+    #[prost(uint64, tag = "1")]
     pub duration_ms: u64,
-    #[prost(string, tag = "3")]
+    #[prost(string, tag = "2")]
     pub language: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub engine: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -810,12 +871,67 @@ pub mod caption_service_client {
                 );
             self.inner.streaming(req, path, codec).await
         }
-        /// Transcribes a whole recording, without a session.
+        /// The audio of a session that keeps it, as a WAV file in pieces. NOT_FOUND (code NO_AUDIO): the session keeps none.
+        pub async fn get_audio(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAudioRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetAudioResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/turnpike.captions.v1.CaptionService/GetAudio",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("turnpike.captions.v1.CaptionService", "GetAudio"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Whether speech is understood: takes the first 1.5 s of a recording through the engine.
+        pub async fn self_test(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SelfTestRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SelfTestResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/turnpike.captions.v1.CaptionService/SelfTest",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("turnpike.captions.v1.CaptionService", "SelfTest"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Transcribes a whole recording, without a session. The response begins with `recording`; each final follows as soon as it is
+        /// heard. The transcription stops when the caller leaves. UNAVAILABLE (code TOO_MANY_RECORDINGS): others are being transcribed.
         pub async fn transcribe_file(
             &mut self,
             request: impl tonic::IntoRequest<super::TranscribeFileRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::TranscribeFileResponse>,
+            tonic::Response<tonic::codec::Streaming<super::TranscribeFileResponse>>,
             tonic::Status,
         > {
             self.inner
@@ -838,7 +954,7 @@ pub mod caption_service_client {
                         "TranscribeFile",
                     ),
                 );
-            self.inner.unary(req, path, codec).await
+            self.inner.server_streaming(req, path, codec).await
         }
     }
 }
@@ -926,12 +1042,38 @@ pub mod caption_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::TranscribeRequest>>,
         ) -> std::result::Result<tonic::Response<Self::TranscribeStream>, tonic::Status>;
-        /// Transcribes a whole recording, without a session.
+        /// Server streaming response type for the GetAudio method.
+        type GetAudioStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GetAudioResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The audio of a session that keeps it, as a WAV file in pieces. NOT_FOUND (code NO_AUDIO): the session keeps none.
+        async fn get_audio(
+            &self,
+            request: tonic::Request<super::GetAudioRequest>,
+        ) -> std::result::Result<tonic::Response<Self::GetAudioStream>, tonic::Status>;
+        /// Whether speech is understood: takes the first 1.5 s of a recording through the engine.
+        async fn self_test(
+            &self,
+            request: tonic::Request<super::SelfTestRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SelfTestResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the TranscribeFile method.
+        type TranscribeFileStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TranscribeFileResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Transcribes a whole recording, without a session. The response begins with `recording`; each final follows as soon as it is
+        /// heard. The transcription stops when the caller leaves. UNAVAILABLE (code TOO_MANY_RECORDINGS): others are being transcribed.
         async fn transcribe_file(
             &self,
             request: tonic::Request<super::TranscribeFileRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::TranscribeFileResponse>,
+            tonic::Response<Self::TranscribeFileStream>,
             tonic::Status,
         >;
     }
@@ -1510,16 +1652,108 @@ pub mod caption_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/turnpike.captions.v1.CaptionService/GetAudio" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAudioSvc<T: CaptionService>(pub Arc<T>);
+                    impl<
+                        T: CaptionService,
+                    > tonic::server::ServerStreamingService<super::GetAudioRequest>
+                    for GetAudioSvc<T> {
+                        type Response = super::GetAudioResponse;
+                        type ResponseStream = T::GetAudioStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAudioRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CaptionService>::get_audio(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAudioSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/turnpike.captions.v1.CaptionService/SelfTest" => {
+                    #[allow(non_camel_case_types)]
+                    struct SelfTestSvc<T: CaptionService>(pub Arc<T>);
+                    impl<
+                        T: CaptionService,
+                    > tonic::server::UnaryService<super::SelfTestRequest>
+                    for SelfTestSvc<T> {
+                        type Response = super::SelfTestResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SelfTestRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CaptionService>::self_test(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SelfTestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/turnpike.captions.v1.CaptionService/TranscribeFile" => {
                     #[allow(non_camel_case_types)]
                     struct TranscribeFileSvc<T: CaptionService>(pub Arc<T>);
                     impl<
                         T: CaptionService,
-                    > tonic::server::UnaryService<super::TranscribeFileRequest>
+                    > tonic::server::ServerStreamingService<super::TranscribeFileRequest>
                     for TranscribeFileSvc<T> {
                         type Response = super::TranscribeFileResponse;
+                        type ResponseStream = T::TranscribeFileStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
@@ -1551,7 +1785,7 @@ pub mod caption_service_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.unary(method, req).await;
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -86,6 +86,17 @@ impl Api {
         }
     }
 
+    /// Gets a file as text, like [`Api::call`].
+    pub(crate) async fn text(&mut self, path: &str) -> anyhow::Result<String> {
+        match self.gateway.text(path, &self.token).await {
+            Err(error) if is_unauthorized(&error) => {
+                self.renew().await?;
+                self.gateway.text(path, &self.token).await
+            }
+            result => result,
+        }
+    }
+
     /// Sends a request. If the gateway refuses the access token, gets another one and sends the request again.
     pub(crate) async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         match self.gateway.call(method.clone(), path, &self.token, body).await {

@@ -70,6 +70,17 @@ impl Gateway {
         Ok(body)
     }
 
+    /// Gets a file as text.
+    pub(crate) async fn text(&self, path: &str, token: &SecretString) -> anyhow::Result<String> {
+        let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(token.expose_secret());
+        let answer = request.send().await.with_context(|| format!("{} cannot be reached", self.base))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(Problem::new(status, &answer.json().await.unwrap_or_default()).into());
+        }
+        Ok(answer.text().await?)
+    }
+
     /// Sends a POST whose response is a stream.
     pub(crate) async fn open(
         &self,

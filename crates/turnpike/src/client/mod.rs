@@ -3,6 +3,7 @@
 mod account;
 mod api;
 mod api_keys;
+mod captions;
 mod chat;
 mod credential;
 mod frames;
@@ -30,11 +31,12 @@ pub(crate) enum Action {
     Command(cli::Command),
     Follow(cli::Follow),
     Chat(cli::Chat),
+    Captions(cli::Captions),
     ApiKeys(cli::ApiKeysAction),
 }
 
 /// Runs a subcommand. The exit code is 0 if it succeeds; for `command` that means the status `completed`, for `chat` an answer that
-/// was not stopped.
+/// was not stopped, for `captions` captions of all of the audio.
 #[expect(clippy::print_stderr, reason = "a command prints its error")]
 pub(crate) fn run(action: Action) -> ExitCode {
     let result = tokio::runtime::Builder::new_current_thread()
@@ -88,6 +90,11 @@ async fn execute(action: Action) -> anyhow::Result<bool> {
                 None => chat::ask(api, chat).await,
                 Some(action) => chat::show(api, action).await.map(|()| true),
             }
+        }
+        Action::Captions(args) => {
+            let source = captions::Source::open(&args.audio, args.rate)?;
+            let api = signed_in(&env, &outbound, &args.sign_in).await?;
+            captions::print(api, source, args).await
         }
         Action::ApiKeys(cli::ApiKeysAction::Create(new)) => {
             let api = signed_in(&env, &outbound, &new.sign_in).await?;

@@ -40,11 +40,11 @@ impl Engine for Moonshine {
         "moonshine"
     }
 
-    fn languages(&self) -> &[&'static str] {
-        &["en"]
+    fn knows(&self, language: &str) -> bool {
+        language == "en"
     }
 
-    fn open(&self) -> Box<dyn Stream> {
+    fn open(&self, _: &str) -> Box<dyn Stream> {
         Box::new(Session { model: self.model.clone(), tokens: Vec::new(), words: Vec::new() })
     }
 }

@@ -1,6 +1,7 @@
 //! `/api/captions`: live captions of speech.
 
-mod cues;
+mod audio;
+pub(crate) mod cues;
 mod finals;
 mod outputs;
 mod sessions;
@@ -24,6 +25,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(outputs::captions_srt))
         .routes(routes!(outputs::captions_text))
         .routes(routes!(finals::list_captions))
+        .routes(routes!(outputs::captions_json))
         .routes(routes!(finals::correct_caption))
+        .routes(routes!(audio::captions_audio))
+        .routes(routes!(audio::test_captions))
         .layer(Extension(ApiKeys::Of(Scope::Captions)))
 }

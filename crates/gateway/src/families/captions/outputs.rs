@@ -1,11 +1,14 @@
-//! Transcripts as files: WebVTT, SubRip and text.
+//! Transcripts as files: WebVTT, SubRip, text and JSON.
 
-use axum::extract::State;
+use axum::{Json, extract::State};
 use http::{HeaderName, header};
+use serde::Serialize;
+use turnpike_fault::Fault;
 use turnpike_proto::captions::v1 as pb;
 use turnpike_topic::CaptionsSessionId;
+use utoipa::ToSchema;
 
-use super::cues;
+use super::{cues, finals::Final, sessions::CaptionSession};
 use crate::{
     access::caller::SignedIn,
     app::Captions,
@@ -24,8 +27,16 @@ pub(super) async fn finals(
     caller: &turnpike_identity::Caller,
     id: CaptionsSessionId,
 ) -> Answer<Vec<pb::Final>> {
+    Ok(transcript(captions, caller, id).await?.finals)
+}
+
+async fn transcript(
+    captions: &Captions,
+    caller: &turnpike_identity::Caller,
+    id: CaptionsSessionId,
+) -> Answer<pb::GetTranscriptResponse> {
     let request = caller.token.request(pb::GetTranscriptRequest { session_id: id.to_string() });
-    Ok(captions.client().get_transcript(request).await?.into_inner().finals)
+    Ok(captions.client().get_transcript(request).await?.into_inner())
 }
 
 /// The captions so far as WebVTT.
@@ -63,4 +74,29 @@ pub(crate) async fn captions_text(
 ) -> Answer<File> {
     let text = finals(&captions, &caller, id).await?.into_iter().map(|last| last.text + "\n").collect();
     Ok(file("text/plain; charset=utf-8", text))
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CaptionTranscript {
+    #[serde(flatten)]
+    session: CaptionSession,
+    /// The texts of all finals, joined with spaces.
+    text: String,
+    /// All of them.
+    finals: Vec<Final>,
+}
+
+/// The captions so far, with the time of each word.
+#[utoipa::path(get, path = "/api/captions/sessions/{id}/captions.json", tag = "captions",
+    params(("id" = String, Path, format = Uuid)),
+    responses((status = 200, body = CaptionTranscript), (status = 404, body = ProblemBody)))]
+pub(crate) async fn captions_json(
+    State(captions): State<Captions>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<CaptionsSessionId>,
+) -> Answer<Json<CaptionTranscript>> {
+    let pb::GetTranscriptResponse { session, finals } = transcript(&captions, &caller, id).await?;
+    let text = finals.iter().map(|last| last.text.as_str()).collect::<Vec<_>>().join(" ");
+    let session = session.ok_or_else(Fault::internal)?.into();
+    Ok(Json(CaptionTranscript { session, text, finals: finals.into_iter().map(Final::from).collect() }))
 }

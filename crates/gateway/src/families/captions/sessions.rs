@@ -50,6 +50,8 @@ pub(crate) struct NewCaptionSession {
     engine: Option<String>,
     /// One channel of 16 kHz and 16 bits if absent.
     audio: Option<Audio>,
+    /// Keep the audio as long as the transcript; false if absent.
+    keep_audio: Option<bool>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -81,6 +83,7 @@ pub(crate) struct CaptionConfig {
     language: String,
     engine: String,
     audio: Audio,
+    keep_audio: bool,
 }
 
 impl From<pb::Session> for CaptionSession {
@@ -106,7 +109,12 @@ impl From<pb::Session> for CaptionSession {
             status,
             state,
             reason: session.reason,
-            config: CaptionConfig { language: session.language, engine: session.engine, audio },
+            config: CaptionConfig {
+                language: session.language,
+                engine: session.engine,
+                audio,
+                keep_audio: session.keep_audio,
+            },
             created_at: rfc3339(session.created_at),
             ended_at: rfc3339(session.ended_at),
             samples: session.samples,
@@ -140,6 +148,7 @@ pub(crate) async fn open_caption_session(
         engine: new.engine.unwrap_or_default(),
         audio,
         idempotency_key: idempotency::key(&headers)?,
+        keep_audio: new.keep_audio.unwrap_or_default(),
     };
     let answer = captions.client().open_session(caller.token.request(request)).await?.into_inner();
     let session = answer.session.ok_or_else(Fault::internal)?;

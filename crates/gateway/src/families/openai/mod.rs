@@ -1,11 +1,14 @@
-//! `/v1`: the API of OpenAI, for clients of it. Requests and responses are passed on unchanged; only the credential and the limits
-//! are this program's.
+//! `/v1`: the API of OpenAI, for clients of it. Requests to language models and their responses are passed on unchanged; only the
+//! credential and the limits are this program's. Recordings of speech are transcribed by the captions service.
 
 mod error;
 mod forward;
 mod late;
 mod models;
 mod relay;
+mod transcription_form;
+mod transcription_text;
+mod transcriptions;
 
 use axum::Extension;
 use turnpike_token::Scope;
@@ -29,4 +32,11 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(models::list_models))
         .routes(routes!(models::get_model))
         .layer(Extension(ApiKeys::Of(Scope::Llm)))
+        .merge(speech())
+}
+
+fn speech() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(transcriptions::create_transcription))
+        .layer(Extension(ApiKeys::Of(Scope::Captions)))
 }

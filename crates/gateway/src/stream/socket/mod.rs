@@ -2,6 +2,7 @@
 
 pub(crate) mod captions;
 pub(crate) mod context;
+pub(crate) mod dialect;
 pub(crate) mod echo;
 mod handshake;
 mod incoming;
