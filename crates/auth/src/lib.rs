@@ -11,6 +11,7 @@ mod exchange;
 mod known_addresses;
 mod limits;
 mod login;
+mod names;
 mod network;
 mod one_time;
 mod one_time_codes;

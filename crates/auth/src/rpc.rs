@@ -19,7 +19,7 @@ use crate::{
     convert::{parse_role, parse_user_id, printable, to_pb_session, to_pb_user},
     limits::Logins,
     login::{self, Attempt},
-    one_time,
+    names, one_time,
     password::Hasher,
     refresh::{self, Refresh},
     revocations,
@@ -44,6 +44,7 @@ pub const POLICY: Policy = &[
     ("/turnpike.auth.v1.AuthService/ListSessions", Access::Role(Role::User)),
     ("/turnpike.auth.v1.AuthService/EndSession", Access::Role(Role::User)),
     ("/turnpike.auth.v1.AuthService/CreateTicket", Access::Role(Role::User)),
+    ("/turnpike.auth.v1.AuthService/NameUsers", Access::Role(Role::User)),
     ("/turnpike.auth.v1.AuthService/ListUsers", Access::Role(Role::Admin)),
     ("/turnpike.auth.v1.AuthService/GetUser", Access::Role(Role::Admin)),
     ("/turnpike.auth.v1.AuthService/CreateUser", Access::Role(Role::Admin)),
@@ -260,6 +261,22 @@ impl AuthService for Rpc {
         let (_, session) = self.session(&request, Role::User).await?;
         let ticket = tickets::issue(&self.store, &session, self.clock.now()).await.map_err(Fault::from)?;
         Ok(Response::new(pb::Ticket { ticket, expires_in: tickets::LIFE.as_secs() as u32 }))
+    }
+
+    async fn name_users(
+        &self,
+        request: Request<pb::NameUsersRequest>,
+    ) -> Result<Response<pb::NameUsersResponse>, Status> {
+        self.present(&request).await?;
+        let pb::NameUsersRequest { user_ids, usernames } = request.into_inner();
+        if user_ids.len() + usernames.len() > names::MOST {
+            let fault = Fault::new(Kind::Validation, "Too many users at once");
+            return Err(fault.field("user_ids", format!("must be at most {} with usernames", names::MOST)).into());
+        }
+        let ids = user_ids.iter().map(|id| parse_user_id(id)).collect::<Result<Vec<_>, _>>()?;
+        let found = names::of(&self.store, &ids, &usernames).await.map_err(turnpike_store::fault)?;
+        let users = found.into_iter().map(|one| pb::UserName { user_id: one.id, username: one.username }).collect();
+        Ok(Response::new(pb::NameUsersResponse { users }))
     }
 
     async fn list_users(

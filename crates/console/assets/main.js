@@ -11,6 +11,7 @@ import { Palette, open } from './ui/palette.js';
 import { listen, single } from './ui/keys.js';
 import { theme } from './ui/theme.js';
 import { client, signedOut } from './live/api.js';
+import { capturing } from './live/capturing.js';
 import { outdated } from './live/link.js';
 import { check, known, may, me, signInOnce } from './live/session.js';
 import { SignInDialog, SignInPage } from './screens/sign-in.js';
@@ -25,6 +26,7 @@ const SCREENS = [
   { id: 'commands', name: 'Commands', key: 'm', load: () => import('./screens/commands.js') },
   { id: 'chat', name: 'Chat', key: 'c', load: () => import('./screens/chat.js') },
   { id: 'rooms', name: 'Rooms', key: 'r', load: () => import('./screens/rooms.js') },
+  { id: 'captions', name: 'Captions', key: 't', load: () => import('./screens/captions.js') },
   { id: 'topics', name: 'Topics', key: 'i', load: () => import('./screens/topics.js') },
   { id: 'account', name: 'Account', key: 'a', load: () => import('./screens/account.js') },
   { id: 'admin', name: 'Admin', key: 's', load: () => import('./screens/admin.js'), role: 'admin' },
@@ -74,6 +76,7 @@ function Shell() {
     a({ class: 'skip', href: '#main' }, 'Skip to content'),
     header({ class: 'top' }, to('', { class: 'brand' }, 'Turnpike'), span({ class: 'grow' }),
       outdated.value ? button({ type: 'button', class: 'primary small', onClick: () => location.reload() }, 'New version: reload') : null,
+      capturing.value ? to(`captions/${capturing.value.id}`, { class: 'state bad' }, capturing.value.kind === 'microphone' ? 'Microphone on' : 'Sending a file') : null,
       h(Connection, null),
       button({ type: 'button', class: 'wide-only', 'aria-keyshortcuts': 'Control+K', onClick: () => { open.value = true; } }, 'Go to… ', kbd(null, 'Ctrl K')),
       button({ type: 'button', class: 'narrow-only', 'aria-label': 'Go to', onClick: () => { open.value = true; } }, '⌕')),

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { spawn } from 'node:child_process';
-import { Turnpike, eventually } from '../../e2e/browser/harness.mjs';
-import { launch, visitor } from '../../e2e/browser/browser.mjs';
+import { PASSWORD, Turnpike, eventually } from '../../e2e/browser/harness.mjs';
+import { answered, lastAnswer, launch, live, visitor } from '../../e2e/browser/browser.mjs';
+import { model, recording, wordErrors } from '../../e2e/browser/speech.mjs';
 
 /** The process with a terminal, which `script` (util-linux) provides. */
 class OnTerminal extends Turnpike {
@@ -45,4 +46,58 @@ test('the link of the first start signs in once, on this machine, and only a ter
 test('output into a pipe has no link', async () => {
   const server = await new Turnpike({ TURNPIKE_ADMIN_PASSWORD: null }).ready();
   try { assert.doesNotMatch(server.log, LINK); assert.match(server.log, /shown only now/); } finally { await server.end(); }
+});
+
+test('a newcomer does everything that the README names, from the link on', async () => {
+  const server = await new OnTerminal({ TURNPIKE_ADMIN_PASSWORD: null, TURNPIKE_CAPTIONS_MODEL: model }).ready(), browser = await launch();
+  try {
+    const own = await visitor(browser, server.url), page = await own.context.newPage();
+    page.setDefaultTimeout(45_000);
+    await page.goto(await eventually('the link', () => LINK.exec(server.log)?.[0]));
+    await live(page);
+    // A command: the form is filled in already.
+    await page.click('text=Run a command');
+    await page.click('text=Send command');
+    await page.waitForSelector('.head [data-state=completed]');
+    // The model.
+    await page.click('nav >> text=Overview');
+    await page.click('text=Ask the model');
+    await page.fill('#say', 'Write 5 words');
+    await page.press('#say', 'Enter');
+    await answered(page);
+    assert.equal(await lastAnswer(page), 'word-1 word-2 word-3 word-4 word-5');
+    // A file.
+    await page.click('nav >> text=Overview');
+    await page.click('text=Caption a file');
+    await page.setInputFiles('input[type=file]', recording);
+    await page.waitForSelector('.cues[data-state=stopped]');
+    assert.ok(wordErrors((await page.locator('.cue[data-segment] > span').allInnerTexts()).join(' ')) <= 0.15);
+    // A colleague.
+    await page.click('nav >> text=Admin');
+    await page.click('text=New user');
+    await page.fill('dialog input[name=username]', 'otto');
+    await page.fill('dialog input[name=email]', 'otto@example.com');
+    await page.fill('dialog input[name=password]', PASSWORD);
+    await page.click('text=Create user');
+    await page.waitForSelector('tr:has-text("otto"):has-text("operator")');
+    // A room, between two browsers.
+    await page.click('nav >> text=Rooms');
+    await page.click('text=Create a room');
+    await page.fill('dialog input[name=name]', 'Workshop');
+    await page.click('dialog button:has-text("Create room")');
+    await page.waitForSelector('h1:has-text("Workshop")');
+    const colleague = await visitor(browser, server.url), other = await colleague.signIn('rooms', 'otto');
+    await other.click('text=Workshop');
+    await other.fill('#say', 'Hello from the other browser');
+    await other.press('#say', 'Enter');
+    await page.waitForSelector('.said-by:has-text("Hello from the other browser")');
+    await page.fill('#say', 'Hello back');
+    await page.press('#say', 'Enter');
+    await other.waitForSelector('.said-by:has-text("Hello back")');
+    await other.click('nav >> text=Vehicles');
+    await other.click('table.list [data-row]');
+    await other.click('text=Send command');
+    await other.waitForSelector('.head [data-state=completed]');
+    assert.deepEqual([...own.faults, ...colleague.faults], []);
+  } finally { await browser.close(); server.child.kill('SIGTERM'); await server.exited; await server.end(); }
 });

@@ -2,7 +2,7 @@
 // in TURNPIKE_TEST_GATEWAY, which this test kills and starts again.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Proxy, Service, signIn, eventually, PASSWORD } from '../../e2e/browser/harness.mjs';
+import { Proxy, Service, Turnpike, signIn, eventually, PASSWORD } from '../../e2e/browser/harness.mjs';
 import { answered, lastAnswer, launch, live, visitor } from '../../e2e/browser/browser.mjs';
 
 const given = JSON.parse(process.env['TURNPIKE_TEST_GATEWAY'] ?? 'null');
@@ -29,11 +29,12 @@ test('the gateway is killed while an answer streams and a command runs: nothing 
   const { signIn: enter, faults, context } = await visitor(browser, given.url), chat = await enter('chat'), command = await context.newPage();
   await command.goto(`${given.url}/console/vehicles/${vehicle.id}`);
   await live(chat);
-  await ask(chat, 'Write 600 words');
+  // Both take some seconds, so that they still run when the gateway is killed, on a slow machine, too.
+  await ask(chat, 'Write 3000 words');
   await chat.waitForSelector('.bubble.assistant[data-state=generating]');
+  await chat.fill('#say', 'a draft that must survive');
   await command.click('text=Send command');
   await command.waitForSelector('.timeline [data-offset]');
-  await chat.fill('#say', 'a draft that must survive');
   await kill();
   // On a machine without a network, which a test may run on, a browser calls itself offline.
   await chat.waitForSelector('.connection :is([data-state=waiting], [data-state=connecting], [data-state=offline])');
@@ -41,7 +42,7 @@ test('the gateway is killed while an answer streams and a command runs: nothing 
   await restart();
   await live(chat);
   await answered(chat);
-  assert.equal(await lastAnswer(chat), words(600));
+  assert.equal(await lastAnswer(chat), words(3000));
   assert.equal(await chat.inputValue('#say'), 'a draft that must survive');
   await command.waitForSelector('.head [data-state=completed]', { timeout: 40_000 });
   const offsets = await command.locator('.timeline [data-offset]').evaluateAll((all) => all.map((one) => Number(one.dataset.offset.split('-')[1])));
@@ -69,16 +70,36 @@ test('stop keeps what was said; another version and the first one can be chosen 
   const { signIn: enter, context } = await visitor(browser, given.url), page = await enter('chat', await user());
   await ask(page, 'Write 5000 words');
   await page.waitForFunction(() => document.querySelector('.bubble.assistant .prose')?.textContent.includes('word-20'));
-  await page.click('text=Stop');
+  await page.click('.composer >> text=Stop');
   await page.waitForSelector('.bubble.assistant[data-state=stopped]');
   await page.waitForSelector('text=You stopped this answer.');
   await page.click('text=Answer again');
   await page.waitForSelector('.bubble.assistant[data-state=generating]');
-  await page.click('text=Stop');
+  await page.click('.composer >> text=Stop');
   await page.waitForSelector('.versions:has-text("2 / 2")');
   await page.click('[aria-label="Earlier version"]');
   await page.waitForSelector('.versions:has-text("1 / 2")');
   await context.close();
+});
+
+test('a command is cancelled, and every tab says so (9)', async () => {
+  // Its pieces come so slowly that it still runs when it is cancelled.
+  const slow = await new Turnpike({ TURNPIKE_MOCK_DELAY_MS: '8000' }).ready();
+  try {
+    const own = await signIn(slow.url), [car] = await eventually('a vehicle', async () => { const all = await own.get('/api/vehicles?status=connected'); return all.length > 0 && all; });
+    const { signIn: enter, open, faults, context } = await visitor(browser, slow.url), page = await enter(`vehicles/${car.id}`);
+    await page.click('text=Send command');
+    const id = await eventually('the command', () => /\/vehicles\/[^/]+\/([0-9a-f-]{36})/.exec(page.url())?.[1]), other = await open(`commands/${id}`);
+    await other.waitForSelector('.timeline [data-offset]');
+    await page.click('.head button:text-is("Cancel")');
+    for (const one of [page, other]) {
+      await one.waitForSelector('.head [data-state=cancelled]');
+      assert.equal(await one.locator('.head button:text-is("Cancel")').count(), 0);
+    }
+    assert.equal((await own.get(`/api/commands/${id}`)).status, 'cancelled');
+    assert.deepEqual(faults, []);
+    await context.close();
+  } finally { await slow.end(); }
 });
 
 test('a draft survives the end of the session, and the request continues after the sign-in (10)', async () => {
@@ -101,16 +122,14 @@ test('a draft survives the end of the session, and the request continues after t
   await context.close();
 });
 
-test('signing out ends every tab within a second, and deletes the drafts (11)', async () => {
+test('signing out ends every tab and deletes the drafts; measure-console has its time (11)', async () => {
   const { signIn: enter, open, context } = await visitor(browser, given.url), first = await enter('account', await user()), second = await open('chat');
   await second.fill('#say', 'a secret draft');
   await live(second);
   await first.click('.head button:has-text("Sign out")');
-  const gone = [first, second].map((page) => page.waitForSelector('.shell', { state: 'detached' }).then(() => Date.now()));
   const [response] = await Promise.all([first.waitForResponse((one) => one.url().endsWith('/logout')), first.click('dialog button[type=submit]')]);
-  const from = Date.now();
   assert.equal(response.status(), 200);
-  for (const at of await Promise.all(gone)) assert.ok(at - from <= 1000, `${at - from} ms`);
+  await Promise.all([first, second].map((page) => page.waitForSelector('.shell', { state: 'detached' })));
   await Promise.all([first, second].map((page) => page.waitForSelector('.door input[name=password]')));
   assert.ok(!(await second.evaluate(() => JSON.stringify(localStorage))).includes('secret'), 'the draft is deleted');
   await context.close();

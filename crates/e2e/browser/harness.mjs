@@ -11,7 +11,7 @@ export const PASSWORD = 'a long enough pass phrase';
 const binaries = process.env['TURNPIKE_TEST_BINARIES'] ?? fileURLToPath(new URL('../../../target/debug', import.meta.url));
 
 /** Waits until `probe` returns something other than undefined or false. */
-export async function eventually(what, probe, seconds = 20) {
+export async function eventually(what, probe, seconds = 45) {
   const until = Date.now() + seconds * 1000;
   for (;;) {
     const found = await probe();

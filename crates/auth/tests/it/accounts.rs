@@ -17,6 +17,7 @@ turnpike_testkit::on_both!(
     a_name_is_taken_in_any_case,
     an_account_that_is_not_valid_is_refused_by_field,
     only_admins_administer,
+    users_are_named_by_id_and_found_by_name,
     a_demotion_takes_effect_at_once,
     a_deactivation_ends_every_session_and_is_published,
     the_last_active_admin_stays,
@@ -25,6 +26,29 @@ turnpike_testkit::on_both!(
     an_admins_password_wins_over_the_users_at_the_same_moment,
     an_unknown_role_is_refused,
 );
+
+async fn users_are_named_by_id_and_found_by_name(database: Database) {
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
+    let ada = admin.create("Ada", "ada@example.com", pb::Role::User).await.expect("made");
+    let bob = admin.create("bob", "bob@example.com", pb::Role::User).await.expect("made");
+    let gone = admin.create("gone", "gone@example.com", pb::Role::User).await.expect("made");
+    admin.delete(&gone).await.expect("deleted");
+    let ask = async |user_ids: Vec<String>, usernames: &[&str]| {
+        let usernames = usernames.iter().map(|name| (*name).to_owned()).collect();
+        let request = admin.access.request(pb::NameUsersRequest { user_ids, usernames });
+        admin.client().name_users(request).await.map(|answer| {
+            let users = answer.into_inner().users.into_iter();
+            users.map(|one| (one.user_id, one.username)).collect::<BTreeSet<_>>()
+        })
+    };
+    let found = ask(vec![bob.id.clone(), gone.id.clone()], &["aDA", "nobody", "gone"]).await.expect("names");
+    assert_eq!(found, BTreeSet::from([(bob.id, "bob".to_owned()), (ada.id, "Ada".to_owned())]));
+    assert_eq!(ask(Vec::new(), &[]).await.expect("names"), BTreeSet::new());
+    for request in [ask(vec!["not an id".to_owned()], &[]).await, ask(Vec::new(), &["x"; 101]).await] {
+        assert_eq!(Fault::from(&request.expect_err("not valid")).kind(), Kind::Validation);
+    }
+}
 
 async fn accounts_are_created_listed_changed_and_deleted(database: Database) {
     let harness = Harness::new(&database).await;

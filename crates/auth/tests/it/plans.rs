@@ -26,6 +26,8 @@ async fn no_statement_reads_a_whole_table_and_expired_rows_are_removed(database:
     admin.revoke_api_key(&created.api_key.expect("a description").id).await.expect("revoked");
     let ended = harness.admin().await;
     let user = admin.create("someone", "someone@example.com", pb::Role::User).await.expect("an account");
+    let names = pb::NameUsersRequest { user_ids: vec![user.id.clone()], usernames: vec!["someone".to_owned()] };
+    admin.client().name_users(admin.access.request(names)).await.expect("names");
     admin.set_role(&user, pb::Role::Operator).await.expect("changed");
     admin.set_active(&user, false).await.expect("changed");
     admin.delete(&user).await.expect("deleted");

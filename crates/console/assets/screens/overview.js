@@ -21,6 +21,7 @@ export default function Overview() {
     div({ class: 'start' },
       to(first ? `vehicles/${first.id}` : 'vehicles', { class: 'step' }, span({ class: 'step-name' }, 'Run a command'), span({ class: 'muted' }, first ? `Read the trouble codes of ${first.make} ${first.model}` : 'No vehicle is connected yet')),
       to('chat', { class: 'step' }, span({ class: 'step-name' }, 'Ask the model'), span({ class: 'muted' }, 'An answer streams to every tab and survives every cut')),
+      to('captions', { class: 'step' }, span({ class: 'step-name' }, 'Caption a file'), span({ class: 'muted' }, 'Or what the microphone hears, while it is spoken')),
       to('topics', { class: 'step' }, span({ class: 'step-name' }, 'Watch a topic'), span({ class: 'muted' }, 'Raw events, with their offsets, as they happen'))),
     div({ class: 'facts' }, fact(vehicles.items ? `${connected} of ${vehicles.items.length}${vehicles.next ? '+' : ''}` : '–', 'vehicles connected'), fact(running || '0', 'commands running'), fact(usage.data?.day?.used ?? '–', 'tokens today')),
     div({ class: 'cards' },

@@ -15,6 +15,7 @@ import { client, json, page, Problem } from '../live/api.js';
 import { draft } from '../live/drafts.js';
 import { useTopicState } from '../live/link.js';
 import { me } from '../live/session.js';
+import { Members, RoomSettings } from '../view/members.js';
 
 const { div, h1, h2, p, ul, li, span, small, button, form, label, textarea, aside, article, time } = tags;
 /** @typedef {{ id: string, user_id: string, username: string, content: string | null, created_at: string, edited_at?: string | null, redacted_at?: string | null, offset?: string | null }} Said */
@@ -47,7 +48,7 @@ function NewRoom({ done }) {
 /** @param {{ id: string, changed: () => void, left: () => void }} props */
 function Room({ id, changed, left }) {
   const room = useOne(`/api/rooms/${id}`), said = useSignal(/** @type {Said[]} */ ([])), next = useSignal(/** @type {string | null} */ (null));
-  const here = useSignal(/** @type {Map<string, string>} */ (new Map())), typing = useSignal(/** @type {Map<string, { name: string, until: number }>} */ (new Map())), gone = useSignal(''), problem = useSignal(/** @type {Problem | null} */ (null));
+  const here = useSignal(/** @type {Map<string, string>} */ (new Map())), typing = useSignal(/** @type {Map<string, { name: string, until: number }>} */ (new Map())), gone = useSignal(''), problem = useSignal(/** @type {Problem | null} */ (null)), shown = useSignal(''), membership = useSignal(0);
   const box = useRef(/** @type {HTMLDivElement | null} */ (null)), following = useRef(true), marked = useRef('');
   const pin = () => requestAnimationFrame(() => { if (box.current && following.current) box.current.scrollTop = box.current.scrollHeight; });
   /** Adds or replaces messages by their id, in their order. */
@@ -73,9 +74,10 @@ function Room({ id, changed, left }) {
       if (frame.event === 'user_joined') here.value = new Map([...here.peek(), [user, name]]);
       if (frame.event === 'user_left') here.value = new Map([...here.peek()].filter(([one]) => one !== user));
       if (frame.event === 'typing' && user !== me.peek()?.id) { const now = new Map(typing.peek()); if (frame['is_typing'] === false) now.delete(user); else now.set(user, { name, until: Date.now() + TYPING }); typing.value = now; }
+      if (frame.event === 'member') { membership.value += 1; room.reload(); }
       if (frame.event === 'room') { room.reload(); changed(); }
       if (frame.event === 'room_deleted') gone.value = 'This room was deleted.';
-      if (frame.event === 'error' && !frame.offset) problem.value = new Problem(/** @type {any} */ (frame));
+      if (frame.event === 'error' && !frame.offset) { if (frame['code'] === 'NOT_FOUND') gone.value = 'You are not a member of this room any more.'; else problem.value = new Problem(/** @type {any} */ (frame)); }
       if (frame.offset && frame.event === 'message') mark(frame.offset);
     }
   });
@@ -91,6 +93,8 @@ function Room({ id, changed, left }) {
       span({ class: 'muted small-print cut', title: [...here.value.values()].join(', ') }, `${here.value.size} here: ${[...here.value.values()].slice(0, 6).join(', ')}`),
       one.role ? (one.role === 'owner' ? null : button({ type: 'button', class: 'quiet', onClick: () => { json(`/api/rooms/${id}/members`, { method: 'DELETE' }).then(left, failed); } }, 'Leave'))
         : button({ type: 'button', class: 'small', onClick: () => { json(`/api/rooms/${id}/members`, { method: 'POST' }).then(() => { room.reload(); changed(); }, failed); } }, 'Join'),
+      button({ type: 'button', class: 'quiet', onClick: () => { shown.value = 'members'; } }, `Members (${one.members})`),
+      one.role === 'owner' ? button({ type: 'button', class: 'quiet', onClick: () => { shown.value = 'settings'; } }, 'Change') : null,
       one.role === 'owner' || me.value?.role === 'admin' ? button({ type: 'button', class: 'quiet', onClick: remove }, 'Delete') : null),
     gone.value ? p({ class: 'note' }, gone.value) : null, failure ? h(Trouble, { problem: failure }) : null,
     div({ class: 'scroll', ref: box, tabIndex: 0, role: 'log', 'aria-label': `Messages in ${one.name}`, onScroll: (event) => { const b = event.currentTarget; following.current = b.scrollHeight - b.scrollTop - b.clientHeight < 48; } },
@@ -98,7 +102,8 @@ function Room({ id, changed, left }) {
         said.value.length ? said.value.map((message) => h(Message, { key: message.id, room: id, message, mayModerate })) : p({ class: 'empty' }, one.description || 'Nothing was written here yet.'),
         h(CopyAs, { calls: [{ path: `/api/rooms/${id}/messages` }, { path: `/api/rooms/${id}/messages`, body: { content: 'Hello' } }, { path: `/api/topics/room:${id}/events?since=live`, stream: true }] }))),
     p({ class: 'typing muted', role: 'status' }, names.length ? `${names.slice(0, 3).join(', ')} ${names.length > 1 ? 'type' : 'types'}…` : ''),
-    h(Composer, { id }));
+    h(Composer, { id }),
+    shown.value === 'members' ? h(Members, { room: one, changes: membership.value, done: () => { shown.value = ''; } }) : shown.value === 'settings' ? h(RoomSettings, { room: one, done: () => { shown.value = ''; room.reload(); changed(); } }) : null);
 }
 
 const editing = signal(/** @type {string | null} */ (null));

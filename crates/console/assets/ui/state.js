@@ -12,7 +12,7 @@ const LOOKS = {
   cancelled: ['plain square', 'Cancelled'], timed_out: ['bad square', 'Timed out'], unknown: ['unsure', 'Unknown'],
   connected: ['live', 'Connected'], disconnected: ['plain hollow', 'Disconnected'], error: ['bad square', 'Error'],
   serving: ['live', 'Serving'], not_serving: ['bad square', 'Not serving'], unavailable: ['bad square', 'Unavailable'], degraded: ['wait', 'Degraded'],
-  running: ['live', 'Running'], paused: ['wait hollow', 'Paused'], stopped: ['plain square', 'Stopped'],
+  running: ['live', 'Running'], paused: ['wait hollow', 'Paused'], starting: ['wait hollow', 'Waiting for sound'], draining: ['wait', 'Finishing'], stopped: ['plain square', 'Stopped'],
   active: ['live', 'Active'], inactive: ['plain square', 'Inactive'],
   read: ['live', 'Reads'], idempotent: ['wait', 'Changes'], unsafe: ['bad square', 'Unsafe'],
 };

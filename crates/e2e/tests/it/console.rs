@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 use tempfile::TempDir;
-use turnpike_testkit::{SingleProcess, Stack, node, node_packages};
+use turnpike_testkit::{SingleProcess, Stack, captions_model, node, node_packages, pcm, recordings};
 
 use crate::architecture::root;
 
@@ -116,7 +116,7 @@ async fn console_screens() {
 /// Every service is a separate process, so that a gateway can be killed while the others go on.
 #[tokio::test]
 async fn console_live() {
-    let stack = Stack::start(1, &[("TURNPIKE_MOCK_DELAY_MS", "400"), ("TURNPIKE_LLM_SCRIPTED_DELAY_MS", "5")]).await;
+    let stack = Stack::start(1, &[("TURNPIKE_MOCK_DELAY_MS", "2000"), ("TURNPIKE_LLM_SCRIPTED_DELAY_MS", "5")]).await;
     let gateway = &stack.gateways[0];
     let described = json!({ "url": stack.url(0), "pid": gateway.id(), "program": gateway.program(), "environment": gateway.variables(), "directory": gateway.directory() });
     node_test("crates/console/test/live.test.mjs", vec![("TURNPIKE_TEST_GATEWAY", described.to_string())]).await;
@@ -124,5 +124,25 @@ async fn console_live() {
 
 #[tokio::test]
 async fn console_first_start() {
-    node_test("crates/console/test/first-start.test.mjs", Vec::new()).await;
+    let directory = TempDir::new().expect("a directory");
+    node_test("crates/console/test/first-start.test.mjs", vec![speech(&directory)]).await;
+}
+
+#[tokio::test]
+async fn console_captions() {
+    let directory = TempDir::new().expect("a directory");
+    node_test("crates/console/test/captions.test.mjs", vec![speech(&directory)]).await;
+}
+
+/// Two sentences with a pause behind each, and the model that transcribes them.
+fn speech(directory: &TempDir) -> (&'static str, String) {
+    let (mut audio, mut said) = (vec![0; 16_000], String::new());
+    for recording in recordings().into_iter().skip(1).take(2) {
+        audio.extend(pcm(&recording.samples));
+        audio.extend([0; 32_000]);
+        said += &format!("{} ", recording.text);
+    }
+    let file = directory.path().join("speech.pcm");
+    fs::write(&file, audio).expect("a file");
+    ("TURNPIKE_TEST_SPEECH", json!({ "model": captions_model(), "pcm": file, "said": said }).to_string())
 }

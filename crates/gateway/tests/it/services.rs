@@ -65,6 +65,7 @@ scripted!(AuthService {
     list_sessions(auth::ListSessionsRequest) -> auth::ListSessionsResponse;
     end_session(auth::EndSessionRequest) -> auth::EndSessionResponse;
     create_ticket(auth::CreateTicketRequest) -> auth::Ticket;
+    name_users(auth::NameUsersRequest) -> auth::NameUsersResponse;
     list_users(auth::ListUsersRequest) -> auth::ListUsersResponse;
     get_user(auth::GetUserRequest) -> auth::User;
     create_user(auth::CreateUserRequest) -> auth::CreateUserResponse;

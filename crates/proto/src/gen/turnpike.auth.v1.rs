@@ -273,6 +273,26 @@ pub struct RevokeUserApiKeyRequest {
     #[prost(string, tag = "2")]
     pub id: ::prost::alloc::string::String,
 }
+/// At most 100 ids and names together.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NameUsersRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub user_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub usernames: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NameUsersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<UserName>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UserName {
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub username: ::prost::alloc::string::String,
+}
 /// Pages are newest first; `cursor` is the last page's `next_cursor`, empty for the first and after the last.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListUsersRequest {
@@ -672,7 +692,7 @@ pub mod auth_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// A signed-in user, about themselves. Of these methods and those below, a token that was exchanged for an API key may call
-        /// only GetMe (else API_KEY_NOT_ALLOWED).
+        /// only GetMe and NameUsers (else API_KEY_NOT_ALLOWED).
         pub async fn get_me(
             &mut self,
             request: impl tonic::IntoRequest<super::GetMeRequest>,
@@ -789,6 +809,31 @@ pub mod auth_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("turnpike.auth.v1.AuthService", "CreateTicket"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The ids and usernames of these users, in no order. Unknown ones are absent.
+        pub async fn name_users(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NameUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::NameUsersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/turnpike.auth.v1.AuthService/NameUsers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("turnpike.auth.v1.AuthService", "NameUsers"));
             self.inner.unary(req, path, codec).await
         }
         /// Role admin.
@@ -1020,7 +1065,7 @@ pub mod auth_service_server {
             tonic::Status,
         >;
         /// A signed-in user, about themselves. Of these methods and those below, a token that was exchanged for an API key may call
-        /// only GetMe (else API_KEY_NOT_ALLOWED).
+        /// only GetMe and NameUsers (else API_KEY_NOT_ALLOWED).
         async fn get_me(
             &self,
             request: tonic::Request<super::GetMeRequest>,
@@ -1052,6 +1097,14 @@ pub mod auth_service_server {
             &self,
             request: tonic::Request<super::CreateTicketRequest>,
         ) -> std::result::Result<tonic::Response<super::Ticket>, tonic::Status>;
+        /// The ids and usernames of these users, in no order. Unknown ones are absent.
+        async fn name_users(
+            &self,
+            request: tonic::Request<super::NameUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::NameUsersResponse>,
+            tonic::Status,
+        >;
         /// Role admin.
         async fn list_users(
             &self,
@@ -1741,6 +1794,51 @@ pub mod auth_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateTicketSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/turnpike.auth.v1.AuthService/NameUsers" => {
+                    #[allow(non_camel_case_types)]
+                    struct NameUsersSvc<T: AuthService>(pub Arc<T>);
+                    impl<
+                        T: AuthService,
+                    > tonic::server::UnaryService<super::NameUsersRequest>
+                    for NameUsersSvc<T> {
+                        type Response = super::NameUsersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NameUsersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthService>::name_users(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NameUsersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

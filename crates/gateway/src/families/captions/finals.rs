@@ -1,15 +1,22 @@
-//! Finals, as they are in snapshots, and their correction.
+//! Finals, as they are in snapshots: their list, and their correction.
 
 use axum::{Json, extract::State};
+use http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
+use turnpike_fault::{Fault, Kind};
 use turnpike_proto::captions::v1 as pb;
 use turnpike_topic::CaptionsSessionId;
 use utoipa::ToSchema;
 
+use super::outputs;
 use crate::{
     access::{body::Body, caller::SignedIn},
     app::Captions,
-    http::{Answer, extract::Ids, problem::ProblemBody},
+    http::{
+        Answer,
+        extract::{Id, Ids, NumberedPage, Page, Query, next_link},
+        problem::ProblemBody,
+    },
 };
 
 #[derive(Serialize, ToSchema)]
@@ -58,6 +65,40 @@ impl From<pb::Final> for Final {
     }
 }
 
+/// The finals of a caption session: the newest page first, the oldest final of a page first.
+#[utoipa::path(get, path = "/api/captions/sessions/{id}/finals", tag = "captions",
+    params(("id" = String, Path, format = Uuid), NumberedPage),
+    responses((status = 200, body = Vec<Final>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
+pub(crate) async fn list_captions(
+    State(captions): State<Captions>,
+    SignedIn(caller): SignedIn,
+    Id(id): Id<CaptionsSessionId>,
+    Query(page): Query<NumberedPage>,
+    uri: Uri,
+) -> Answer<(HeaderMap, Json<Vec<Final>>)> {
+    let page = Page::from(page);
+    let (limit, cursor) = (page.limit()?, page.cursor());
+    let before = match cursor.is_empty() {
+        true => u64::MAX,
+        false => cursor.parse().map_err(|_| not_a_cursor())?,
+    };
+    let finals = outputs::finals(&captions, &caller, id).await?;
+    let (shown, earlier) = last_before(finals, before, limit as usize);
+    let next = if earlier { shown.first().map(|first| first.segment.to_string()) } else { None };
+    Ok((next_link(&uri, &next.unwrap_or_default()), Json(shown.into_iter().map(Final::from).collect())))
+}
+
+fn not_a_cursor() -> Fault {
+    Fault::new(Kind::Validation, "The query is not valid").field("cursor", "must be the one of a `Link` header")
+}
+
+/// The last finals before this segment, and whether there are others before them.
+fn last_before(mut finals: Vec<pb::Final>, before: u64, limit: usize) -> (Vec<pb::Final>, bool) {
+    finals.retain(|one| one.segment < before);
+    let first = finals.len().saturating_sub(limit);
+    (finals.split_off(first), first > 0)
+}
+
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Correction {
@@ -78,4 +119,21 @@ pub(crate) async fn correct_caption(
 ) -> Answer<Json<Final>> {
     let request = pb::CorrectFinalRequest { session_id: id.to_string(), segment, text: correction.text };
     Ok(Json(captions.client().correct_final(caller.token.request(request)).await?.into_inner().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_finals_go_back_to_the_first_one() {
+        let finals = |segments: &[u64]| -> Vec<pb::Final> {
+            segments.iter().map(|segment| pb::Final { segment: *segment, ..Default::default() }).collect()
+        };
+        let all = finals(&[1, 2, 4, 5, 7]); // a segment without words has no final
+        assert_eq!(last_before(all.clone(), u64::MAX, 2), (finals(&[5, 7]), true));
+        assert_eq!(last_before(all.clone(), 5, 2), (finals(&[2, 4]), true));
+        assert_eq!(last_before(all.clone(), 2, 2), (finals(&[1]), false));
+        assert_eq!(last_before(all, 1, 2), (finals(&[]), false));
+    }
 }

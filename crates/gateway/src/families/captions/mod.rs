@@ -24,6 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(outputs::captions_vtt))
         .routes(routes!(outputs::captions_srt))
         .routes(routes!(outputs::captions_text))
+        .routes(routes!(finals::list_captions))
         .routes(routes!(outputs::captions_json))
         .routes(routes!(finals::correct_caption))
         .routes(routes!(audio::captions_audio))

@@ -21,7 +21,8 @@ fn file(content_type: &'static str, text: String) -> File {
     ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], text)
 }
 
-async fn finals(
+/// Every final of a session.
+pub(super) async fn finals(
     captions: &Captions,
     caller: &turnpike_identity::Caller,
     id: CaptionsSessionId,

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use turnpike_fault::{Fault, Kind};
 use turnpike_identity::Caller;
-use turnpike_proto::chat::v1 as pb;
+use turnpike_proto::{auth::v1 as auth, chat::v1 as pb};
 use turnpike_topic::{RoomId, UserId};
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,7 +14,7 @@ use crate::{
         body::{Body, OptionalBody},
         caller::SignedIn,
     },
-    app::Chat,
+    app::{Auth, Chat},
     http::{
         Answer,
         extract::{Id, Ids, Page, Query, next_link},
@@ -46,7 +46,7 @@ impl RoomRole {
 pub(crate) struct RoomMember {
     #[schema(format = Uuid)]
     user_id: String,
-    /// null until the user was in the room for the first time.
+    /// null if the account was deleted.
     username: Option<String>,
     /// `owner`, `moderator` or `member`.
     role: String,
@@ -70,6 +70,7 @@ impl From<pb::RoomMember> for RoomMember {
     responses((status = 200, body = Vec<RoomMember>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
 pub(crate) async fn list_members(
     State(chat): State<Chat>,
+    State(auth): State<Auth>,
     SignedIn(caller): SignedIn,
     Id(id): Id<RoomId>,
     Query(page): Query<Page>,
@@ -77,15 +78,38 @@ pub(crate) async fn list_members(
 ) -> Answer<(HeaderMap, Json<Vec<RoomMember>>)> {
     let message = pb::ListMembersRequest { room_id: id.to_string(), limit: page.limit()?, cursor: page.cursor() };
     let answer = chat.rooms().list_members(caller.token.request(message)).await?.into_inner();
-    Ok((next_link(&uri, &answer.next_cursor), Json(answer.members.into_iter().map(RoomMember::from).collect())))
+    let mut members: Vec<_> = answer.members.into_iter().map(RoomMember::from).collect();
+    name(&auth, &caller, &mut members).await?;
+    Ok((next_link(&uri, &answer.next_cursor), Json(members)))
 }
 
-/// Who becomes a member. Both fields, and the body, may be absent.
+/// Chat knows the name of a user who was in the room. The names of the others are those of their accounts.
+async fn name(auth: &Auth, caller: &Caller, members: &mut [RoomMember]) -> Answer<()> {
+    let unnamed = members.iter().filter(|member| member.username.is_none());
+    let message = auth::NameUsersRequest {
+        user_ids: unnamed.map(|member| member.user_id.clone()).collect(),
+        usernames: Vec::new(),
+    };
+    if message.user_ids.is_empty() {
+        return Ok(());
+    }
+    let named = auth.client().name_users(caller.token.request(message)).await?.into_inner().users;
+    for member in members.iter_mut().filter(|member| member.username.is_none()) {
+        let found = named.iter().find(|user| user.user_id == member.user_id);
+        member.username = found.map(|user| user.username.clone());
+    }
+    Ok(())
+}
+
+/// Who becomes a member. Every field, and the body, may be absent.
 #[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct NewMember {
-    /// The caller if absent.
+    /// The caller if absent, as long as `username` is absent.
     #[schema(format = Uuid)]
     user_id: Option<String>,
+    /// In place of `user_id`.
+    #[schema(example = "ada")]
+    username: Option<String>,
     /// `member` if absent.
     role: Option<RoomRole>,
 }
@@ -97,17 +121,34 @@ pub(crate) struct NewMember {
         (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 pub(crate) async fn add_member(
     State(chat): State<Chat>,
+    State(auth): State<Auth>,
     SignedIn(caller): SignedIn,
     Id(id): Id<RoomId>,
     OptionalBody(new, _): OptionalBody<NewMember>,
 ) -> Answer<(StatusCode, Json<RoomMember>)> {
-    let message = pb::PutMemberRequest {
-        room_id: id.to_string(),
-        user_id: user("user_id", new.user_id)?,
-        role: new.role.map(RoomRole::word).unwrap_or_default(),
+    let user_id = match (user("user_id", new.user_id)?, new.username) {
+        (id, None) => id,
+        (id, Some(username)) if id.is_empty() => of_name(&auth, &caller, username).await?,
+        (_, Some(_)) => return Err(refused("username", "excludes user_id").into()),
     };
-    let member = chat.rooms().put_member(caller.token.request(message)).await?.into_inner();
-    Ok((StatusCode::CREATED, Json(member.into())))
+    let role = new.role.map(RoomRole::word).unwrap_or_default();
+    let message = pb::PutMemberRequest { room_id: id.to_string(), user_id, role };
+    let mut member = [RoomMember::from(chat.rooms().put_member(caller.token.request(message)).await?.into_inner())];
+    name(&auth, &caller, &mut member).await?;
+    let [member] = member;
+    Ok((StatusCode::CREATED, Json(member)))
+}
+
+/// The id of the user with this name.
+async fn of_name(auth: &Auth, caller: &Caller, username: String) -> Answer<String> {
+    let message = auth::NameUsersRequest { user_ids: Vec::new(), usernames: vec![username] };
+    let found = auth.client().name_users(caller.token.request(message)).await?.into_inner().users;
+    let found = found.into_iter().next();
+    Ok(found.ok_or_else(|| refused("username", "no user has this name"))?.user_id)
+}
+
+fn refused(field: &str, message: &'static str) -> Fault {
+    Fault::new(Kind::Validation, "The request is not valid").field(field, message)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -176,6 +217,5 @@ async fn remove(chat: &Chat, caller: &Caller, id: RoomId, user_id: String) -> An
 fn user(field: &str, text: Option<String>) -> Result<String, Fault> {
     let Some(text) = text else { return Ok(String::new()) };
     let id: Result<UserId, _> = text.parse();
-    id.map(|id| id.to_string())
-        .map_err(|_| Fault::new(Kind::Validation, "The request is not valid").field(field, "must be the id of a user"))
+    id.map(|id| id.to_string()).map_err(|_| refused(field, "must be the id of a user"))
 }
