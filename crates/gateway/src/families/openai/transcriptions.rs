@@ -44,10 +44,10 @@ type Parts = Streaming<pb::TranscribeFileResponse>;
 pub(crate) async fn create_transcription(
     State(captions): State<Captions>,
     State(connections): State<Connections>,
-    Client(caller): Client,
+    Client(caller, origin): Client,
     Received(form, share): Received,
 ) -> Result<Response, OpenAiError> {
-    let registration = connections.register_generation(&caller)?;
+    let registration = connections.register_generation(&caller, origin)?;
     let request = pb::TranscribeFileRequest { wav: form.file, language: form.language, engine: form.engine };
     let request = caller.token.request(request);
     let transcribing = async {

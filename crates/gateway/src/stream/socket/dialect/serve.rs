@@ -55,7 +55,7 @@ pub(super) fn accept(
     caller: Caller,
     dialect: Box<dyn Dialect>,
 ) -> Result<Response, Problem> {
-    let registration = context.connections.register(&caller).map_err(Fault::from)?;
+    let registration = context.connections.register(&caller, upgrade.origin.clone()).map_err(Fault::from)?;
     let tasks = context.tasks.clone();
     let log_context = Context::current();
     Ok(upgrade.start(&context.tasks.clone(), move |upgraded| {
