@@ -116,7 +116,7 @@ impl IntoResponse for OpenAiError {
     }
 }
 
-/// The signed-in user, like [`SignedIn`].
+/// The signed-in user of a request that may be answered with a stream, like [`StreamTo`].
 pub(crate) struct Client(pub(crate) Caller, pub(crate) Origin);
 
 impl<S: Sync> FromRequestParts<S> for Client
