@@ -273,7 +273,9 @@ impl AuthService for Rpc {
             let fault = Fault::new(Kind::Validation, "Too many users at once");
             return Err(fault.field("user_ids", format!("must be at most {} with usernames", names::MOST)).into());
         }
-        let ids = user_ids.iter().map(|id| parse_user_id(id)).collect::<Result<Vec<_>, _>>()?;
+        let not_an_id =
+            |_| Fault::new(Kind::Validation, "A user id is not valid").field("user_ids", "must be ids of users");
+        let ids = user_ids.iter().map(|id| parse_user_id(id).map_err(not_an_id)).collect::<Result<Vec<_>, _>>()?;
         let found = names::of(&self.store, &ids, &usernames).await.map_err(turnpike_store::fault)?;
         let users = found.into_iter().map(|one| pb::UserName { user_id: one.id, username: one.username }).collect();
         Ok(Response::new(pb::NameUsersResponse { users }))

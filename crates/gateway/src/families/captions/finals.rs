@@ -8,7 +8,7 @@ use turnpike_proto::captions::v1 as pb;
 use turnpike_topic::CaptionsSessionId;
 use utoipa::ToSchema;
 
-use super::outputs;
+use super::transcript;
 use crate::{
     access::{body::Body, caller::SignedIn},
     app::Captions,
@@ -82,7 +82,7 @@ pub(crate) async fn list_captions(
         true => u64::MAX,
         false => cursor.parse().map_err(|_| not_a_cursor())?,
     };
-    let finals = outputs::finals(&captions, &caller, id).await?;
+    let finals = transcript::finals(&captions, &caller, id).await?;
     let (shown, earlier) = last_before(finals, before, limit as usize);
     let next = if earlier { shown.first().map(|first| first.segment.to_string()) } else { None };
     Ok((next_link(&uri, &next.unwrap_or_default()), Json(shown.into_iter().map(Final::from).collect())))

@@ -5,6 +5,7 @@ pub(crate) mod cues;
 mod finals;
 mod outputs;
 mod sessions;
+mod transcript;
 
 use axum::Extension;
 use turnpike_token::Scope;

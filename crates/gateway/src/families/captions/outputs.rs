@@ -8,7 +8,12 @@ use turnpike_proto::captions::v1 as pb;
 use turnpike_topic::CaptionsSessionId;
 use utoipa::ToSchema;
 
-use super::{cues, finals::Final, sessions::CaptionSession};
+use super::{
+    cues,
+    finals::Final,
+    sessions::CaptionSession,
+    transcript::{finals, transcript},
+};
 use crate::{
     access::caller::SignedIn,
     app::Captions,
@@ -19,24 +24,6 @@ type File = ([(HeaderName, &'static str); 2], String);
 
 fn file(content_type: &'static str, text: String) -> File {
     ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], text)
-}
-
-/// Every final of a session.
-pub(super) async fn finals(
-    captions: &Captions,
-    caller: &turnpike_identity::Caller,
-    id: CaptionsSessionId,
-) -> Answer<Vec<pb::Final>> {
-    Ok(transcript(captions, caller, id).await?.finals)
-}
-
-async fn transcript(
-    captions: &Captions,
-    caller: &turnpike_identity::Caller,
-    id: CaptionsSessionId,
-) -> Answer<pb::GetTranscriptResponse> {
-    let request = caller.token.request(pb::GetTranscriptRequest { session_id: id.to_string() });
-    Ok(captions.client().get_transcript(request).await?.into_inner())
 }
 
 /// The captions so far as WebVTT.
