@@ -16,3 +16,5 @@ pub use config::{Config, Limits};
 pub use serve::serve;
 pub use service::{Deps, Service};
 pub use stream::socket::echo::serve_echo;
+#[doc(hidden)]
+pub use stream::socket::fuzzing;

@@ -87,14 +87,7 @@ impl Protocol for CaptionSession {
     }
 
     fn parse(&self, text: &str) -> Parsed {
-        let mut parsed = Parsed::new(text);
-        if let Some(control) = control(text).filter(|_| !self.reads_only) {
-            parsed.request = Ok(Request::Audio(control));
-        } else if !matches!(parsed.request, Ok(Request::Authenticate { .. } | Request::Ping)) {
-            let detail = "action is one of finalize, pause, resume, stop, auth, ping; audio is sent in binary frames";
-            parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail: detail.to_owned(), details: None });
-        }
-        parsed
+        parse(text, self.reads_only)
     }
 
     fn audio(&self, conn: &Arc<Conn>) -> Option<mpsc::Sender<Audio>> {
@@ -115,6 +108,18 @@ impl Protocol for CaptionSession {
     fn topic_frames(&self) -> &'static dyn TopicFrames {
         &EndsWithTopic
     }
+}
+
+/// A client that only reads does not control the audio.
+pub(super) fn parse(text: &str, reads_only: bool) -> Parsed {
+    let mut parsed = Parsed::new(text);
+    if let Some(control) = control(text).filter(|_| !reads_only) {
+        parsed.request = Ok(Request::Audio(control));
+    } else if !matches!(parsed.request, Ok(Request::Authenticate { .. } | Request::Ping)) {
+        let detail = "action is one of finalize, pause, resume, stop, auth, ping; audio is sent in binary frames";
+        parsed.request = Err(Invalid { code: "UNKNOWN_MESSAGE_TYPE", detail: detail.to_owned(), details: None });
+    }
+    parsed
 }
 
 /// The way of audio from a socket to the captions service.

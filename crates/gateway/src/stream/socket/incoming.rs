@@ -25,15 +25,18 @@ pub(super) struct Incoming {
     closed: bool,
 }
 
+pub(super) fn config(max_message: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0) // every frame goes to the connection's queue at once
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
+}
+
 impl Incoming {
     /// `early` came right behind the request of the upgrade. A message that is longer than `max_message` closes the socket.
     pub(super) fn new(conn: Arc<Conn>, early: Bytes, max_message: usize) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0) // every frame goes to the connection's queue at once
-            .max_message_size(Some(max_message))
-            .max_frame_size(Some(max_message));
-        let context = WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
+        let context = WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config(max_message)));
         Self { conn, context, closed: false }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod captions;
 pub(crate) mod context;
 pub(crate) mod dialect;
 pub(crate) mod echo;
+pub mod fuzzing;
 mod handshake;
 pub(crate) mod health;
 mod incoming;

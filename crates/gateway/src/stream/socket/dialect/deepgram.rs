@@ -32,12 +32,12 @@ use crate::{
 /// The query of the handshake.
 #[derive(Deserialize)]
 pub(crate) struct Options {
-    encoding: Option<String>,
-    sample_rate: Option<u32>,
-    channels: Option<u32>,
-    language: Option<String>,
-    interim_results: Option<bool>,
-    token: Option<String>,
+    pub(super) encoding: Option<String>,
+    pub(super) sample_rate: Option<u32>,
+    pub(super) channels: Option<u32>,
+    pub(super) language: Option<String>,
+    pub(super) interim_results: Option<bool>,
+    pub(super) token: Option<String>,
 }
 
 pub(crate) async fn open(
@@ -69,7 +69,7 @@ fn name_bearer(headers: &mut HeaderMap) {
     }
 }
 
-struct Deepgram {
+pub(super) struct Deepgram {
     /// `None`: a WAV header says it.
     format: Option<(pb::Encoding, u32)>,
     language: String,
@@ -86,7 +86,7 @@ fn invalid(field: &'static str, message: &'static str) -> Fault {
 }
 
 impl Deepgram {
-    fn new(options: Options) -> Result<Self, Fault> {
+    pub(super) fn new(options: Options) -> Result<Self, Fault> {
         if options.channels.is_some_and(|channels| channels != 1) {
             return Err(invalid("channels", "must be 1"));
         }

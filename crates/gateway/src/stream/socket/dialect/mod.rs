@@ -2,6 +2,7 @@
 //! which it opens with its first audio and which ends with the socket.
 
 pub(crate) mod deepgram;
+pub(super) mod fuzzing;
 mod serve;
 mod session;
 pub(crate) mod vosk;

@@ -39,11 +39,10 @@ pub(crate) async fn open(
 ) -> Result<Response, Problem> {
     let caller = caller(&context, ApiKeys::Of(Scope::Captions), &opening, &headers).await?;
     crate::access::scope::admit(&caller.claims, Some(ApiKeys::Of(Scope::Captions)), false)?;
-    let vosk = Vosk { rate: RATE, words: true, finals: VecDeque::new(), partial: String::new() };
-    accept(context, captions, upgrade?, caller, Box::new(vosk))
+    accept(context, captions, upgrade?, caller, Box::new(Vosk::new()))
 }
 
-struct Vosk {
+pub(super) struct Vosk {
     rate: u32,
     /// Answers have the times of words.
     words: bool,
@@ -65,6 +64,10 @@ struct Config {
 }
 
 impl Vosk {
+    pub(super) fn new() -> Self {
+        Self { rate: RATE, words: true, finals: VecDeque::new(), partial: String::new() }
+    }
+
     fn result(&self, finals: impl Iterator<Item = Caption>) -> String {
         let finals: Vec<Caption> = finals.collect();
         let text = finals.iter().map(|last| last.text.as_str()).collect::<Vec<_>>().join(" ");
