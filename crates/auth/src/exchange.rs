@@ -76,6 +76,31 @@ pub async fn exchange(store: &Store, hash: &str, now: Timestamp) -> Result<Excha
     Ok(Exchanged { session, key: found.key, expires_at: found.expires_at })
 }
 
+/// What has begun a session.
+pub enum OfSession {
+    SignIn(Active),
+    ApiKey(Exchanged),
+}
+
+/// The key of a session, if a key has begun it.
+pub async fn of_session(store: &Store, session: Active, now: Timestamp) -> Result<OfSession, ExchangeError> {
+    let row = sqlx::query(
+        "SELECT k.id AS key_id, k.scopes, k.requests_per_minute, k.tokens_per_day, k.expires_at
+         FROM sessions s LEFT JOIN api_keys k ON k.id = s.api_key_id WHERE s.id = $1 AND s.api_key_id IS NOT NULL",
+    )
+    .bind(session.id.to_string())
+    .fetch_optional(store.reader())
+    .await?;
+    let Some(row) = row else { return Ok(OfSession::SignIn(session)) };
+    // A key that is revoked meanwhile is gone, and its session is none of a sign-in.
+    row.try_get::<Option<String>, _>("key_id")?.ok_or(ExchangeError::Unknown)?;
+    let (key, expires_at) = read_key(&row)?;
+    match expires_at {
+        Some(at) if at <= now => Err(ExchangeError::Expired),
+        _ => Ok(OfSession::ApiKey(Exchanged { session, key, expires_at })),
+    }
+}
+
 /// Begins the session of a key, or returns the one that another exchange has just begun.
 async fn begin(store: &Store, user: User, hash: &str, now: Timestamp) -> Result<Active, ExchangeError> {
     let mut tx = store.begin().await?;
@@ -130,18 +155,25 @@ fn read(row: &AnyRow) -> Result<Found, sqlx::Error> {
             counter: 0,
         }),
     };
+    let (key, expires_at) = read_key(row)?;
     Ok(Found {
-        key: ApiKeyClaims {
-            id: row.try_get::<String, _>("key_id")?.parse().map_err(|_| corrupt_column("key_id"))?,
-            scopes: Scopes::from_words(&row.try_get::<String, _>("scopes")?),
-            requests_per_minute: requests_per_minute(row)?,
-            tokens_per_day: tokens_per_day(row)?,
-        },
-        expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(from_micros),
+        key,
+        expires_at,
         last_used_at: row.try_get::<Option<i64>, _>("last_used_at")?.map(from_micros),
         user,
         session,
     })
+}
+
+/// A key, and when it expires.
+fn read_key(row: &AnyRow) -> Result<(ApiKeyClaims, Option<Timestamp>), sqlx::Error> {
+    let key = ApiKeyClaims {
+        id: row.try_get::<String, _>("key_id")?.parse().map_err(|_| corrupt_column("key_id"))?,
+        scopes: Scopes::from_words(&row.try_get::<String, _>("scopes")?),
+        requests_per_minute: requests_per_minute(row)?,
+        tokens_per_day: tokens_per_day(row)?,
+    };
+    Ok((key, row.try_get::<Option<i64>, _>("expires_at")?.map(from_micros)))
 }
 
 async fn used<'e>(

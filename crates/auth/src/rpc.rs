@@ -17,6 +17,7 @@ use turnpike_token::Role;
 use crate::{
     changes::{self, Change},
     convert::{parse_role, parse_user_id, printable, to_pb_session, to_pb_user},
+    exchange::{self, OfSession},
     limits::Logins,
     login::{self, Attempt},
     names, one_time,
@@ -167,7 +168,11 @@ impl AuthService for Rpc {
     ) -> Result<Response<pb::AccessToken>, Status> {
         let now = self.clock.now();
         let session = tickets::redeem(&self.store, &request.into_inner().ticket, now).await?;
-        Ok(Response::new(self.tokens.short(&session, now)))
+        // The ticket of an API key permits what the key permits.
+        Ok(Response::new(match exchange::of_session(&self.store, session, now).await.map_err(Fault::from)? {
+            OfSession::ApiKey(exchanged) => self.tokens.of_api_key(&exchanged, now),
+            OfSession::SignIn(session) => self.tokens.short(&session, now),
+        }))
     }
 
     async fn redeem_one_time_code(
@@ -258,7 +263,7 @@ impl AuthService for Rpc {
     }
 
     async fn create_ticket(&self, request: Request<pb::CreateTicketRequest>) -> Result<Response<pb::Ticket>, Status> {
-        let (_, session) = self.session(&request, Role::User).await?;
+        let (_, session) = self.present(&request).await?;
         let ticket = tickets::issue(&self.store, &session, self.clock.now()).await.map_err(Fault::from)?;
         Ok(Response::new(pb::Ticket { ticket, expires_in: tickets::LIFE.as_secs() as u32 }))
     }

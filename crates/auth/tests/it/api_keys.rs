@@ -26,6 +26,7 @@ turnpike_testkit::on_both!(
     the_last_use_is_written_once_a_minute,
     parallel_first_uses_share_one_session,
     users_revoke_only_their_own_keys_and_admins_those_of_others,
+    a_ticket_permits_what_its_key_permits,
 );
 
 const ACCESS_TOKEN_SECONDS: u64 = 900;
@@ -38,10 +39,13 @@ fn new(name: &str) -> pb::CreateApiKeyRequest {
 async fn exchange(harness: &Harness, key: &str) -> Result<(Claims, AccessToken, u32), Status> {
     let key_sha256 = ApiKey::parse(key).expect("a well-formed key").digest().to_vec();
     let answer = harness.api_keys().exchange_api_key(pb::ExchangeApiKeyRequest { key_sha256 }).await?.into_inner();
-    let jwks = harness.client().get_jwks(pb::GetJwksRequest {}).await?.into_inner().jwks_json;
-    let keys = KeySet::from_jwks(&jwks).expect("keys");
-    let claims = keys.verify(&answer.access_token, harness.clock.now()).expect("a valid token");
+    let claims = verified(harness, &answer.access_token).await;
     Ok((claims, AccessToken::new(answer.access_token), answer.expires_in))
+}
+
+async fn verified(harness: &Harness, token: &str) -> Claims {
+    let jwks = harness.client().get_jwks(pb::GetJwksRequest {}).await.expect("keys").into_inner().jwks_json;
+    KeySet::from_jwks(&jwks).expect("keys").verify(token, harness.clock.now()).expect("a valid token")
 }
 
 async fn session(harness: &Harness, key: &str) -> SessionId {
@@ -209,6 +213,37 @@ async fn a_changed_role_reaches_the_next_token(database: Database) {
     assert_ne!(before.session_id, after.session_id);
 }
 
+async fn a_ticket_permits_what_its_key_permits(database: Database) {
+    let harness = Harness::new(&database).await;
+    let admin = harness.admin().await;
+    let request = pb::CreateApiKeyRequest { scopes: vec!["chat".to_owned()], expires_in_days: Some(1), ..new("ci") };
+    let created = admin.create_api_key(request).await.expect("a key");
+    let (claims, access, _) = exchange(&harness, &created.key).await.expect("a token");
+    let mut client = harness.client();
+    let mut ticket = async |access: &AccessToken| {
+        let created = client.create_ticket(access.request(pb::CreateTicketRequest {})).await;
+        created.expect("a ticket").into_inner().ticket
+    };
+    let redeemed = harness.redeem(&ticket(&access).await).await.expect("a token");
+    let redeemed = verified(&harness, &redeemed).await;
+    assert_eq!((redeemed.api_key, redeemed.session_id), (claims.api_key, claims.session_id));
+    assert!(redeemed.api_key.is_some_and(|key| key.scopes.allow(Scope::Chat, false)));
+    // Its token does not outlive the key, and a key that has expired or is revoked opens nothing.
+    harness.pass(24 * 3600 - 20);
+    let (_, access, _) = exchange(&harness, &created.key).await.expect("a token");
+    let (first, late) = (ticket(&access).await, ticket(&access).await);
+    let redeemed = harness.redeem(&first).await.expect("a token");
+    let left = harness.clock.now().duration_until(verified(&harness, &redeemed).await.expires_at).as_secs();
+    assert_eq!(left, 20);
+    harness.pass(20);
+    refused(harness.redeem(&late).await, Code::Unauthenticated, "API_KEY_EXPIRED");
+    let created = harness.admin().await.create_api_key(new("revoked")).await.expect("a key");
+    let (_, access, _) = exchange(&harness, &created.key).await.expect("a token");
+    let unused = ticket(&access).await;
+    harness.admin().await.revoke_api_key(&created.api_key.expect("a description").id).await.expect("revoked");
+    refused(harness.redeem(&unused).await, Code::Unauthenticated, "SESSION_ENDED");
+}
+
 async fn keys_outlive_passwords_and_sign_ins(database: Database) {
     let harness = Harness::new(&database).await;
     let user = harness.create("ada", pb::Role::User).await;
@@ -246,7 +281,6 @@ async fn a_key_manages_no_credentials_and_no_accounts(database: Database) {
         client.change_password(pb::ChangePasswordRequest::default());
         client.list_sessions(pb::ListSessionsRequest {});
         client.end_session(pb::EndSessionRequest::default());
-        client.create_ticket(pb::CreateTicketRequest {});
         client.list_users(pb::ListUsersRequest::default());
         client.get_user(pb::GetUserRequest { user_id: user_id.clone() });
         client.create_user(pb::CreateUserRequest::default());

@@ -46,6 +46,19 @@ async fn story(admin: &Person, url: &str) -> Vec<String> {
     assert_eq!((closed.code, &frames.last().expect("frames")["status"]), (1000, &json!("completed")));
     let events = program.get(&format!("/api/topics/response:{command}/events")).await;
     assert_eq!((events.status, events.text.contains("\"completed\"")), (200, true), "{}", events.text);
+    // a ticket, with the scopes of its key
+    let ticket = program.post("/api/auth/tickets", json!({})).await;
+    assert_eq!(ticket.status, 201, "{}", ticket.text);
+    let protocols = format!("turnpike.v1, ticket.{}", ticket.json["ticket"].as_str().expect("a ticket"));
+    let mut socket = Socket::open_with(url, "/ws", &[("sec-websocket-protocol", &protocols)]).await.expect("a socket");
+    assert_eq!(socket.frame().await["event"], "hello");
+    let room = "room:01890000-0000-7000-8000-000000000001";
+    for (topic, expected) in [(format!("response:{command}"), "subscribed"), (room.to_owned(), "error")] {
+        socket.send(json!({ "action": "subscribe", "topic": topic, "since": "live" })).await;
+        let answer = socket.frame_of(&["subscribed", "error"]).await;
+        assert_eq!(answer["event"], expected, "{answer}");
+        assert!(expected == "subscribed" || answer["code"] == "INSUFFICIENT_SCOPE", "{answer}");
+    }
     let refused = program.post("/api/auth/api-keys", json!({ "name": "another" })).await;
     assert_eq!((refused.status, &refused.json["code"]), (403, &json!("API_KEY_NOT_ALLOWED")));
 

@@ -176,7 +176,6 @@ async fn routes_that_manage_credentials_and_accounts_refuse_every_key() {
         ("POST", "/api/auth/change-password"),
         ("GET", "/api/auth/sessions"),
         ("DELETE", &format!("/api/auth/sessions/{ID}")),
-        ("POST", "/api/auth/tickets"),
         ("POST", "/api/auth/api-keys"),
         ("GET", "/api/auth/api-keys"),
         ("DELETE", &format!("/api/auth/api-keys/{ID}")),
@@ -210,7 +209,7 @@ async fn every_other_route_needs_a_scope() {
         let path =
             path.split('/').map(|part| if part.starts_with('{') { ID } else { part }).collect::<Vec<_>>().join("/");
         for (method, operation) in operations.as_object().expect("operations") {
-            if operation["security"].is_array() || path == "/api/auth/me" {
+            if operation["security"].is_array() || ["/api/auth/me", "/api/auth/tickets"].contains(&path.as_str()) {
                 continue;
             }
             let method = method.to_uppercase();

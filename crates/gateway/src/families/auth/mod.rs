@@ -13,10 +13,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{access::scope::ApiKeys, app::App};
 
-/// Only `/me` admits API keys: a key manages no credentials.
+/// A key manages no credentials. A ticket of a key permits what the key permits.
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(account::me))
+        .routes(routes!(sessions::ticket))
         .layer(Extension(ApiKeys::Any))
         .routes(routes!(sign_in::login))
         .routes(routes!(one_time::one_time))
@@ -25,7 +26,6 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(account::change_password))
         .routes(routes!(sessions::sessions))
         .routes(routes!(sessions::end_session))
-        .routes(routes!(sessions::ticket))
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::revoke))
         .routes(routes!(keys::jwks))

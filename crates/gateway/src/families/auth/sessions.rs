@@ -69,7 +69,8 @@ pub(crate) struct Ticket {
     expires_in: u32,
 }
 
-/// A single-use credential for opening a WebSocket, so that URLs contain no tokens.
+/// A single-use credential for opening a WebSocket, so that URLs contain no tokens. The ticket of an API key permits what the key
+/// permits.
 #[utoipa::path(post, path = "/api/auth/tickets", tag = "auth",
     responses((status = 201, body = Ticket), (status = 429, body = ProblemBody)))]
 pub(crate) async fn ticket(
