@@ -13,6 +13,8 @@ mod formats;
 mod gateway;
 mod openai;
 mod outages;
+mod presence;
+mod rooms;
 mod script;
 mod services;
 mod sockets;

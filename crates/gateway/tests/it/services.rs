@@ -14,6 +14,7 @@ use turnpike_proto::{
         answer_service_server::{AnswerService, AnswerServiceServer},
         conversation_service_server::{ConversationService, ConversationServiceServer},
         model_service_server::{ModelService, ModelServiceServer},
+        room_service_server::{RoomService, RoomServiceServer},
     },
     topic::v1::{
         self as topic,
@@ -126,6 +127,26 @@ scripted!(ModelService {
     get_usage(chat::GetUsageRequest) -> chat::GetUsageResponse;
 });
 
+scripted!(RoomService {
+    create_room(chat::CreateRoomRequest) -> chat::CreateRoomResponse;
+    list_rooms(chat::ListRoomsRequest) -> chat::ListRoomsResponse;
+    get_room(chat::GetRoomRequest) -> chat::Room;
+    update_room(chat::UpdateRoomRequest) -> chat::Room;
+    delete_room(chat::DeleteRoomRequest) -> chat::DeleteRoomResponse;
+    put_member(chat::PutMemberRequest) -> chat::RoomMember;
+    remove_member(chat::RemoveMemberRequest) -> chat::RemoveMemberResponse;
+    list_members(chat::ListMembersRequest) -> chat::ListMembersResponse;
+    post_message(chat::PostMessageRequest) -> chat::PostMessageResponse;
+    analyze_health(chat::AnalyzeHealthRequest) -> chat::AnalyzeHealthResponse;
+    list_room_messages(chat::ListRoomMessagesRequest) -> chat::ListRoomMessagesResponse;
+    edit_message(chat::EditMessageRequest) -> chat::RoomMessage;
+    redact_message(chat::RedactMessageRequest) -> chat::RoomMessage;
+    mark_read(chat::MarkReadRequest) -> chat::MarkReadResponse;
+    list_present(chat::ListPresentRequest) -> chat::ListPresentResponse;
+    get_room_stats(chat::GetRoomStatsRequest) -> chat::RoomStats;
+    report_presence(chat::ReportPresenceRequest) -> chat::ReportPresenceResponse;
+});
+
 scripted!(TopicOwner {
     authorize(topic::AuthorizeRequest) -> topic::AuthorizeResponse;
     read_archive(topic::ReadArchiveRequest) -> topic::ReadArchiveResponse;
@@ -143,6 +164,7 @@ pub async fn serve(script: &Script) -> String {
         .add_service(ConversationServiceServer::new(scripted.clone()))
         .add_service(AnswerServiceServer::new(scripted.clone()))
         .add_service(ModelServiceServer::new(scripted.clone()).max_decoding_message_size(64 << 20))
+        .add_service(RoomServiceServer::new(scripted.clone()))
         .add_service(TopicOwnerServer::new(scripted))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);

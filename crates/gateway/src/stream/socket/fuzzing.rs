@@ -63,7 +63,8 @@ pub fn position(text: &str) {
 
 /// The bytes of a connection after its upgrade.
 pub fn connection(bytes: &[u8]) {
-    let mut context = WebSocketContext::from_partially_read(Vec::new(), Role::Server, Some(incoming::config(MAX_FRAME)));
+    let mut context =
+        WebSocketContext::from_partially_read(Vec::new(), Role::Server, Some(incoming::config(MAX_FRAME)));
     let mut stream = Stream(bytes);
     while let Ok(message) = context.read(&mut stream) {
         assert!(message.len() <= MAX_FRAME);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use turnpike_token::Claims;
-use turnpike_topic::Topic;
+use turnpike_topic::{RoomId, Topic};
 
 use super::request::{Control, Parsed};
 use crate::stream::{
@@ -22,6 +22,11 @@ pub(super) trait Protocol: Send + Sync + 'static {
 
     /// Called once, when the socket is open. Where audio and what concerns it goes; `None`: the socket takes no audio.
     fn audio(&self, _conn: &Arc<Conn>) -> Option<mpsc::Sender<Audio>> {
+        None
+    }
+
+    /// The room in which the frames of the client count as activity.
+    fn room(&self) -> Option<RoomId> {
         None
     }
 

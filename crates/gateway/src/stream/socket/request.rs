@@ -43,7 +43,6 @@ pub(super) enum Request {
     },
     /// The client of a room's socket is alive.
     Heartbeat {
-        room: RoomId,
         client_timestamp: Option<Value>,
     },
     Ping,

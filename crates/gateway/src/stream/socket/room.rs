@@ -90,6 +90,10 @@ impl Protocol for Room {
         parse(self.room, text)
     }
 
+    fn room(&self) -> Option<RoomId> {
+        Some(self.room)
+    }
+
     fn topic_frames(&self) -> &'static dyn TopicFrames {
         &RoomFrames
     }
@@ -102,8 +106,7 @@ pub(super) fn parse(room: RoomId, text: &str) -> Parsed {
     };
     let id = client_id(object.remove("id"));
     let verb = object.get("action").or_else(|| object.get("type"));
-    let is_known =
-        |verb: &str| matches!(verb, "message" | "typing" | "health_insight" | "heartbeat" | "auth" | "ping");
+    let is_known = |verb: &str| matches!(verb, "message" | "typing" | "health_insight" | "heartbeat" | "auth" | "ping");
     if !verb.and_then(Value::as_str).is_some_and(is_known) {
         let detail = "type is one of message, typing, health_insight, heartbeat, auth, ping";
         return Parsed { id, request: invalid("UNKNOWN_MESSAGE_TYPE", detail) };
@@ -122,12 +125,10 @@ fn validate(room: RoomId, raw: Raw) -> Result<Request, Invalid> {
             Ok(Request::Publish { room, what })
         }
         (Some("message"), None, ..) => invalid("MESSAGE_PARSE_ERROR", "content is missing"),
-        (Some("typing"), _, Some(is_typing), _) => {
-            Ok(Request::Publish { room, what: Publication::Typing(is_typing) })
-        }
+        (Some("typing"), _, Some(is_typing), _) => Ok(Request::Publish { room, what: Publication::Typing(is_typing) }),
         (Some("typing"), ..) => invalid("MESSAGE_PARSE_ERROR", "is_typing is missing"),
         (Some("health_insight"), ..) => Ok(Request::Analyze { room, data: HealthData::parse(raw.data)? }),
-        (Some("heartbeat"), ..) => Ok(Request::Heartbeat { room, client_timestamp: raw.client_timestamp }),
+        (Some("heartbeat"), ..) => Ok(Request::Heartbeat { client_timestamp: raw.client_timestamp }),
         (Some("auth"), _, _, Some(token)) => Ok(Request::Authenticate { token }),
         (Some("auth"), ..) => invalid("MESSAGE_PARSE_ERROR", "token is missing"),
         _ => Ok(Request::Ping),

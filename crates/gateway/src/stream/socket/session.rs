@@ -171,6 +171,10 @@ impl Session {
             }
             return self.say(control_frames::fault(None, None, &fault));
         }
+        // Every frame within the limits is activity in the room, also one that is not valid.
+        if let Some(room) = self.protocol.room().filter(|_| matches!(message, Message::Text(_) | Message::Binary(_))) {
+            self.context.rooms.touch(room, self.registration.user_id);
+        }
         match message {
             Message::Text(text) => Some(text),
             Message::Binary(bytes) if self.conn.format == Format::Protobuf => match protobuf::request(bytes) {
@@ -203,8 +207,7 @@ impl Session {
             Ok(Request::Ping) => self.conn.say(control_frames::pong(id.as_ref())),
             Ok(Request::Audio(control)) => Box::pin(self.pass_on(Audio::Control(control))).await,
             Ok(Request::Unsubscribe { topic }) => self.unsubscribe(id.as_ref(), topic),
-            Ok(Request::Heartbeat { room, client_timestamp }) => {
-                self.context.rooms.touch(room, self.registration.user_id);
+            Ok(Request::Heartbeat { client_timestamp }) => {
                 self.conn.beats();
                 self.conn.say(control_frames::heartbeat_ack(client_timestamp, self.context.rooms.now()));
             }
