@@ -32,7 +32,8 @@ fuzz_target!(|input: &[u8]| {
     let Some((length, stream)) = input.split_first() else { return };
     let (whole, gave_up) = scan(std::iter::once(stream));
     let (cut, cut_gave_up) = scan(stream.chunks(usize::from(*length).max(1)));
-    let fields = |events: &[Event]| events.iter().map(|event| (event.name.clone(), event.data.clone())).collect::<Vec<_>>();
+    let fields =
+        |events: &[Event]| events.iter().map(|event| (event.name.clone(), event.data.clone())).collect::<Vec<_>>();
     if !gave_up && !cut_gave_up {
         assert_eq!(fields(&whole), fields(&cut));
     }
