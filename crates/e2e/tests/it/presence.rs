@@ -2,6 +2,9 @@
 //! reports is compared with the lists that the clients keep by themselves, from the events of their rooms. `scripts/stress presence` runs it
 //! with a thousand users in a hundred rooms.
 
+#![expect(clippy::print_stdout, reason = "the figures of scripts/stress")]
+#![expect(clippy::disallowed_methods, reason = "scripts/stress sets the number of rooms in the environment")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
