@@ -73,8 +73,8 @@ function Services() {
   useEffect(() => { const timer = setInterval(() => { if (!document.hidden) services.reload(); }, 5000); return () => clearInterval(timer); }, []);
   if (services.problem && !services.data) return h(Trouble, { problem: services.problem });
   return section({ 'aria-label': 'Services' }, div({ class: 'wide', tabIndex: 0, role: 'group', 'aria-label': 'Services' }, table({ class: 'list' }, thead(null, tr(null, th({ scope: 'col' }, 'Service'), th({ scope: 'col' }, 'State'), th({ scope: 'col' }, 'Details'))),
-    tbody(null, (services.data ?? []).map((/** @type {any} */ one) => tr({ key: one.name }, td(null, one.name), td(null, pill(one.status)), td({ class: 'muted' }, Object.entries(one).filter(([name]) => name !== 'name' && name !== 'status').map(([name, value]) => `${name} ${value}`).join(', ')))))),
-    h(CopyAs, { calls: [{ path: '/api/admin/services' }] })));
+    tbody(null, (services.data ?? []).map((/** @type {any} */ one) => tr({ key: one.name }, td(null, one.name), td(null, pill(one.status)), td({ class: 'muted' }, Object.entries(one).filter(([name]) => name !== 'name' && name !== 'status').map(([name, value]) => `${name} ${value}`).join(', '))))))),
+    h(CopyAs, { calls: [{ path: '/api/admin/services' }] }));
 }
 
 function Models() {

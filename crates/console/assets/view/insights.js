@@ -36,5 +36,5 @@ export function Insights({ analysis }) {
     p({ class: status === 'failed' ? 'wrong' : 'muted', role: 'status' }, update?.['details'] ?? ''),
     found.map((one, i) => article({ key: i, class: 'insight', 'data-source': one['source'] }, p(null, one['insight']),
       one['recommendations']?.length ? ul(null, one['recommendations'].map((/** @type {string} */ text, /** @type {number} */ n) => li({ key: n }, text))) : null,
-      small({ class: 'muted' }, `${one['category']}, ${Math.round(Number(one['confidence']) * 100)} % sure, ${SOURCES[one['source']] ?? one['source']}`))));
+      small({ class: 'muted' }, `${String(one['category']).replaceAll('_', ' ')}, ${Math.round(Number(one['confidence']) * 100)} % sure, ${SOURCES[one['source']] ?? one['source']}`))));
 }
