@@ -23,6 +23,7 @@ mod scripted;
 mod search;
 mod takeover;
 mod topics;
+mod translations;
 mod upstream_answers;
 mod usage;
 mod world;
