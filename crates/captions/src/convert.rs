@@ -24,7 +24,8 @@ pub(crate) fn state(state: CaptionsState) -> pb::State {
 
 pub(crate) fn session(session: &Session) -> pb::Session {
     let described = session.describe();
-    let Described { opened, format, state: now, reason, samples, stored, finals, ended_at, translation, room } = described;
+    let Described { opened, format, state: now, reason, samples, stored, finals, ended_at, translation, room } =
+        described;
     let encoding = match format.encoding {
         Encoding::S16 => pb::Encoding::PcmS16le,
         Encoding::F32 => pb::Encoding::PcmF32le,

@@ -28,6 +28,8 @@ use crate::{
 const SHOWN: usize = 20;
 /// How long a caller waits for its finals.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest query of a search, in characters.
+const MAX_QUERY: usize = 200;
 /// The longest text of a correction, in bytes.
 const MAX_TEXT: usize = 4096;
 /// Recordings that are transcribed at the same time, so that live sessions keep a core.
@@ -247,11 +249,16 @@ impl CaptionService for Rpc {
     ) -> Result<Response<pb::SearchTranscriptsResponse>, Status> {
         let owner = caller(&request)?.claims.user_id;
         let pb::SearchTranscriptsRequest { query, limit, cursor } = request.into_inner();
-        let query = Query::new(&query).ok_or_else(|| invalid("query", "must have 1 to 8 words, and at most 400 bytes"))?;
+        if query.chars().count() > MAX_QUERY {
+            return Err(invalid("query", format!("must be at most {MAX_QUERY} characters")).into());
+        }
         let limit = page_limit(limit)?;
         let from = match cursor.as_str() {
             "" => None,
             cursor => Some(cursor.parse().map_err(|()| invalid("cursor", "must be the cursor of an earlier page"))?),
+        };
+        let Some(query) = Query::new(&query) else {
+            return Ok(Response::new(pb::SearchTranscriptsResponse::default()));
         };
         let searching = search(&self.registry, owner, &query, from, limit);
         let (found, next) = in_time(searching).await?.map_err(|error| {

@@ -71,7 +71,8 @@ pub(crate) async fn search(
         for kept in finals.into_iter().filter(|kept| kept.segment > after) {
             let Some(snippet) = query.find(&kept.text).or_else(|| query.find(&kept.translation)) else { continue };
             if found.len() == limit {
-                let last = found.last().map(|last: &Match| Place { session: last.session.id(), segment: last.kept.segment });
+                let last =
+                    found.last().map(|last: &Match| Place { session: last.session.id(), segment: last.kept.segment });
                 return Ok((found, last));
             }
             found.push(Match { session: session.clone(), kept, snippet });

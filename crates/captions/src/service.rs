@@ -69,7 +69,9 @@ impl Service {
         sweep(process, &registry, config.retention);
         let mut services = RoutesBuilder::default();
         services.add_service(TopicOwnerServer::new(TopicRpc { registry: registry.clone() }));
-        services.add_service(CaptionServiceServer::new(Rpc::new(registry, chat)).max_decoding_message_size(MAX_FILE + 1024));
+        services.add_service(
+            CaptionServiceServer::new(Rpc::new(registry, chat)).max_decoding_message_size(MAX_FILE + 1024),
+        );
         Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })
     }
 

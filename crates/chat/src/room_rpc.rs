@@ -19,7 +19,9 @@ use uuid::Uuid;
 use crate::{
     fields::{invalid, line, required_line},
     insights::{Insights, series},
-    room_convert::{content, id, role, to_pb_member, to_pb_present, to_pb_room, to_pb_room_message, source, user, visibility},
+    room_convert::{
+        content, id, role, source, to_pb_member, to_pb_present, to_pb_room, to_pb_room_message, user, visibility,
+    },
     rooms::{self, Changes, Edit, Entry, Message, New, Post, Refused, Report, Reported, Room, Visibility},
 };
 

@@ -100,7 +100,8 @@ impl Queue {
 
     /// Waits until no final waits or is being passed on, or until passing on has failed.
     pub(crate) async fn settled(&self) {
-        self.when(|state| (!state.busy && state.finals.is_empty() || !state.passed.problem.is_empty()).then_some(())).await;
+        self.when(|state| (!state.busy && state.finals.is_empty() || !state.passed.problem.is_empty()).then_some(()))
+            .await;
     }
 
     pub(crate) async fn ended(&self) {
@@ -186,7 +187,11 @@ mod tests {
             assert_eq!(queue.next().await.map(|item| (item.segment, item.is_final)), Some((segment, true)));
             queue.done();
         }
-        assert_eq!(queue.next().await.map(|item| item.text), Some("d".into()), "the partial of segment 2 is superseded");
+        assert_eq!(
+            queue.next().await.map(|item| item.text),
+            Some("d".into()),
+            "the partial of segment 2 is superseded"
+        );
         queue.settled().await;
         queue.end();
         assert_eq!(queue.next().await, None);

@@ -46,12 +46,6 @@ pub(super) trait Way: Send + Sync + 'static {
     ) -> impl Future<Output = bool> + Send;
 }
 
-/// How an attempt to pass a text on ended.
-enum Outcome {
-    Done(String),
-    Missed,
-}
-
 /// Passes on what waits, until the session has ended and nothing waits, or the process stops.
 pub(super) async fn run<W: Way>(way: W, publisher: Publisher, session: Arc<Session>, stopping: CancellationToken) {
     let Some(queue) = way.queue(&session) else { return };
@@ -69,28 +63,28 @@ pub(super) async fn run<W: Way>(way: W, publisher: Publisher, session: Arc<Sessi
 async fn empty<W: Way>(way: &W, publisher: &Publisher, session: &Session, queue: &Queue) {
     while let Some(item) = queue.next().await {
         match pass(way, publisher, session, queue, &item).await {
-            Outcome::Done(answer) if way.keep(publisher, session, &item, answer).await => {
-                if item.is_final {
-                    queue.done();
-                }
-            }
-            Outcome::Done(_) => queue.replaced(),
-            Outcome::Missed if item.is_final => queue.missed(),
-            Outcome::Missed => {}
+            Some(answer) if item.is_final => match way.keep(publisher, session, &item, answer).await {
+                true => queue.done(),
+                false => queue.replaced(),
+            },
+            Some(answer) => _ = way.keep(publisher, session, &item, answer).await,
+            None if item.is_final => queue.missed(),
+            None => {}
         }
     }
 }
 
-async fn pass<W: Way>(way: &W, publisher: &Publisher, session: &Session, queue: &Queue, item: &Item) -> Outcome {
+/// Calls the chat service until it has answered. `None`: it does not take the text.
+async fn pass<W: Way>(way: &W, publisher: &Publisher, session: &Session, queue: &Queue, item: &Item) -> Option<String> {
     let (mut retry, mut attempts) = (Retry::default(), 0);
     let attempts_of_item = if item.is_final { W::ATTEMPTS } else { 1 };
     loop {
         let Some(token) = token(publisher, session, queue).await else {
             queue.failed(NO_TOKEN);
-            return Outcome::Missed;
+            return None;
         };
         let fault = match way.call(&token, session, item).await {
-            Ok(answer) => return Outcome::Done(answer),
+            Ok(answer) => return Some(answer),
             Err(fault) => fault,
         };
         if fault.kind() == Kind::Unauthenticated {
@@ -101,11 +95,12 @@ async fn pass<W: Way>(way: &W, publisher: &Publisher, session: &Session, queue: 
             publisher.report(session, W::FAILED).await;
         }
         attempts += 1;
-        let may_succeed = matches!(fault.kind(), Kind::Unavailable | Kind::Timeout | Kind::RateLimited | Kind::Internal);
+        let may_succeed =
+            matches!(fault.kind(), Kind::Unavailable | Kind::Timeout | Kind::RateLimited | Kind::Internal);
         // Without a model every attempt fails alike.
         if attempts == attempts_of_item || !may_succeed || fault.code() == "NO_MODEL" {
             tracing::info!(%fault, session_id = %session.id(), segment = item.segment, "a caption could not be passed on");
-            return Outcome::Missed;
+            return None;
         }
         retry.pause(&publisher.clock, "a caption cannot be passed on yet", fault).await;
     }

@@ -273,7 +273,11 @@ impl Registry {
         }
         if session.room.is_some() {
             let way = ToRoom(self.resources.chat.clone());
-            tasks.spawn("captions room", OnExit::Continue, pass::run(way, publisher.clone(), session.clone(), stopping.clone()));
+            tasks.spawn(
+                "captions room",
+                OnExit::Continue,
+                pass::run(way, publisher.clone(), session.clone(), stopping.clone()),
+            );
         }
         metrics::gauge!("turnpike_captions_sessions").increment(1.0);
         tasks.spawn("captions", OnExit::Continue, async move {

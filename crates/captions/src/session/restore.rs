@@ -92,7 +92,10 @@ fn kept(transcript: Transcript) -> std::sync::Arc<Session> {
 /// Counts what was passed on. Of the first `settled` finals, the others never will be.
 fn resume(session: &Session, finals: &[Kept], settled: u64) {
     let count = |is_done: fn(&Kept) -> bool| finals.iter().filter(|kept| is_done(kept)).count() as u64;
-    let queues = [(&session.translation, count(|kept| !kept.translation.is_empty())), (&session.room, count(|kept| kept.posted))];
+    let queues = [
+        (&session.translation, count(|kept| !kept.translation.is_empty())),
+        (&session.room, count(|kept| kept.posted)),
+    ];
     for (queue, done) in queues {
         queue.iter().for_each(|queue| queue.resumed(done, settled.saturating_sub(done)));
     }

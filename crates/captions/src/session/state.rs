@@ -201,7 +201,10 @@ impl Session {
 
     pub(super) fn pass_on_partial(&self, partial: &Partial) {
         if let Some(queue) = self.translation.as_ref().filter(|_| self.opened.translate_partials) {
-            queue.give_partial(partial.segment, format!("{} {}", partial.committed, partial.tentative).trim().to_owned());
+            queue.give_partial(
+                partial.segment,
+                format!("{} {}", partial.committed, partial.tentative).trim().to_owned(),
+            );
         }
     }
 

@@ -25,11 +25,24 @@ pub(crate) struct Store(Arc<PathBuf>);
 pub(crate) enum Line {
     Opened(Opened),
     Final(Kept),
-    Corrected { segment: u64, text: String },
-    Translated { segment: u64, text: String },
+    Corrected {
+        segment: u64,
+        text: String,
+    },
+    Translated {
+        segment: u64,
+        text: String,
+    },
     /// The final is in the session's room.
-    Posted { segment: u64 },
-    Ended { state: String, reason: String, at: Timestamp, samples: u64 },
+    Posted {
+        segment: u64,
+    },
+    Ended {
+        state: String,
+        reason: String,
+        at: Timestamp,
+        samples: u64,
+    },
 }
 
 /// The first line.

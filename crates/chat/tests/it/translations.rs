@@ -15,7 +15,8 @@ use crate::{
 on_both!(
     a_text_is_translated_and_its_tokens_are_counted,
     hostile_text_is_translated_and_not_obeyed,
-    without_a_model_and_without_an_answer_the_refusal_says_why,
+    without_a_model_the_refusal_says_so,
+    an_answer_of_another_form_is_no_translation,
 );
 
 async fn a_text_is_translated_and_its_tokens_are_counted(database: Database) {
@@ -63,14 +64,16 @@ async fn hostile_text_is_translated_and_not_obeyed(database: Database) {
     }
 }
 
-async fn without_a_model_and_without_an_answer_the_refusal_says_why(database: Database) {
-    let fake = Fake::start().await;
-    let world = World::new(database.clone());
+async fn without_a_model_the_refusal_says_so(database: Database) {
+    let world = World::new(database);
     let instance = world.start().await;
     let caller = Caller::new(world.person(Role::User), &instance);
     let fault = caller.translate("Good morning.", "German").await.expect_err("no model");
     assert_eq!((fault.kind(), fault.code()), (Kind::Unavailable, "NO_MODEL"));
+}
 
+async fn an_answer_of_another_form_is_no_translation(database: Database) {
+    let fake = Fake::start().await;
     let world = World::new(database).with("TURNPIKE_LLM_URL", fake.url());
     let instance = world.start().await;
     let caller = Caller::new(world.person(Role::User), &instance);
