@@ -151,14 +151,10 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
-    /// Notes a failure. Returns whether it is the first one since something was passed on.
-    pub(crate) fn failed(&self, code: &str) -> bool {
-        let mut state = self.state.lock();
-        let is_first = state.passed.problem.is_empty();
-        code.clone_into(&mut state.passed.problem);
-        drop(state);
+    /// Notes a failure, until something is passed on.
+    pub(crate) fn failed(&self, code: &str) {
+        code.clone_into(&mut self.state.lock().passed.problem);
         self.changed.notify_waiters();
-        is_first
     }
 
     pub(crate) fn passed(&self) -> Passed {

@@ -91,15 +91,19 @@ async fn pass<W: Way>(way: &W, publisher: &Publisher, session: &Session, queue: 
             session.credential.reject(&token);
             continue;
         }
-        if queue.failed(fault.code()) {
+        // Reported before it is noted, because the end of the session waits until a failure is noted.
+        if queue.passed().problem.is_empty() {
             publisher.report(session, W::FAILED).await;
         }
+        queue.failed(fault.code());
         attempts += 1;
         let may_succeed =
             matches!(fault.kind(), Kind::Unavailable | Kind::Timeout | Kind::RateLimited | Kind::Internal);
         // Without a model every attempt fails alike.
         if attempts == attempts_of_item || !may_succeed || fault.code() == "NO_MODEL" {
-            tracing::info!(%fault, session_id = %session.id(), segment = item.segment, "a caption could not be passed on");
+            if item.is_final {
+                tracing::info!(%fault, session_id = %session.id(), segment = item.segment, "a caption could not be passed on");
+            }
             return None;
         }
         retry.pause(&publisher.clock, "a caption cannot be passed on yet", fault).await;

@@ -180,6 +180,9 @@ async fn each_final_is_one_labelled_message_of_the_room() {
     let id = caller.try_open(in_room()).await.expect("a session").session_id;
     world.chat.outage(2); // two answers are lost: the message is posted again, under the same key
     caller.send(&id, &speech()).await;
+    world
+        .events_until(&id, |event| matches!(event, CaptionsEvent::Status { reason, .. } if reason == "room_failed"))
+        .await;
     caller.send(&id, &speech()).await;
     caller.stop(&id).await.expect("stopped");
     let finals = caller.finals(&id).await;
