@@ -1,6 +1,6 @@
 //! The access token with which the chat service is called for the owner of a session.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -48,8 +48,13 @@ impl Credential {
         });
     }
 
-    /// Waits for the owner's next token.
-    pub(crate) async fn renewed(&self) {
-        let _ = self.0.subscribe().changed().await; // the sender lives as long as `self`
+    /// Waits for the owner's next token, which may come as soon as this returns.
+    pub(crate) fn renewed(&self) -> impl Future<Output = ()> + use<> {
+        let mut held = self.0.subscribe();
+        async move {
+            if held.changed().await.is_err() {
+                std::future::pending().await // the session is gone, and its task with it
+            }
+        }
     }
 }

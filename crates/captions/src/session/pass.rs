@@ -99,7 +99,7 @@ async fn pass<W: Way>(way: &W, publisher: &Publisher, session: &Session, queue: 
         attempts += 1;
         let may_succeed =
             matches!(fault.kind(), Kind::Unavailable | Kind::Timeout | Kind::RateLimited | Kind::Internal);
-        // Without a model every attempt fails alike.
+        // Without a model, every attempt fails alike.
         if attempts == attempts_of_item || !may_succeed || fault.code() == "NO_MODEL" {
             if item.is_final {
                 tracing::info!(%fault, session_id = %session.id(), segment = item.segment, "a caption could not be passed on");
