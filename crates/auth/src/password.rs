@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,9 +14,13 @@ use argon2::{
     password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
 use tracing::error;
 use turnpike_fault::{Fault, Kind};
+use turnpike_kit::{Clock, OnExit, Process};
 
 use crate::random;
 
@@ -57,6 +61,8 @@ const AT_ONCE: usize = 4;
 /// More would wait longer than two seconds.
 const MAX_WAITING: usize = 256;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Memory that was not used for this long is given back.
+const KEPT: Duration = Duration::from_secs(10);
 
 impl Hasher {
     /// Computes the hash for unknown accounts, which takes as long as a login. Fails if no hash can be computed.
@@ -66,6 +72,15 @@ impl Hasher {
         let hash = move || theirs.lend(|blocks| hash(&SecretString::from(random::token()), blocks));
         let dummy = tokio::task::spawn_blocking(hash).await?.context("passwords cannot be hashed")?;
         Ok(Self(Arc::new(Inner { memory, permits: permit, waiting: AtomicUsize::new(0), dummy })))
+    }
+
+    /// Gives memory back that is no longer used, until the process stops.
+    pub fn serve(&self, process: &Process) {
+        let (memory, clock, stopping) =
+            (self.0.memory.clone(), process.clock.clone(), process.tasks.stopping().clone());
+        process.tasks.spawn("password memory", OnExit::StopProcess, async move {
+            stopping.run_until_cancelled(memory.give_back(&clock)).await;
+        });
     }
 
     /// The hash of a new password, in PHC format.
@@ -119,19 +134,41 @@ impl Hasher {
     }
 }
 
-/// Memory blocks for hashing, which are used again: otherwise the allocator would keep freed memory for each of hundreds of
-/// threads. There are as many blocks as were needed at once, at most as many as permits.
+/// Memory blocks for hashing. While passwords are hashed they are used again: otherwise the system would clear 19 MiB for each, and
+/// the allocator would keep freed memory for each of hundreds of threads. There are as many as were needed at once, at most as many
+/// as permits.
 #[derive(Default)]
-struct Memory(Mutex<Vec<Vec<Block>>>);
+struct Memory {
+    unused: Mutex<Vec<Vec<Block>>>,
+    used: Notify,
+}
 
 impl Memory {
     fn lend<T>(&self, work: impl FnOnce(&mut Vec<Block>) -> T) -> T {
-        let mut blocks = self.0.lock().expect("no panic while it is held").pop().unwrap_or_default();
+        let mut blocks = self.unused().pop().unwrap_or_default();
         let done = work(&mut blocks);
         blocks.truncate(argon2().params().block_count()); // an old hash may have needed more
         blocks.shrink_to_fit();
-        self.0.lock().expect("no panic while it is held").push(blocks);
+        self.unused().push(blocks);
+        self.used.notify_one();
         done
+    }
+
+    fn unused(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
+        self.unused.lock().expect("no panic while it is held")
+    }
+
+    async fn give_back(&self, clock: &Clock) {
+        loop {
+            self.used.notified().await;
+            loop {
+                tokio::select! {
+                    () = self.used.notified() => {}
+                    () = clock.sleep(KEPT) => break,
+                }
+            }
+            self.unused().clear();
+        }
     }
 }
 
@@ -237,6 +274,28 @@ mod tests {
         let old = cheap.hash_password(password().expose_secret().as_bytes()).expect("hashed").to_string();
         let verdict = hasher.verify(password(), Some(old)).await.expect("verified");
         assert_eq!(verdict, Verdict { right: true, outdated: true });
+    }
+
+    #[tokio::test]
+    async fn memory_that_is_not_used_is_given_back() {
+        let (clock, hand) = Clock::controlled(jiff::Timestamp::UNIX_EPOCH);
+        let env = turnpike_kit::Environment::default();
+        let process = Process::new(env, clock).expect("a process");
+        let hasher = Hasher::new().await.expect("hashes");
+        hasher.serve(&process);
+        let kept = || hasher.0.memory.unused().len();
+        hasher.verify(SecretString::from("x"), None).await.expect("verified");
+        assert_eq!(kept(), 1, "it is used again");
+        // Until its task has seen the last use, the clock must go on.
+        for _ in 0..1000 {
+            if kept() == 0 {
+                break;
+            }
+            hand.advance(KEPT / 4);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(kept(), 0);
+        assert!(!hasher.verify(SecretString::from("x"), None).await.expect("verified").right);
     }
 
     #[tokio::test(start_paused = true)]

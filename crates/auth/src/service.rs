@@ -62,6 +62,7 @@ impl Service {
         });
         store.serve(process);
         let hasher = Hasher::new().await?;
+        hasher.serve(process);
         let first_admin = bootstrap::first_admin(&store, &hasher, &config, process.clock.now()).await?;
         // The key has a number, so that a later key can be in the set at the same time.
         let key = SigningKey::from_secret(&secret.derive(&[b"signing key", b"1"]));

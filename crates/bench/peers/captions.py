@@ -73,13 +73,17 @@ class MoonshineVoice:
         self.transcriber = Transcriber(model_path=str(model), model_arch=ModelArch.TINY)
         outer = self
         outer.tell = lambda is_final, text: None
+        completed = set()
 
         class Listener(TranscriptEventListener):
             def on_line_text_changed(self, event):
                 outer.tell(False, event.line.text)
 
             def on_line_completed(self, event):
-                outer.tell(True, event.line.text)
+                # The library completes a line again when the stream stops.
+                if event.line.line_id not in completed:
+                    completed.add(event.line.line_id)
+                    outer.tell(True, event.line.text)
 
         self.stream = self.transcriber.create_stream(update_interval=0.32)
         self.stream.add_listener(Listener())

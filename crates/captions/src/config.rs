@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::Uri;
 use turnpike_bus::BusConfig;
-use turnpike_kit::{ConfigError, Environment, listen, variables};
+use turnpike_kit::{ConfigError, Environment, Trust, listen, variables};
 
 use crate::{engine::remote::RemoteConfig, session::Retention};
 
@@ -82,5 +82,6 @@ fn remote(env: &Environment) -> Result<Option<RemoteConfig>, ConfigError> {
         return Err(env.invalid(name, expected));
     }
     let api_key = env.value(&variables::CAPTIONS_REMOTE_API_KEY).to_owned().into();
-    Ok(Some(RemoteConfig { url, api_key, model: env.value(&variables::CAPTIONS_REMOTE_MODEL).to_owned() }))
+    let model = env.value(&variables::CAPTIONS_REMOTE_MODEL).to_owned();
+    Ok(Some(RemoteConfig { url, api_key, model, trust: Trust::new(env, &variables::CA_FILE)? }))
 }

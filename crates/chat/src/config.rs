@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use secrecy::SecretString;
 use turnpike_bus::BusConfig;
-use turnpike_kit::{ConfigError, Environment, Variable, listen, variables};
+use turnpike_kit::{ConfigError, Environment, Trust, Variable, listen, variables};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -31,6 +31,8 @@ pub struct Models {
     /// `TURNPIKE_LLM_TITLES` is `model`.
     pub titles_by_model: bool,
     pub timeouts: Timeouts,
+    /// `TURNPIKE_CA_FILE`.
+    pub trust: Trust,
     /// `TURNPIKE_LLM_SCRIPTED_DELAY_MS`.
     pub scripted_delay: Duration,
 }
@@ -109,6 +111,7 @@ impl Models {
                 next_token: seconds(env, &variables::LLM_NEXT_TOKEN_SECONDS)?,
                 total: seconds(env, &variables::LLM_TOTAL_SECONDS)?,
             },
+            trust: Trust::new(env, &variables::CA_FILE)?,
             scripted_delay: Duration::from_millis(delay),
         })
     }

@@ -15,6 +15,7 @@ mod process;
 mod recorder;
 mod retry;
 mod tasks;
+mod trust;
 pub mod variables;
 
 pub use clock::{Clock, ClockControl};
@@ -26,6 +27,7 @@ pub use probe::probe;
 pub use process::{Process, executable, run, run_service};
 pub use retry::Retry;
 pub use tasks::{OnExit, Tasks};
+pub use trust::Trust;
 pub use variables::Variable;
 
 /// The allocator of every binary of the workspace.

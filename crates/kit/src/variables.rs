@@ -149,6 +149,9 @@ declare! {
         "how much of a conversation a prompt may hold, in tokens, with the answer; older messages are left out");
     LLM_TITLES = value("rule", CHAT,
         "`rule`: a conversation's title is the beginning of its first message; `model`: the model then suggests a better one");
+    CA_FILE = value("", &[Chat, Captions, Turnpike],
+        "a file of certificates (PEM) that https clients trust besides the public authorities, for model servers with a \
+         certificate of your own authority");
     LLM_CONNECT_SECONDS = value("5", CHAT, "bound for connecting to a server");
     LLM_FIRST_TOKEN_SECONDS = value("120", CHAT, "bound from a request to the first piece of its answer");
     LLM_NEXT_TOKEN_SECONDS = value("60", CHAT, "bound between two pieces of a streamed answer");

@@ -2,6 +2,7 @@
 
 mod authenticate;
 mod context;
+mod on_first_call;
 mod policy;
 mod server;
 mod transport;

@@ -22,7 +22,7 @@ use tracing::{Instrument, error, info, info_span};
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{OnExit, Process};
 
-use crate::{Authenticate, Context, Policy, policy};
+use crate::{Authenticate, Context, Policy, on_first_call::OnFirstCall, policy};
 
 /// Adds what every service has: the interceptors, which each call passes whether it comes over a socket or directly, gRPC
 /// health and reflection. The interceptors take over the caller's request id, verify the access token, apply the policy and
@@ -36,8 +36,8 @@ pub fn with_interceptors(
     authenticate: impl Authenticate,
 ) -> Routes {
     services.add_service(health_service(process, policy));
-    services.add_service(reflection(policy).build_v1().expect("our own descriptors"));
-    services.add_service(reflection(policy).build_v1alpha().expect("our own descriptors"));
+    services.add_service(OnFirstCall::new(move || reflection(policy).build_v1().expect("our own descriptors")));
+    services.add_service(OnFirstCall::new(move || reflection(policy).build_v1alpha().expect("our own descriptors")));
     // Shared: axum clones the state for each call, and a clone of a process locks its cancellation tokens.
     let interceptors = Arc::new(Interceptors { policy, authenticate, process: process.clone() });
     let router = services.routes().prepare().into_axum_router();
@@ -154,7 +154,8 @@ fn health_service(
     service
 }
 
-/// grpc.reflection for the services of the policy: v1, and v1alpha, which many clients still ask for.
+/// grpc.reflection for the services of the policy: v1, and v1alpha, which many clients still ask for. Each has more than a megabyte of
+/// descriptors, so it is built only if somebody asks.
 fn reflection(policy: Policy) -> tonic_reflection::server::Builder<'static> {
     let mut builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(turnpike_proto::DESCRIPTORS)

@@ -226,16 +226,17 @@ pub struct Filter {
 
 /// At most `limit` vehicles, oldest in the registry first.
 pub async fn list(store: &Store, filter: &Filter, limit: u32) -> Result<Vec<Vehicle>, sqlx::Error> {
+    // Not `LIKE $3`: SQLite would parse the statement again for each pattern.
     let sql = format!(
         "SELECT {COLUMNS} FROM vehicles
          WHERE ($1 = '' OR connection_status = $1) AND id > $2
-           AND ($3 = '' OR search LIKE $3 ESCAPE '\\')
+           AND ($3 = '' OR replace(search, $3, '') <> search)
          ORDER BY id LIMIT $4"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(filter.status.map_or("", ConnectionStatus::as_str))
         .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
-        .bind(like(&filter.search))
+        .bind(folded(&filter.search))
         .bind(i64::from(limit))
         .fetch_all(store.reader())
         .await?;
@@ -276,15 +277,6 @@ pub async fn get(store: &Store, id: VehicleId) -> Result<Option<Vehicle>, sqlx::
         .fetch_optional(store.reader())
         .await?;
     row.as_ref().map(vehicle).transpose()
-}
-
-/// A LIKE pattern that finds the text anywhere; wildcards in the text are escaped.
-fn like(text: &str) -> String {
-    if text.is_empty() {
-        return String::new();
-    }
-    let escaped = folded(text).replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    format!("%{escaped}%")
 }
 
 fn vehicle(row: &AnyRow) -> Result<Vehicle, sqlx::Error> {

@@ -47,6 +47,9 @@ pub(crate) struct Outcome {
 
 /// Payloads that are published before the first of them is delivered to all, when there is no rate.
 const WINDOW: u64 = 16;
+/// Seconds of full load before a measurement with sockets that stall: until then the kernel takes what they do not read, some
+/// hundred kilobytes each.
+const FILL: u64 = 3;
 /// One of so many deliveries to a socket is timed.
 const TIMED: u64 = 4;
 /// Sockets that are opened at the same time: some servers take long for each.
@@ -117,17 +120,17 @@ pub(crate) async fn run(server: &Server, load: Load) -> Outcome {
     }
     sleep(Duration::from_secs(1)).await; // the buffers of the upgrades are freed
     let mut publisher = Publisher::open(&server.publish).await;
+    if !stalled.is_empty() {
+        let fill = Load { rate: None, seconds: FILL, ..load };
+        let expected = publish(&mut publisher, fill, &followers, &arrived.count).await;
+        last_arrival(expected, &arrived.count).await;
+        arrived.count.store(0, Ordering::Relaxed);
+        arrived.latencies.lock().clear();
+    }
     let cpu = || (server.pids.iter().map(|pid| resources::cpu_seconds(*pid)).sum::<f64>(), own_cpu());
     let (before, started) = (cpu(), Instant::now());
     let expected = publish(&mut publisher, load, &followers, &arrived.count).await;
-    let mut last = (arrived.count.load(Ordering::Relaxed), Instant::now());
-    while last.0 < expected && last.1.elapsed() < SILENCE {
-        sleep(Duration::from_millis(1)).await;
-        let now = arrived.count.load(Ordering::Relaxed);
-        if now > last.0 {
-            last = (now, Instant::now());
-        }
-    }
+    let last = last_arrival(expected, &arrived.count).await;
     let (seconds, after) = ((last.1 - started).as_secs_f64(), cpu());
     let latencies = arrived.latencies.lock().clone();
     readers.shutdown().await;
@@ -142,6 +145,19 @@ pub(crate) async fn run(server: &Server, load: Load) -> Outcome {
         p50: latencies.value_at_quantile(0.5),
         p99: latencies.value_at_quantile(0.99),
     }
+}
+
+/// Waits until everything has arrived, or nothing does any more. Returns how much has, and when the last of it did.
+async fn last_arrival(expected: u64, arrived: &AtomicU64) -> (u64, Instant) {
+    let mut last = (arrived.load(Ordering::Relaxed), Instant::now());
+    while last.0 < expected && last.1.elapsed() < SILENCE {
+        sleep(Duration::from_millis(1)).await;
+        let now = arrived.load(Ordering::Relaxed);
+        if now > last.0 {
+            last = (now, Instant::now());
+        }
+    }
+    last
 }
 
 fn histogram() -> Histogram<u64> {

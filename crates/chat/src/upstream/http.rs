@@ -18,7 +18,7 @@ use hyper_util::{
 };
 use tokio::net::TcpStream;
 use tower::{BoxError, Service};
-use turnpike_kit::Clock;
+use turnpike_kit::{Clock, Trust};
 
 use crate::upstream::error::{Failure, FailureKind};
 
@@ -32,12 +32,16 @@ pub struct Http(Client<Connect, Full<Bytes>>);
 
 impl Http {
     /// A client whose connections are bounded by `connect`, name resolution and TLS included.
-    pub fn new(clock: &Clock, connect: Duration) -> Self {
+    pub fn new(clock: &Clock, connect: Duration, trust: &Trust) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(30)));
         tcp.enforce_http(false);
-        let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(tcp);
+        let tls = HttpsConnectorBuilder::new()
+            .with_tls_config(trust.client())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
         let connect = Connect { tls, clock: clock.clone(), bound: connect };
         // The task of a connection ends with the connection. No task is left when the client is dropped and its answers have ended.
         let client = Client::builder(TokioExecutor::new())

@@ -53,7 +53,7 @@ mod tests {
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
     };
-    use turnpike_kit::Clock;
+    use turnpike_kit::{Clock, Trust};
 
     use super::*;
 
@@ -70,7 +70,7 @@ mod tests {
             stream.write_all(response.as_bytes()).await.expect("written");
             stream // closed later
         };
-        let http = Http::new(&Clock::system(), PATIENCE);
+        let http = Http::new(&Clock::system(), PATIENCE, &Trust::public());
         tokio::join!(lists_models(&http, port), serving).0
     }
 

@@ -80,7 +80,7 @@ impl Upstreams {
 
     /// Fails if an address may not be connected to.
     pub fn new(models: &config::Models, process: &Process) -> anyhow::Result<Self> {
-        let http = http::Http::new(&process.clock, models.timeouts.connect);
+        let http = http::Http::new(&process.clock, models.timeouts.connect, &models.trust);
         let mut servers = Vec::new();
         for (number, server) in (1..).zip(&models.servers) {
             process.outbound.permit(&server.base_url)?;

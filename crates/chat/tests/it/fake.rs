@@ -179,6 +179,10 @@ impl Fake {
         fake
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The base URL for the configuration.
     pub fn url(&self) -> String {
         format!("http://{}/v1", self.address)

@@ -22,6 +22,7 @@ mod rooms;
 mod scripted;
 mod search;
 mod takeover;
+mod tls;
 mod topics;
 mod translations;
 mod upstream_answers;

@@ -30,6 +30,7 @@ mod resume;
 mod revoked;
 mod rooms;
 mod rust_client;
+mod schemas;
 mod socket;
 mod speech_clients;
 mod start;

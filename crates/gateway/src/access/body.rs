@@ -57,7 +57,7 @@ where
     }
 }
 
-/// Like [`Body`], but the body may be absent.
+/// Like [`Body`], but the body may be absent, or `null`.
 pub(crate) struct OptionalBody<T>(
     pub(crate) T,
     #[expect(dead_code, reason = "held for its drop, at the end of the handler")] pub(crate) Share,
@@ -72,7 +72,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let (bytes, share) =
             Arc::<Bodies>::from_ref(state).receive(request, LARGE).await.map_err(Refused::into_response)?;
-        if bytes.is_empty() {
+        if bytes.is_empty() || bytes.trim_ascii() == b"null" {
             return Ok(Self(T::default(), share));
         }
         let value = extract::json(&bytes).map_err(|fault| Problem(fault).into_response())?;

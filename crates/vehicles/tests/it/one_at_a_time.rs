@@ -5,6 +5,7 @@ use turnpike_fault::Kind;
 use turnpike_proto::vehicle::v1 as pb;
 use turnpike_testkit::Database;
 use turnpike_token::Role;
+use turnpike_topic::CommandId;
 
 use crate::{
     caller::{MOTOR, State},
@@ -67,17 +68,23 @@ async fn an_unsafe_command_that_may_have_run_is_not_sent_again(database: Databas
     let world = World::new(database);
     let instance = world.start().await;
     let caller = world.person(Role::Engineer).at(&instance);
+    let send = async || {
+        let request = caller.request("ECUReset", MOTOR).await;
+        let request = pb::SubmitCommandRequest { timeout_seconds: 5, ..request };
+        let command = caller.submit(request).await.expect("accepted").command.expect("a command");
+        command.id.parse::<CommandId>().expect("an id")
+    };
     // After these answers it is not known whether the command ran.
     for code in [Code::Unknown, Code::Internal, Code::DeadlineExceeded, Code::Cancelled] {
         world.script.on_execute(OnExecute::Refuse(code));
-        let id = caller.send("ECUReset", MOTOR).await;
+        let id = send().await;
         let end = world.pushing(caller.end(id)).await;
         assert_eq!(end.state(), State::Unknown, "{code:?}");
         assert_eq!(caller.summary(&world, id).await, ["pending", "unknown."]);
     }
     // The answer is lost: the connector has the command once.
     world.script.on_execute(OnExecute::Mute);
-    let id = caller.send("ECUReset", MOTOR).await;
+    let id = send().await;
     world.script.has(id).await;
     assert_eq!(world.pushing(caller.end(id)).await.state(), State::Unknown);
     assert_eq!((world.script.times(id), world.script.total()), (1, 1));

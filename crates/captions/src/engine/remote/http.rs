@@ -12,6 +12,7 @@ use hyper_util::{
 };
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
+use turnpike_kit::Trust;
 
 use super::RemoteConfig;
 use crate::engine::EngineError;
@@ -24,11 +25,15 @@ const MAX_RESPONSE: usize = 1 << 20;
 pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 impl Http {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(trust: &Trust) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
-        let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(tcp);
+        let tls = HttpsConnectorBuilder::new()
+            .with_tls_config(trust.client())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
         Self(Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).pool_timer(TokioTimer::new()).build(tls))
     }
 

@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::Uri;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
+use turnpike_kit::Trust;
 
 use self::http::Http;
 use super::{Engine, EngineError, Hypothesis, RATE, Stream};
@@ -29,6 +30,7 @@ pub struct RemoteConfig {
     /// Empty: none is sent.
     pub api_key: SecretString,
     pub model: String,
+    pub trust: Trust,
 }
 
 /// The server.
@@ -44,7 +46,7 @@ struct Server {
 impl Remote {
     /// Called on the runtime, whose threads then send the requests.
     pub fn new(config: RemoteConfig) -> Self {
-        Self(Arc::new(Server { http: Http::new(), config, runtime: Handle::current() }))
+        Self(Arc::new(Server { http: Http::new(&config.trust), config, runtime: Handle::current() }))
     }
 }
 

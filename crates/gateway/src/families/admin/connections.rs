@@ -39,6 +39,7 @@ pub(crate) struct Filter {
 
 /// An open socket or stream.
 #[derive(Serialize, ToSchema)]
+#[schema(as = OpenConnection)]
 pub(crate) struct Connection {
     #[schema(format = Uuid)]
     id: String,

@@ -17,10 +17,10 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(crate) struct Days {
     /// The first day, in UTC; the last 30 days if absent.
-    #[param(format = Date)]
+    #[param(pattern = "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")]
     since: Option<String>,
     /// The last day.
-    #[param(format = Date)]
+    #[param(pattern = "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")]
     until: Option<String>,
     /// For an admin: another user.
     #[param(format = Uuid)]

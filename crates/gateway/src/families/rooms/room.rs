@@ -159,9 +159,13 @@ pub(crate) async fn get_room(
 /// Changes of a room. An absent field stays as it is.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct RoomChanges {
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*\S[^\u0000-\u001f\u007f-\u009f]*$"
+    )]
     name: Option<String>,
-    #[schema(max_length = 500)]
+    #[schema(max_length = 500, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     description: Option<String>,
     visibility: Option<Visibility>,
     insights: Option<bool>,

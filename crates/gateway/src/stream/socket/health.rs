@@ -14,8 +14,8 @@ const MAX_POINTS: usize = 10_080;
 
 #[derive(Debug, Deserialize, PartialEq, ToSchema)]
 pub(crate) struct HealthData {
-    /// What is measured, if a point does not say so itself; `value` if absent.
-    #[schema(example = "sleep_efficiency", min_length = 1, max_length = 40, pattern = "^[A-Za-z0-9_.-]+$")]
+    /// What is measured, if a point does not say so itself; `value` if absent or empty.
+    #[schema(example = "sleep_efficiency", max_length = 40, pattern = "^[A-Za-z0-9_.-]*$")]
     metric: Option<String>,
     #[schema(min_items = 1, max_items = 10080)]
     data_points: Vec<DataPoint>,
@@ -26,9 +26,10 @@ pub(crate) struct DataPoint {
     /// RFC 3339, or the seconds since 1970.
     #[schema(value_type = String, format = DateTime)]
     timestamp: Time,
+    #[schema(minimum = -1e12, maximum = 1e12)]
     value: f64,
     /// At most 16 different ones.
-    #[schema(min_length = 1, max_length = 40, pattern = "^[A-Za-z0-9_.-]+$")]
+    #[schema(max_length = 40, pattern = "^[A-Za-z0-9_.-]*$")]
     metric: Option<String>,
 }
 
