@@ -264,7 +264,7 @@ export class Turnpike {
     clearTimeout(this.#timer);
     this.#drop();
     this.#set(globalThis.navigator?.onLine === false ? 'offline' : 'connecting');
-    /** @type {any} */ const attempt = this.#socket = {};
+    /** @type {any} */ const attempt = this.#socket = { close: () => {} };
     let url = `${this.url.replace(/^http/, 'ws')}/ws`, token = '';
     const protocols = ['turnpike.v1'];
     try {
@@ -336,7 +336,7 @@ export class Turnpike {
     const cookie = !this.#pair && this.options.token === undefined;
     if (!cookie || (opened && code !== 4401)) return this.#wait(0);
     // Browsers hide why a handshake was refused.
-    const attempt = this.#socket = {};
+    const attempt = this.#socket = { close: () => {} }; // `close` may be called before the answer
     const status = await this.#fetch(`${this.url}/api/auth/me`).then((response) => response.status, () => 0);
     if (this.#socket !== attempt) return;
     this.#socket = null;

@@ -163,6 +163,21 @@ test('the end of the session ends the connection, and nothing else', async () =>
   await eventually('signed out', () => one.state === 'signed_out');
 });
 
+test('a client can be closed while it asks for a token, and while it asks whether the session has ended', async () => {
+  const waiting = new Client({ url: server.url, token: () => new Promise(() => {}) });
+  waiting.follow('user:00000000-0000-7000-8000-000000000000', () => {});
+  waiting.close();
+  assert.equal(waiting.state, 'closed');
+  // With a cookie, a handshake that failed is followed by a request, whose answer has not come yet.
+  let asked = () => {};
+  const asking = new Promise((resolve) => { asked = () => resolve(undefined); });
+  const cookie = new Client({ url: server.url, fetch: () => { asked(); return new Promise(() => {}); } });
+  cookie.follow('user:00000000-0000-7000-8000-000000000000', () => {});
+  await asking;
+  cookie.close();
+  assert.equal(cookie.state, 'closed');
+});
+
 test('a reset is handed over, and the events after it', async () => {
   const { topic, asked } = await ask(5);
   await asked;

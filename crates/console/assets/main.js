@@ -44,7 +44,14 @@ async function fetchScreen(/** @type {Screen} */ screen) {
 }
 
 function Body() {
-  const id = path.value[0] ?? 'overview', screen = mine().find((one) => one.id === id);
+  const id = path.value[0] ?? 'overview', screen = mine().find((one) => one.id === id), part = path.value[1];
+  // Navigations that do not fit scroll sideways; where the user is stays in sight. `scrollIntoView` would move the place of the focus, too.
+  useEffect(() => {
+    for (const nav of document.querySelectorAll('nav')) {
+      const all = nav.getBoundingClientRect(), one = nav.querySelector('[aria-current=page]')?.getBoundingClientRect();
+      if (one) nav.scrollLeft += one.left - all.left - (all.width - one.width) / 2;
+    }
+  }, [id, part, Boolean(loaded.value[id])]);
   useEffect(() => { if (screen) void fetchScreen(screen); document.title = `${screen?.name ?? 'Not found'} · Turnpike`; }, [id]);
   if (!screen) return div({ class: 'scroll' }, div({ class: 'empty' }, h1(null, 'Not found'), p(null, 'There is no such screen, or it needs another role.'), to('', { class: 'button' }, 'Overview')));
   const Shown = loaded.value[id];

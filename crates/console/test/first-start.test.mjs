@@ -70,7 +70,7 @@ test('a newcomer does everything that the README names, from the link on', async
     await page.click('nav >> text=Overview');
     await page.click('text=Caption a file');
     await page.setInputFiles('input[type=file]', recording);
-    await page.waitForSelector('.cues[data-state=stopped]');
+    await page.waitForSelector('.cues[data-state=stopped]', { timeout: 120_000 });
     assert.ok(wordErrors((await page.locator('.cue[data-segment] > span').allInnerTexts()).join(' ')) <= 0.15);
     // A colleague.
     await page.click('nav >> text=Admin');

@@ -1,6 +1,8 @@
 // Every screen in a real browser: what it shows, and that it is accessible, fits, and runs nothing foreign.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
 import { request } from 'node:http';
 import { Turnpike, signIn, eventually, PASSWORD } from '../../e2e/browser/harness.mjs';
 import { answered, fitsAndIsAccessible, lastAnswer, launch, live, visitor } from '../../e2e/browser/browser.mjs';
@@ -8,7 +10,7 @@ import { answered, fitsAndIsAccessible, lastAnswer, launch, live, visitor } from
 let server, browser, admin, vehicle, command, conversation, room;
 const HOSTILE = ['<img src=x onerror=window.__hit=1>', '<script>window.__hit=1</script>', '<svg onload=window.__hit=1>', '[a](javascript:window.__hit=1)', '[b](data:text/html,<script>1</script>)', '![c](x" onerror="window.__hit=1)', '<iframe srcdoc="<script>parent.__hit=1</script>">', '<style>*{display:none}</style>', '`<b onclick=window.__hit=1>`', '[d](JaVaScRiPt:window.__hit=1)', '<a href="javascript:window.__hit=1">e</a>', '[f](//evil.example/x)', '<math><mi xlink:href="data:x,<script>window.__hit=1</script>">', '\u202e<b>rtl</b>', '<form action=javascript:window.__hit=1><button>g']
   .join('\n\n');
-const SCREENS = () => ['', 'vehicles', `vehicles/${vehicle.id}/${command}`, 'commands', `commands/${command}`, 'chat', `chat/${conversation}`, 'rooms', `rooms/${room}`, 'captions', 'topics', `topics/response:${command}`, 'account', 'admin/users', 'admin/services', 'admin/models', 'admin/connections', 'admin/audit', 'nothing'];
+const SCREENS = () => ['', 'vehicles', `vehicles/${vehicle.id}/${command}`, 'commands', `commands/${command}`, 'chat', `chat/${conversation}`, 'rooms', `rooms/${room}`, 'captions', 'topics', `topics/response:${command}`, 'account', 'admin/users', 'admin/services', 'admin/models', 'admin/connections', 'nothing'];
 
 before(async () => {
   server = await new Turnpike({ TURNPIKE_LLM_SCRIPTED_DELAY_MS: '4' }).ready();
@@ -70,6 +72,83 @@ test('hostile text is shown as text (13)', async () => {
   assert.deepEqual(await page.evaluate(() => { try { document.createElement('div').innerHTML = '<b>'; return 'allowed'; } catch (error) { return error.name; } }), 'TypeError', 'nothing can write HTML');
   assert.deepEqual(faults.filter((fault) => !fault.includes('TrustedHTML') && !fault.includes('trusted-types')), []);
   await context.close();
+});
+
+test('hostile text in every field of every answer and of every event is shown as text (13)', async () => {
+  // Vehicles, rooms, transcripts, models, user agents: whatever another user or a connector can name.
+  const texts = new Set(['make', 'model', 'vin', 'name', 'title', 'description', 'content', 'username', 'display_name', 'email', 'user_agent', 'gateway', 'owned_by', 'message_snippet', 'conversation_title', 'text', 'detail', 'error_message']);
+  const poison = (value) => (typeof value === 'string' ? `${value} ${HOSTILE}` : Array.isArray(value) ? value.map(poison) : value && typeof value === 'object' ? Object.fromEntries(Object.entries(value).map(([name, one]) => [name, poison(one)])) : value);
+  const poisoned = (text) => JSON.parse(text, (name, value) => (name === 'response' || name === 'topics' || (texts.has(name) && typeof value === 'string') ? poison(value) : value));
+  const { signIn: enter, faults, context } = await visitor(browser, server.url, { userAgent: HOSTILE.slice(0, 34) }), page = await enter();
+  await live(page);
+  await context.route('**/api/**', async (route) => {
+    const response = await route.fetch(), json = response.headers()['content-type']?.includes('json') ?? false;
+    await route.fulfill(json && route.request().method() === 'GET' ? { response, json: poisoned(await response.text()) } : { response });
+  });
+  await context.routeWebSocket(/\/ws/, (socket) => { const up = socket.connectToServer(); up.onMessage((message) => socket.send(JSON.stringify(poisoned(String(message))))); });
+  for (const screen of SCREENS()) {
+    await page.goto(`${server.url}/console/${screen}`);
+    await page.waitForSelector('main h1');
+    await live(page);
+    await page.waitForFunction(() => !document.querySelector('main [aria-busy=true]'));
+    const found = await page.evaluate(() => ({ hit: window.__hit, elements: document.querySelectorAll('#app :is(script, img, iframe, svg, style, math, form[action])').length, links: [...document.querySelectorAll('#app a')].map((one) => one.protocol), text: document.querySelector('main').textContent.includes('onerror') }));
+    assert.deepEqual([found.hit, found.elements], [undefined, 0], screen);
+    assert.ok(found.links.every((protocol) => /^https?:|mailto:/.test(protocol)), `${screen}: ${found.links.join()}`);
+    if (/^(vehicles|chat|rooms|admin.(users|models|connections))|^topics.response/.test(screen)) assert.ok(found.text, `${screen} shows the text`);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${screen} is too wide`);
+  }
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('an admin sees every connection with its client and topics, and closes one', async () => {
+  await admin.post('/api/admin/users', { username: 'vera', email: 'vera@example.com', password: PASSWORD });
+  const own = await visitor(browser, server.url), other = await visitor(browser, server.url, { userAgent: '<img src=x onerror=window.__hit=1>' });
+  const second = await other.signIn(`rooms/${room}`, 'vera');
+  await second.waitForSelector('.talk-head:has-text("vera")');
+  const page = await own.signIn('admin/connections');
+  await page.fill('#search', 'vera');
+  const rows = page.locator('tr[data-connection]');
+  await page.waitForFunction(() => document.querySelectorAll('tr[data-connection]').length === 1);
+  assert.match(await rows.innerText(), /vera[^]*127\.0\.0\.1[^]*<img src=x[^]*\/ws/);
+  await rows.locator('summary').click();
+  await rows.locator(`text=room:${room}`).waitFor();
+  await fitsAndIsAccessible(page, 'a connection');
+  const id = await rows.getAttribute('data-connection');
+  await page.click('[aria-label="Close a connection of vera"]');
+  await page.click('dialog >> text=Close connection');
+  await page.waitForSelector(`[data-connection="${id}"]`, { state: 'detached' });
+  await live(second); // its session goes on, so it connects again
+  await eventually('the new connection', async () => { await page.click('text=Refresh'); return await rows.count() === 1; });
+  await page.click('tr[data-connection] >> text=vera');
+  await page.waitForSelector('text=Only the connections of one user');
+  await page.fill('#search', 'nothing has this text');
+  await page.waitForSelector('text=No connection matches.');
+  assert.equal(await page.evaluate(() => window.__hit), undefined);
+  assert.deepEqual([...own.faults, ...other.faults], []);
+  await own.context.close();
+  await other.context.close();
+});
+
+test('an analysis of health data is shown to its user and to nobody else', async () => {
+  await admin.post('/api/admin/users', { username: 'hana', email: 'hana@example.com', password: PASSWORD });
+  const { id } = await admin.post('/api/rooms', { name: 'health', visibility: 'public' });
+  const one = await visitor(browser, server.url), other = await visitor(browser, server.url);
+  const first = await one.signIn(`rooms/${id}`), second = await other.signIn(`rooms/${id}`, 'hana');
+  for (const page of [first, second]) await page.waitForSelector('.talk-head:has-text("2 here")');
+  await admin.post(`/api/rooms/${id}/insights`, { metric: 'sleep_efficiency', data_points: Array.from({ length: 24 }, (_, n) => ({ timestamp: 1_763_700_000 + n * 3600, value: 88 })) });
+  await first.waitForSelector('.insight[data-source=statistics]');
+  await first.waitForSelector('.insights:has-text("Only you see this")');
+  await first.waitForSelector('.insights progress', { state: 'detached' });
+  await fitsAndIsAccessible(first, 'an analysis');
+  await admin.post(`/api/rooms/${id}/messages`, { content: 'after the analysis' });
+  await second.waitForSelector('.said-by:has-text("after the analysis")');
+  assert.equal(await second.locator('.insights').count(), 0);
+  await first.click('.insights >> text=Dismiss');
+  await first.waitForSelector('.insights', { state: 'detached' });
+  assert.deepEqual([...one.faults, ...other.faults], []);
+  await one.context.close();
+  await other.context.close();
 });
 
 test('two people talk in a room: presence, typing, and messages without delay', async () => {
@@ -190,7 +269,8 @@ test('the keyboard alone: palette, keys, forms, a command, an answer (18)', asyn
   await page.waitForSelector('.head [data-state=completed]');
   assert.ok(await page.locator('.timeline [data-offset]').count() >= 3);
   await page.evaluate(() => document.activeElement.blur());
-  await page.keyboard.type('gc');
+  // On a stalled machine, more than the time for the second key can pass between the two.
+  for (let tries = 0; tries < 5 && !page.url().endsWith('/chat'); tries++) await page.keyboard.type('gc');
   await page.waitForSelector('#say');
   await page.focus('#say');
   await page.keyboard.type('Write 7 words');
@@ -234,6 +314,7 @@ test('account and admin: a key shown once, a session ended, a user created, chan
   const response = await fetch(`${server.url}/api/auth/me`, { headers: { authorization: `Bearer ${key}` } });
   assert.equal((await response.json()).username, 'admin');
   await page.click('text=I have it');
+  await page.waitForSelector('.secret', { state: 'detached' });
   assert.ok(!(await page.content()).includes(key));
   await page.click('button:has-text("Revoke")');
   await page.fill('#typed', 'build');
@@ -265,9 +346,25 @@ test('what is shown copies as curl, and the copied line runs', async () => {
   const { signIn: enter, context } = await visitor(browser, server.url), page = await enter('vehicles');
   await page.click('summary:has-text("command line")');
   const line = await page.locator('.copy-as pre').first().innerText();
-  const { execFileSync } = await import('node:child_process');
-  const out = execFileSync('sh', ['-c', line], { env: { PATH: process.env['PATH'], TURNPIKE_TOKEN: admin.token } });
-  assert.equal(JSON.parse(out.toString()).length, 3);
+  const run = (text) => execFileSync('sh', ['-c', text], { env: { PATH: process.env['PATH'], TURNPIKE_TOKEN: admin.token } }).toString();
+  assert.equal(JSON.parse(run(line)).length, 3);
+  const services = new URL('../../../proto/turnpike/', import.meta.url), protos = readdirSync(services, { recursive: true }).filter((name) => name.endsWith('.proto')).map((name) => readFileSync(new URL(name, services), 'utf8'));
+  const copied = new Set();
+  for (const screen of SCREENS().filter((one) => one !== 'nothing')) {
+    await page.goto(`${server.url}/console/${screen}`);
+    await page.waitForSelector('main h1');
+    await page.waitForFunction(() => !document.querySelector('main [aria-busy=true]'));
+    const summaries = page.locator('main summary:has-text("command line")');
+    for (let i = 0; i < await summaries.count(); i++) await summaries.nth(i).click();
+    for (const text of await page.locator('.copy-as pre').allInnerTexts()) copied.add(text);
+  }
+  assert.ok(copied.size >= 25, `${copied.size} lines`);
+  for (const text of copied) {
+    assert.ok(text.includes('$TURNPIKE_TOKEN') && !text.includes(admin.token), text);
+    const [, name, service, rpc] = / turnpike\.(\w+)\.v1\.(\w+)\/(\w+)$/.exec(text) ?? [];
+    if (text.startsWith('grpcurl')) assert.ok(protos.some((proto) => proto.includes(`package turnpike.${name}.v1;`) && proto.includes(`service ${service} {`) && proto.includes(`rpc ${rpc}(`)), text);
+    else if (!/ -X | -d |curl -sSN/.test(text)) JSON.parse(run(text.replace('curl ', 'curl -f ')));
+  }
   await context.close();
 });
 
@@ -293,9 +390,11 @@ test('a reader who scrolls up is never pulled back, and is taken along again at 
   await box.hover();
   await page.mouse.wheel(0, -250);
   await page.waitForSelector('.jump');
-  const at = await eventually('the wheel to rest', async () => { const one = await box.evaluate((element) => element.scrollTop); await page.waitForTimeout(150); return one === await box.evaluate((element) => element.scrollTop) && { top: one }; });
+  const top = await box.evaluate((element) => element.scrollTop);
   await page.waitForFunction((height) => document.querySelector('.talk .scroll').scrollHeight > height + 100, await box.evaluate((element) => element.scrollHeight));
-  assert.equal(await box.evaluate((element) => element.scrollTop), at.top);
+  // The wheel itself may still move it up.
+  assert.ok(await box.evaluate((element) => element.scrollTop) <= top, 'the reader is not pulled down');
+  await page.waitForSelector('.jump');
   await page.click('.jump');
   await page.waitForSelector('.jump', { state: 'detached' });
   await page.click('.composer >> text=Stop');
@@ -310,6 +409,15 @@ test('reduced motion moves nothing (19)', async () => {
   await page.waitForSelector('.bubble');
   assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
   assert.ok(await page.evaluate(() => [...document.querySelectorAll('*')].every((one) => getComputedStyle(one).transitionDuration.split(',').every((time) => parseFloat(time) === 0))));
+  await context.close();
+});
+
+test('the HTTP API is described at /docs, under a policy of its own and without a violation', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, server.url), page = await enter();
+  const response = await page.goto(`${server.url}/docs/`);
+  assert.match(response.headers()['content-security-policy'], /script-src 'self';/);
+  await page.waitForSelector('.opblock:has-text("/api/commands")');
+  assert.deepEqual(faults, []);
   await context.close();
 });
 

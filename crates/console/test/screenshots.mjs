@@ -30,7 +30,7 @@ try {
   await admin.post(`/api/rooms/${room}/messages`, { content: 'Good. Tell me what they say.' });
   const { context, signIn: enter } = await visitor(browser, server.url), page = await enter();
   await live(page);
-  const screens = { overview: '', vehicles: 'vehicles', vehicle: `vehicles/${vehicle.id}/${command}`, commands: 'commands', chat: `chat/${id}`, rooms: `rooms/${room}`, topics: `topics/response:${command}`, account: 'account', admin: 'admin/users' };
+  const screens = { overview: '', vehicles: 'vehicles', vehicle: `vehicles/${vehicle.id}/${command}`, commands: 'commands', chat: `chat/${id}`, rooms: `rooms/${room}`, topics: `topics/response:${command}`, account: 'account', admin: 'admin/users', connections: 'admin/connections' };
   if (model && recording) {
     await page.goto(`${server.url}/console/captions`);
     await page.setInputFiles('input[type=file]', recording);

@@ -17,7 +17,11 @@ tabs.onmessage = ({ data }) => {
   if (data === 'signed-in') void check();
 };
 
+/** This page is being left: an answer that arrives late signs nobody in. */
+let leaving = false;
+
 function entered(/** @type {User} */ user) {
+  if (leaving) return;
   // Another user: nothing of the former one may stay in memory or on the screen.
   if (me.peek() && me.peek()?.id !== user.id) { location.reload(); return; }
   me.value = user;
@@ -28,9 +32,11 @@ function entered(/** @type {User} */ user) {
 }
 
 function left() {
-  client.close();
-  if (!me.peek()) return;
+  const shown = me.peek();
   me.value = null; // nothing is shown from now on; then the page starts anew, with an empty memory
+  client.close();
+  if (!shown) return;
+  leaving = true;
   location.assign('/console/');
 }
 

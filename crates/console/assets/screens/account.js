@@ -49,7 +49,7 @@ function Sessions() {
   return section({ class: 'card', 'aria-labelledby': 'sessions' }, h2({ id: 'sessions' }, 'Sessions'),
     list.items?.length ? div({ class: 'wide', tabIndex: 0, role: 'group', 'aria-label': 'Sessions' }, table({ class: 'list' }, thead(null, tr(null, ['Program', 'Address', 'Signed in', 'Last seen', ''].map((name) => th({ key: name, scope: 'col' }, name || tags.span({ class: 'hidden' }, 'Action'))))),
       tbody(null, list.items.map((one) => tr({ key: one.id }, td({ title: one.user_agent }, browser(one.user_agent)), td({ class: 'mono' }, one.ip), td({ class: 'num muted' }, time({ title: exact(one.created_at) }, when(one.created_at))), td({ class: 'num muted' }, when(one.last_seen_at)), td({ class: 'end' }, one.current ? pill('active', 'This one') : button({ type: 'button', class: 'small', onClick: () => end(one) }, 'End'))))))) : null,
-    h(ListEnd, { list, empty: 'No session.' }), h(CopyAs, { calls: [{ path: '/api/auth/sessions' }] }));
+    h(ListEnd, { list, empty: 'No session.' }), h(CopyAs, { calls: [{ path: '/api/auth/sessions', rpc: 'turnpike.auth.v1.AuthService/ListSessions', port: 50051 }] }));
 }
 function browser(/** @type {string} */ agent) {
   const found = /(Firefox|Edg|Chrome|Safari|curl|turnpike)[/ ]?([\d]*)/.exec(agent);
@@ -74,5 +74,5 @@ function Keys() {
       button({ type: 'submit', class: 'primary', 'aria-disabled': state.busy.value }, 'Create key')), state.says(),
     list.items?.length ? div({ class: 'wide', tabIndex: 0, role: 'group', 'aria-label': 'API keys' }, table({ class: 'list' }, thead(null, tr(null, ['Name', 'Key', 'May do', 'Last used', 'Expires', ''].map((head) => th({ key: head, scope: 'col' }, head || tags.span({ class: 'hidden' }, 'Action'))))),
       tbody(null, list.items.map((one) => tr({ key: one.id }, td(null, one.name), td({ class: 'mono' }, `${one.prefix}…`), td(null, one.scopes.join(', ')), td({ class: 'num muted' }, when(one.last_used_at)), td({ class: 'num muted' }, when(one.expires_at)), td({ class: 'end' }, button({ type: 'button', class: 'small', onClick: () => revoke(one) }, 'Revoke'))))))) : null,
-    h(ListEnd, { list, empty: small(null, 'No key yet.') }), h(CopyAs, { calls: [{ path: '/api/auth/api-keys', body: { name: 'nightly build', scopes: ['read'], expires_in_days: 90 } }] }));
+    h(ListEnd, { list, empty: small(null, 'No key yet.') }), h(CopyAs, { calls: [{ path: '/api/auth/api-keys', rpc: 'turnpike.auth.v1.ApiKeyService/ListApiKeys', port: 50051 }, { path: '/api/auth/api-keys', body: { name: 'nightly build', scopes: ['read'], expires_in_days: 90 } }] }));
 }

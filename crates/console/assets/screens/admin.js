@@ -1,4 +1,4 @@
-// For admins: users, services, models and connections; the audit log where the server has it.
+// For admins: users, services, models and connections.
 import { h } from '../vendor/preact.js';
 import { useSignal } from '../vendor/signals.js';
 import { useEffect } from '../vendor/preact-hooks.js';
@@ -15,10 +15,10 @@ import { json } from '../live/api.js';
 import { me } from '../live/session.js';
 import { Connections } from './connections.js';
 
-const { div, h1, h2, p, section, form, button, table, thead, tbody, tr, th, td, time, nav, ul, li, span, code } = tags;
+const { div, h1, h2, p, section, form, button, table, thead, tbody, tr, th, td, time, nav, ul, li, span } = tags;
 const ROLES = ['user', 'operator', 'engineer', 'admin'];
 const MEANINGS = { user: 'user: reads vehicles, chats', operator: 'operator: sends commands', engineer: 'engineer: sends unsafe commands', admin: 'admin: manages everything' };
-const PARTS = /** @type {Record<string, [string, () => any]>} */ ({ users: ['Users', Users], services: ['Services', Services], models: ['Models', Models], connections: ['Connections', Connections], audit: ['Audit', () => h(Plain, { address: '/api/admin/audit?limit=50', what: 'entry' })] });
+const PARTS = /** @type {Record<string, [string, () => any]>} */ ({ users: ['Users', Users], services: ['Services', Services], models: ['Models', Models], connections: ['Connections', Connections] });
 
 export default function Admin() {
   const current = path.value[1] ?? 'users', Part = PARTS[current]?.[1];
@@ -36,7 +36,7 @@ function Users() {
     list.items?.length && !rows.length ? p({ class: 'empty' }, 'No user matches.') : null, h(ListEnd, { list, empty: 'No user.' }),
     creating.value ? h(NewUser, { done: () => { creating.value = false; list.reload(); } }) : null,
     editing.value ? h(EditUser, { user: editing.value, done: () => { editing.value = null; list.reload(); } }) : null,
-    h(CopyAs, { calls: [{ path: '/api/admin/users' }, { path: '/api/admin/users', body: { email: 'ada@example.com', username: 'ada', password: '…', role: 'operator' } }] }));
+    h(CopyAs, { calls: [{ path: '/api/admin/users', rpc: 'turnpike.auth.v1.AuthService/ListUsers', message: { limit: 100 }, port: 50051 }, { path: '/api/admin/users', body: { email: 'ada@example.com', username: 'ada', password: '…', role: 'operator' } }] }));
 }
 
 /** @param {{ done: () => void }} props */
@@ -73,8 +73,8 @@ function Services() {
   useEffect(() => { const timer = setInterval(() => { if (!document.hidden) services.reload(); }, 5000); return () => clearInterval(timer); }, []);
   if (services.problem && !services.data) return h(Trouble, { problem: services.problem });
   return section({ 'aria-label': 'Services' }, div({ class: 'wide', tabIndex: 0, role: 'group', 'aria-label': 'Services' }, table({ class: 'list' }, thead(null, tr(null, th({ scope: 'col' }, 'Service'), th({ scope: 'col' }, 'State'), th({ scope: 'col' }, 'Details'))),
-    tbody(null, (services.data ?? []).map((/** @type {any} */ one) => tr({ key: one.name }, td(null, one.name), td(null, pill(one.status)), td({ class: 'muted' }, Object.entries(one).filter(([name]) => name !== 'name' && name !== 'status').map(([name, value]) => `${name} ${value}`).join(', ')))))),
-    h(CopyAs, { calls: [{ path: '/api/admin/services' }] })));
+    tbody(null, (services.data ?? []).map((/** @type {any} */ one) => tr({ key: one.name }, td(null, one.name), td(null, pill(one.status)), td({ class: 'muted' }, Object.entries(one).filter(([name]) => name !== 'name' && name !== 'status').map(([name, value]) => `${name} ${value}`).join(', '))))))),
+    h(CopyAs, { calls: [{ path: '/api/admin/services' }] }));
 }
 
 function Models() {
@@ -84,17 +84,5 @@ function Models() {
     tbody(null, list.items.map((one) => tr({ key: one.id + one.server }, td({ class: 'mono' }, one.id), td(null, one.owned_by), td(null, pill(one.active ? 'active' : 'inactive', one.active ? 'Active' : 'Not loaded')), td({ class: 'end' }, one.owned_by === 'turnpike' ? null : button({ type: 'button', class: 'small', 'aria-disabled': busy.value !== '', onClick: () => act(one.id, one.active ? 'unload' : 'load') }, busy.value === one.id ? 'Working…' : one.active ? 'Unload' : 'Load'))))))) : null,
     h(ListEnd, { list, empty: 'No model.' }),
     list.items?.some((one) => one.id === 'turnpike-scripted') ? p({ class: 'note' }, 'The built-in scripted model answers. TURNPIKE_LLM_URL names any OpenAI-compatible server in its place.') : null,
-    h(CopyAs, { calls: [{ path: '/api/admin/models' }] }));
-}
-
-/** A list whose fields the server chooses. @param {{ address: string, what: string }} props */
-function Plain({ address, what }) {
-  const list = useList(address), words = useSignal('');
-  if (list.problem && /** @type {any} */ (list.problem).status === 404) return p({ class: 'empty' }, 'This server does not have this list.');
-  const rows = (list.items ?? []).filter((one) => JSON.stringify(one).toLowerCase().includes(words.value.toLowerCase())), columns = [...new Set(rows.flatMap((one) => Object.keys(one)))].slice(0, 9);
-  const show = (/** @type {any} */ value) => (value === null || value === undefined ? '–' : typeof value === 'string' && /^\d{4}-\d\d-\d\dT/.test(value) ? when(value) : Array.isArray(value) && value.every((one) => typeof one === 'string') ? value.join(' ') : typeof value === 'object' ? code(null, JSON.stringify(value)) : String(value));
-  return section({ 'aria-label': what }, div({ class: 'tools' }, h(Search, { label: 'Search in this list', value: words.value, set: (text) => { words.value = text; } }), button({ type: 'button', onClick: list.reload }, 'Refresh')),
-    rows.length ? div({ class: 'wide', tabIndex: 0, role: 'group', 'aria-label': what }, table({ class: 'list' }, thead(null, tr(null, columns.map((name) => th({ key: name, scope: 'col' }, name.replaceAll('_', ' '))))),
-      tbody(null, rows.map((one, i) => tr({ key: one.id ?? i }, columns.map((name) => td({ key: name }, show(one[name])))))))) : null,
-    h(ListEnd, { list, empty: `No ${what}.` }), h(CopyAs, { calls: [{ path: address }] }));
+    h(CopyAs, { calls: [{ path: '/api/admin/models', rpc: 'turnpike.chat.v1.ModelService/ListModels', port: 50052 }, { path: '/api/admin/models/load', body: { model: list.items?.[0]?.id ?? 'MODEL' } }, { method: 'POST', path: '/api/admin/models/unload' }] }));
 }

@@ -37,7 +37,7 @@ export default function Captions() {
       list.items?.length && !rows.length ? p({ class: 'empty' }, 'No session matches.') : null,
       h(ListEnd, { list, empty: p(null, 'Your sessions appear here. They are kept for some days.') })),
     id ? h(Session, { key: id, id, changed: list.reload }) : div({ class: 'talk' }, div({ class: 'scroll' }, div({ class: 'column tall' }, h1({ class: 'centred' }, 'Captions'),
-      p({ class: 'muted centred' }, 'English speech becomes text while it is spoken, on the server and nowhere else. Nothing is lost when the connection breaks.'),
+      p({ class: 'muted centred' }, 'Speech becomes text while it is spoken. The model that is built in understands English. Nothing is lost when the connection breaks.'),
       capturing.value ? p({ class: 'note' }, 'This tab captions already: ', to(`captions/${capturing.value.id}`, null, 'show it')) : h(Sources, { began: (session) => { list.reload(); go(`captions/${session}`); } }))))); 
 }
 

@@ -120,7 +120,7 @@ function Conversation({ id, named, removed }) {
       div({ ref: top, class: 'top-end' }, talk.next.value ? p({ class: 'muted' }, 'Loading earlier messages…') : null),
       root.value ? [...pages].map(([number, some]) => h(Page, { key: number, messages: some, root: root.value, actions, growing: number === last ? talk.growing.value : null, last: number >= last - 1 })) : null,
       talk.ready.value && !messages.length ? p({ class: 'empty' }, 'No message yet.') : null,
-      h(CopyAs, { calls: [{ path: `/api/chat/conversations/${id}` }, { path: `/api/topics/conversation:${id}/events?since=start`, stream: true }, { path: `/api/chat/conversations/${id}/messages`, body: { content: 'Your question' }, stream: true }] }))),
+      h(CopyAs, { calls: [{ path: `/api/chat/conversations/${id}`, rpc: 'turnpike.chat.v1.ConversationService/GetConversation', message: { conversation_id: id }, port: 50052 }, { path: `/api/topics/conversation:${id}/events?since=start`, stream: true }, { path: `/api/chat/conversations/${id}/messages`, body: { content: 'Your question' }, stream: true }] }))),
     span({ class: 'hidden', role: 'status' }, talk.running ? 'The model answers' : messages.length && talk.ready.value ? 'The answer is complete' : ''),
     following.value ? null : button({ type: 'button', class: 'jump', onClick: () => { following.value = true; pin(); } }, '↓ Latest'),
     h(Composer, { place: `chat:${id}`, edited, unedit: () => { editing.value = ''; }, running: Boolean(talk.running), stop: () => { talk.stop().catch(failed); },
@@ -147,7 +147,7 @@ function Composer({ place, ask, running, stop, edited, unedit }) {
     if (running) { toast('The model still answers. Stop it first, or wait.'); return; }
     busy.value = true;
     // The draft is deleted only after the server has accepted the message.
-    try { await ask(content, models.items?.some((one) => one.id === model.peek()) ? model.peek() : undefined, uuid()); text.value = ''; } catch (error) { failed(error); } finally { busy.value = false; }
+    try { await ask(content, models.items?.some((one) => one.id === model.peek()) ? model.peek() : undefined, uuid()); if (text.peek().trim() === content) text.value = ''; } catch (error) { failed(error); } finally { busy.value = false; }
   };
   const names = (models.items ?? []).map((one) => one.id);
   return div({ class: 'composer' }, form({ onSubmit: (event) => { event.preventDefault(); void submit(); } },

@@ -33,5 +33,5 @@ export default function Overview() {
         h(ListEnd, { list: { ...conversations, next: null }, empty: [p(null, 'No conversation yet.'), to('chat', { class: 'button' }, 'Ask the model')] })),
       services.data ? section({ class: 'card', 'aria-labelledby': 'health' }, div({ class: 'head' }, h2({ id: 'health' }, 'Services'), to('admin/services', null, 'Details')),
         ul({ class: 'rows' }, services.data.map((/** @type {any} */ one) => li({ key: one.name, class: 'row' }, span(null, one.name), span({ class: 'row-end' }, pill(one.status)))))) : null),
-    h(CopyAs, { calls: [{ path: '/api/vehicles' }, { path: '/api/commands?limit=8' }, { path: '/api/chat/conversations' }] }));
+    h(CopyAs, { calls: [{ path: '/api/vehicles', rpc: 'turnpike.vehicle.v1.VehicleService/ListVehicles', port: 50053 }, { path: '/api/commands?limit=8', rpc: 'turnpike.vehicle.v1.VehicleService/ListCommands', message: { limit: 8 }, port: 50053 }, { path: '/api/chat/conversations', rpc: 'turnpike.chat.v1.ConversationService/ListConversations', port: 50052 }] }));
 }

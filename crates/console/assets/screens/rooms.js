@@ -16,6 +16,7 @@ import { draft } from '../live/drafts.js';
 import { useTopicState } from '../live/link.js';
 import { me } from '../live/session.js';
 import { Members, RoomSettings } from '../view/members.js';
+import { Insights, useAnalysis } from '../view/insights.js';
 
 const { div, h1, h2, p, ul, li, span, small, button, form, label, textarea, aside, article, time } = tags;
 /** @typedef {{ id: string, user_id: string, username: string, content: string | null, created_at: string, edited_at?: string | null, redacted_at?: string | null, offset?: string | null }} Said */
@@ -49,7 +50,7 @@ function NewRoom({ done }) {
 function Room({ id, changed, left }) {
   const room = useOne(`/api/rooms/${id}`), said = useSignal(/** @type {Said[]} */ ([])), next = useSignal(/** @type {string | null} */ (null));
   const here = useSignal(/** @type {Map<string, string>} */ (new Map())), typing = useSignal(/** @type {Map<string, { name: string, until: number }>} */ (new Map())), gone = useSignal(''), problem = useSignal(/** @type {Problem | null} */ (null)), shown = useSignal(''), membership = useSignal(0);
-  const box = useRef(/** @type {HTMLDivElement | null} */ (null)), following = useRef(true), marked = useRef('');
+  const analysis = useAnalysis(), box = useRef(/** @type {HTMLDivElement | null} */ (null)), following = useRef(true), marked = useRef('');
   const pin = () => requestAnimationFrame(() => { if (box.current && following.current) box.current.scrollTop = box.current.scrollHeight; });
   /** Adds or replaces messages by their id, in their order. */
   const put = (/** @type {Said[]} */ some) => { const all = new Map([...said.peek(), ...some].map((one) => [one.id, one])); said.value = [...all.values()].sort((a, b) => (a.id < b.id ? -1 : 1)); pin(); };
@@ -57,8 +58,8 @@ function Room({ id, changed, left }) {
 
   const read = async () => {
     try {
-      const [got, { users }] = await Promise.all([page(`/api/rooms/${id}/messages?limit=50`), json(`/api/rooms/${id}/users`)]);
-      return () => { problem.value = null; put(got.items); next.value = got.next; mark(got.items.at(-1)?.offset); here.value = new Map(users.map((/** @type {any} */ one) => [one.user_id, one.username])); };
+      const [now, got, { users }] = await Promise.all([json(`/api/rooms/${id}`), page(`/api/rooms/${id}/messages?limit=50`), json(`/api/rooms/${id}/users`)]);
+      return () => { problem.value = null; room.set(now); membership.value += 1; put(got.items); next.value = got.next; mark(got.items.at(-1)?.offset); here.value = new Map(users.map((/** @type {any} */ one) => [one.user_id, one.username])); };
     } catch (error) { return () => { problem.value = /** @type {Problem} */ (error); }; }
   };
   useTopicState(room.data ? `room:${id}` : null, read, (frames) => {
@@ -74,6 +75,7 @@ function Room({ id, changed, left }) {
       if (frame.event === 'user_joined') here.value = new Map([...here.peek(), [user, name]]);
       if (frame.event === 'user_left') here.value = new Map([...here.peek()].filter(([one]) => one !== user));
       if (frame.event === 'typing' && user !== me.peek()?.id) { const now = new Map(typing.peek()); if (frame['is_typing'] === false) now.delete(user); else now.set(user, { name, until: Date.now() + TYPING }); typing.value = now; }
+      analysis.take(frame);
       if (frame.event === 'member') { membership.value += 1; room.reload(); }
       if (frame.event === 'room') { room.reload(); changed(); }
       if (frame.event === 'room_deleted') gone.value = 'This room was deleted.';
@@ -100,7 +102,9 @@ function Room({ id, changed, left }) {
     div({ class: 'scroll', ref: box, tabIndex: 0, role: 'log', 'aria-label': `Messages in ${one.name}`, onScroll: (event) => { const b = event.currentTarget; following.current = b.scrollHeight - b.scrollTop - b.clientHeight < 48; } },
       div({ class: 'column' }, next.value ? button({ type: 'button', class: 'more', onClick: () => { const from = next.peek(); if (from) page(from).then((got) => { next.value = got.next; put(got.items); }, failed); } }, 'Earlier messages') : null,
         said.value.length ? said.value.map((message) => h(Message, { key: message.id, room: id, message, mayModerate })) : p({ class: 'empty' }, one.description || 'Nothing was written here yet.'),
-        h(CopyAs, { calls: [{ path: `/api/rooms/${id}/messages` }, { path: `/api/rooms/${id}/messages`, body: { content: 'Hello' } }, { path: `/api/topics/room:${id}/events?since=live`, stream: true }] }))),
+        h(CopyAs, { calls: [{ path: `/api/rooms/${id}/messages`, rpc: 'turnpike.chat.v1.RoomService/ListRoomMessages', message: { room_id: id }, port: 50052 }, { path: `/api/rooms/${id}/messages`, body: { content: 'Hello' }, rpc: 'turnpike.chat.v1.RoomService/PostMessage', message: { room_id: id, content: 'Hello' }, port: 50052 },
+          { path: `/api/rooms/${id}/insights`, body: { metric: 'steps', data_points: [{ timestamp: Math.floor(Date.now() / 1000), value: 5000 }] } }, { path: `/api/topics/room:${id}/events?since=live`, stream: true }] }))),
+    h(Insights, { analysis }),
     p({ class: 'typing muted', role: 'status' }, names.length ? `${names.slice(0, 3).join(', ')} ${names.length > 1 ? 'type' : 'types'}…` : ''),
     h(Composer, { id }),
     shown.value === 'members' ? h(Members, { room: one, changes: membership.value, done: () => { shown.value = ''; } }) : shown.value === 'settings' ? h(RoomSettings, { room: one, done: () => { shown.value = ''; room.reload(); changed(); } }) : null);

@@ -57,9 +57,9 @@ function Frames({ topic, since }) {
     own ? p({ class: 'note' }, 'The events of your account end sessions; this page follows them all the time.') : null,
     shown.length ? null : p({ class: 'empty' }, words.value ? 'No frame matches.' : 'No event yet. They appear here as they happen.'),
     ol({ class: 'frames', 'data-count': count.value }, shown.map((frame, i) => li({ key: frame.offset ?? `${frame.event}${i}`, class: frame.offset ? '' : 'control' }, details(null,
-      summary(null, span({ class: 'mono num' }, frame.offset ? `#${frame.offset.split('-')[1]}` : '·'), span({ class: 'frame-name' }, frame.event), code({ class: 'cut muted' }, brief(frame)), time({ class: 'muted num', title: exact(frame.at) }, frame.at ? clockTime(frame.at) : '')),
+      summary(null, span({ class: 'mono num' }, frame.offset ? `#${frame.offset.split('-')[1]}` : '·'), span({ class: 'frame-name' }, frame.event), code({ class: 'cut muted' }, brief(frame, topic)), time({ class: 'muted num', title: exact(frame.at) }, frame.at ? clockTime(frame.at) : '')),
       pre({ tabIndex: 0, role: 'group', 'aria-label': `Frame ${frame.event}` }, code(null, JSON.stringify(frame, null, 2))))))),
     h(CopyAs, { calls: [{ path: `/api/topics/${topic}/events?since=${since}`, stream: true }] }));
 }
-/** The fields of the event itself. */
-const brief = (/** @type {Frame} */ frame) => JSON.stringify(Object.fromEntries(Object.entries(frame).filter(([name]) => !['event', 'topic', 'offset', 'at'].includes(name)))).slice(0, 160);
+/** The fields of the event itself, without the id that is in the name of the topic. */
+const brief = (/** @type {Frame} */ frame, /** @type {string} */ topic) => JSON.stringify(Object.fromEntries(Object.entries(frame).filter(([name, value]) => !['event', 'topic', 'offset', 'at'].includes(name) && `${value}` !== topic.split(':')[1]))).slice(0, 160);

@@ -23,7 +23,7 @@ export function Vehicle({ id }) {
   const set = (/** @type {string} */ now) => { status.value = now; };
   useTopicState(vehicle.data ? `vehicle:${id}` : null, () => json(`/api/vehicles/${id}`).then((now) => () => set(now.connection_status), () => () => {}),
     (frames) => { for (const frame of frames) if (frame.event === 'vehicle') set(frame['connection_status']); });
-  if (vehicle.problem) return div({ class: 'scroll' }, div({ class: 'empty' }, h1(null, 'Vehicle'), h(Trouble, { problem: vehicle.problem }), to('vehicles', { class: 'button' }, 'All vehicles')));
+  if (vehicle.problem && !vehicle.data) return div({ class: 'scroll' }, div({ class: 'empty' }, h1(null, 'Vehicle'), h(Trouble, { problem: vehicle.problem }), to('vehicles', { class: 'button' }, 'All vehicles')));
   const one = vehicle.data, shown = path.value[2];
   if (!one) return div({ class: 'scroll' }, p({ class: 'muted' }, 'Loading…'));
   return div({ class: 'scroll' },

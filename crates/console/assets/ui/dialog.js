@@ -1,7 +1,7 @@
 // Dialogs of the browser, which keep the focus inside and give it back.
 import { h } from '../vendor/preact.js';
 import { signal } from '../vendor/signals.js';
-import { useEffect, useRef } from '../vendor/preact-hooks.js';
+import { useLayoutEffect, useRef } from '../vendor/preact-hooks.js';
 import { tags } from './tags.js';
 
 const { dialog, form, h2, p, div, button, label, input } = tags;
@@ -10,7 +10,8 @@ const { dialog, form, h2, p, div, button, label, input } = tags;
 /** A dialog that is open while it is on the page. @param {Shown} props */
 export function Dialog({ title, onClose, children, class: look = '' }) {
   const box = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  useEffect(() => { box.current?.showModal(); }, []);
+  // Before the next key arrives: whoever types at once types into the dialog.
+  useLayoutEffect(() => { box.current?.showModal(); }, []);
   return dialog({ ref: box, class: look, 'aria-label': title, onClose, onClick: (event) => { if (event.target === box.current) box.current?.close(); } }, children);
 }
 

@@ -5,15 +5,16 @@ export const single = signal(localStorage.getItem('single-keys') !== 'off');
 single.subscribe((on) => { if (on) localStorage.removeItem('single-keys'); else localStorage.setItem('single-keys', 'off'); });
 
 const typing = (/** @type {EventTarget | null} */ target) => target instanceof HTMLElement && (target.matches('input, textarea, select') || target.isContentEditable);
-let prefix = 0;
+/** When `g` was pressed, by the clock of the events: a page that is slow does not shorten the time for the next key. */
+let prefix = -Infinity;
 
 /** @param {{ palette: () => void, help: () => void, place: (letter: string) => boolean }} actions */
 export function listen({ palette, help, place }) {
   addEventListener('keydown', (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'k') { event.preventDefault(); palette(); return; }
     if (!single.value || event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector('dialog[open]')) return;
-    if (Date.now() - prefix < 1500 && place(event.key)) { prefix = 0; event.preventDefault(); return; }
-    prefix = event.key === 'g' ? Date.now() : 0;
+    if (event.timeStamp - prefix < 1500 && place(event.key)) { prefix = -Infinity; event.preventDefault(); return; }
+    prefix = event.key === 'g' ? event.timeStamp : -Infinity;
     if (event.key === '?') { event.preventDefault(); help(); }
     if (event.key === '/') focus('#search, [type=search]', event);
     if (event.key === 'n') { const button = document.querySelector('[data-new]'); if (button instanceof HTMLElement) { event.preventDefault(); button.click(); } }

@@ -31,13 +31,14 @@ export function useList(path) {
 /** One resource, loaded in the same way. @param {string | null} path @returns {{ data: any, problem: Error | null, reload: () => void, set: (data: any) => void }} */
 export function useOne(path) {
   const state = useSignal(/** @type {{ data: any, problem: Error | null }} */ ({ data: null, problem: null }));
-  const reload = () => { if (path) json(path).then((data) => { state.value = { data, problem: null }; }, (problem) => { state.value = { data: state.peek().data, problem }; }); };
-  useEffect(() => {
-    let here = true;
-    if (path) json(path).then((data) => { if (here) state.value = { data, problem: null }; }, (problem) => { if (here) state.value = { data: null, problem }; });
-    return () => { here = false; };
-  }, [path, cuts.value.length]);
-  return { ...state.value, reload, set: (data) => { state.value = { data, problem: null }; } };
+  // Only the latest request counts: answers can overtake one another.
+  const turn = useRef(0), from = useRef(path);
+  const reload = () => {
+    const mine = ++turn.current;
+    if (path) json(path).then((data) => { if (mine === turn.current) { from.current = path; state.value = { data, problem: null }; } }, (problem) => { if (mine === turn.current) state.value = { data: from.current === path ? state.peek().data : null, problem }; });
+  };
+  useEffect(() => { reload(); return () => { turn.current += 1; }; }, [path, cuts.value.length]);
+  return { ...state.value, reload, set: (data) => { turn.current += 1; state.value = { data, problem: null }; } };
 }
 
 /** What a list shows besides its rows. @param {{ list: Loaded, empty: any }} props */

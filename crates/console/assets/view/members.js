@@ -33,7 +33,7 @@ export function Members({ room, changes, done }) {
       h(Field, { name: 'username', label: 'Invite', value: name.value, set: (value) => { name.value = value; }, required: true, placeholder: 'username', wrong: state.wrong('username') }),
       owner ? h(Field, { name: 'role', label: 'As', value: role.value, set: (value) => { role.value = value; }, choices: ROLES, words: MEANINGS, wrong: state.wrong('role') }) : null,
       button({ type: 'submit', class: 'primary', 'aria-disabled': state.busy.value }, 'Invite')) : p({ class: 'muted small-print' }, 'Owners and moderators invite people.'),
-    state.says(), h(CopyAs, { calls: [{ path: address }, { path: address, body: { username: 'ada', role: 'member' } }] }),
+    state.says(), h(CopyAs, { calls: [{ path: address, rpc: 'turnpike.chat.v1.RoomService/ListMembers', message: { room_id: room.id }, port: 50052 }, { path: address, body: { username: 'ada', role: 'member' } }] }),
     div({ class: 'buttons' }, button({ type: 'button', onClick: (event) => event.currentTarget.closest('dialog')?.close() }, 'Close')));
 }
 const named = (/** @type {any} */ one) => one.username ?? 'a deleted account';

@@ -116,7 +116,8 @@ async fn console_screens() {
 /// Every service is a separate process, so that a gateway can be killed while the others go on.
 #[tokio::test]
 async fn console_live() {
-    let stack = Stack::start(1, &[("TURNPIKE_MOCK_DELAY_MS", "2000"), ("TURNPIKE_LLM_SCRIPTED_DELAY_MS", "5")]).await;
+    // A vehicle sends its first piece after 7 to 21 s: a command runs when the gateway is killed, and ends before its deadline of 30 s.
+    let stack = Stack::start(1, &[("TURNPIKE_MOCK_DELAY_MS", "14000"), ("TURNPIKE_LLM_SCRIPTED_DELAY_MS", "5")]).await;
     let gateway = &stack.gateways[0];
     let described = json!({ "url": stack.url(0), "pid": gateway.id(), "program": gateway.program(), "environment": gateway.variables(), "directory": gateway.directory() });
     node_test("crates/console/test/live.test.mjs", vec![("TURNPIKE_TEST_GATEWAY", described.to_string())]).await;
