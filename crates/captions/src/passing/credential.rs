@@ -53,7 +53,7 @@ impl Credential {
         let mut held = self.0.subscribe();
         async move {
             if held.changed().await.is_err() {
-                std::future::pending().await // the session is gone, and its task with it
+                std::future::pending::<()>().await; // the session is gone, and its task with it
             }
         }
     }
