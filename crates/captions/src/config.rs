@@ -17,6 +17,8 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// `TURNPIKE_AUTH_URL`.
     pub auth_url: String,
+    /// `TURNPIKE_CHAT_URL`.
+    pub chat_url: String,
     /// The folder of transcripts, in the data directory.
     pub transcripts: PathBuf,
     /// `TURNPIKE_CAPTIONS_MODEL`: the folder of the model.
@@ -55,6 +57,7 @@ impl Config {
         Ok(Self {
             grpc: listen::address(env, &variables::CAPTIONS_GRPC)?,
             auth_url: env.value(&variables::AUTH_URL).to_owned(),
+            chat_url: env.value(&variables::CHAT_URL).to_owned(),
             model: model.unwrap_or_else(|| data.join("models/moonshine-tiny-en")),
             transcripts: data.join("captions"),
             remote: remote(env)?,

@@ -5,6 +5,8 @@ use turnpike_proto::{captions::v1 as pb, timestamp};
 
 use crate::{
     audio::Encoding,
+    passing::Passed,
+    search::Match,
     self_test::SelfTest,
     session::{Described, Kept, Measured, Partial, Session, Spread},
 };
@@ -22,7 +24,8 @@ pub(crate) fn state(state: CaptionsState) -> pb::State {
 
 pub(crate) fn session(session: &Session) -> pb::Session {
     let described = session.describe();
-    let Described { opened, format, state: now, reason, samples, stored, finals, ended_at } = described;
+    let Described { opened, format, state: now, reason, samples, stored, finals, ended_at, translation, room } =
+        described;
     let encoding = match format.encoding {
         Encoding::S16 => pb::Encoding::PcmS16le,
         Encoding::F32 => pb::Encoding::PcmF32le,
@@ -40,7 +43,17 @@ pub(crate) fn session(session: &Session) -> pb::Session {
         stored_samples: stored,
         finals,
         keep_audio: opened.keep_audio,
+        translate_to: opened.translate_to,
+        translate_partials: opened.translate_partials,
+        room_id: opened.room_id.map(|id| id.to_string()).unwrap_or_default(),
+        translation: translation.map(passed),
+        room: room.map(passed),
     }
+}
+
+fn passed(passed: Passed) -> pb::Passed {
+    let Passed { done, missed, waiting, problem } = passed;
+    pb::Passed { done, missed, waiting, problem }
 }
 
 pub(crate) fn kept(kept: Kept) -> pb::Final {
@@ -54,6 +67,19 @@ pub(crate) fn kept(kept: Kept) -> pb::Final {
         reason: kept.reason,
         words: kept.words.into_iter().map(word).collect(),
         corrected: kept.corrected,
+        translation: kept.translation,
+    }
+}
+
+pub(crate) fn found(found: Match) -> pb::TranscriptMatch {
+    let Match { session, kept, snippet } = found;
+    pb::TranscriptMatch {
+        session_id: session.id().to_string(),
+        created_at: Some(timestamp::to_protobuf(session.opened.at)),
+        segment: kept.segment,
+        start_ms: kept.start_ms,
+        end_ms: kept.end_ms,
+        snippet,
     }
 }
 

@@ -2,12 +2,15 @@
 #![allow(missing_docs, reason = "only the programs of this workspace use this crate")]
 
 mod audio;
+mod chat;
 mod config;
 mod convert;
 pub mod engine;
+mod passing;
 mod policy;
 mod recording;
 mod rpc;
+mod search;
 mod self_test;
 mod serve;
 mod service;

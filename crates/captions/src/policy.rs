@@ -19,6 +19,7 @@ pub const POLICY: Policy = &[
     ("/turnpike.captions.v1.CaptionService/FinalizeSession", USER),
     ("/turnpike.captions.v1.CaptionService/StopSession", USER),
     ("/turnpike.captions.v1.CaptionService/CorrectFinal", USER),
+    ("/turnpike.captions.v1.CaptionService/SearchTranscripts", USER),
     ("/turnpike.captions.v1.CaptionService/Transcribe", USER),
     ("/turnpike.captions.v1.CaptionService/TranscribeFile", USER),
     ("/turnpike.topic.v1.TopicOwner/Authorize", USER),

@@ -16,8 +16,11 @@ use turnpike_topic::CaptionsSessionId;
 
 use crate::{
     audio::{Encoding, Format},
-    convert, recording, self_test,
-    session::{Lease, NewSession, Registry, Session, SessionError, Store},
+    chat::Chat,
+    convert, recording,
+    search::{Query, search},
+    self_test,
+    session::{Lease, NewSession, Registry, Session, SessionError, Store, is_language},
     transcribing,
 };
 
@@ -25,6 +28,8 @@ use crate::{
 const SHOWN: usize = 20;
 /// How long a caller waits for its finals.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest query of a search, in characters.
+const MAX_QUERY: usize = 200;
 /// The longest text of a correction, in bytes.
 const MAX_TEXT: usize = 4096;
 /// Recordings that are transcribed at the same time, so that live sessions keep a core.
@@ -32,18 +37,19 @@ static RECORDINGS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
 
 pub(crate) struct Rpc {
     registry: Registry,
+    chat: Chat,
 }
 
 impl Rpc {
-    pub(crate) fn new(registry: Registry) -> Self {
-        Self { registry }
+    pub(crate) fn new(registry: Registry, chat: Chat) -> Self {
+        Self { registry, chat }
     }
 
     fn session<T>(&self, request: &Request<T>, id: &str) -> Result<Arc<Session>, Fault> {
-        let owner = caller(request)?.claims.user_id;
+        let owner = caller(request)?;
         let id: Option<CaptionsSessionId> = id.parse().ok();
-        let found = id.and_then(|id| self.registry.get(id, owner));
-        found.ok_or_else(|| Fault::new(Kind::NotFound, "There is no such caption session"))
+        let found = id.and_then(|id| self.registry.get(id, owner.claims.user_id));
+        found.inspect(|session| session.called_by(owner)).ok_or_else(no_session)
     }
 
     async fn finals(&self, session: &Session) -> Result<Vec<pb::Final>, Fault> {
@@ -53,6 +59,10 @@ impl Rpc {
         })?;
         Ok(finals.into_iter().map(convert::kept).collect())
     }
+}
+
+fn no_session() -> Fault {
+    Fault::new(Kind::NotFound, "There is no such caption session")
 }
 
 fn invalid(field: &str, message: impl Into<String>) -> Fault {
@@ -67,6 +77,14 @@ fn format(audio: Option<pb::Audio>) -> Result<Format, Fault> {
         Err(_) => return Err(invalid("audio.encoding", "must be pcm_s16le or pcm_f32le")),
     };
     Format::new(encoding, audio.sample_rate).map_err(|error| invalid("audio.sample_rate", error.to_string()))
+}
+
+fn page_limit(limit: u32) -> Result<usize, Fault> {
+    match limit {
+        0 => Ok(50),
+        limit @ 1..=100 => Ok(limit as usize),
+        _ => Err(invalid("limit", "must be from 1 to 100")),
+    }
 }
 
 async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Fault> {
@@ -89,12 +107,39 @@ impl CaptionService for Rpc {
         &self,
         request: Request<pb::OpenSessionRequest>,
     ) -> Result<Response<pb::OpenSessionResponse>, Status> {
-        let owner = caller(&request)?.claims.user_id;
+        let owner = caller(&request)?.clone();
         let request = request.into_inner();
         let format = format(request.audio)?;
+        let room_id = match request.room_id.as_str() {
+            "" => None,
+            id => Some(id.parse().map_err(|_| invalid("room_id", "must be the id of a room"))?),
+        };
         let pb::OpenSessionRequest { language, engine, idempotency_key, keep_audio, .. } = request;
-        let new = NewSession { owner, language, engine, format, idempotency_key, keep_audio };
+        let pb::OpenSessionRequest { translate_to, translate_partials, .. } = request;
+        if !translate_to.is_empty() && !is_language(&translate_to) {
+            let message = "must be the name of a language or a BCP 47 tag, of at most 40 characters";
+            return Err(invalid("translate_to", message).into());
+        }
+        if translate_partials && translate_to.is_empty() {
+            return Err(invalid("translate_partials", "needs `translate_to`").into());
+        }
+        if let Some(room) = room_id {
+            self.chat.require_member(&owner.token, room).await?;
+        }
+        let user = owner.claims.user_id;
+        let new = NewSession {
+            owner: user,
+            language,
+            engine,
+            format,
+            idempotency_key,
+            keep_audio,
+            translate_to,
+            translate_partials,
+            room_id,
+        };
         let (session, replayed) = self.registry.open(new).await.map_err(Fault::from)?;
+        session.called_by(&owner);
         Ok(Response::new(pb::OpenSessionResponse { session: Some(convert::session(&session)), replayed }))
     }
 
@@ -104,11 +149,7 @@ impl CaptionService for Rpc {
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
         let owner = caller(&request)?.claims.user_id;
         let request = request.into_inner();
-        let limit = match request.limit {
-            0 => 50,
-            limit @ 1..=100 => limit as usize,
-            _ => return Err(invalid("limit", "must be from 1 to 100").into()),
-        };
+        let limit = page_limit(request.limit)?;
         let before = match request.cursor.as_str() {
             "" => None,
             cursor => Some(cursor.parse().map_err(|_| invalid("cursor", "must be the cursor of an earlier page"))?),
@@ -202,13 +243,40 @@ impl CaptionService for Rpc {
         Ok(Response::new(convert::kept(corrected.ok_or_else(missing)?)))
     }
 
+    async fn search_transcripts(
+        &self,
+        request: Request<pb::SearchTranscriptsRequest>,
+    ) -> Result<Response<pb::SearchTranscriptsResponse>, Status> {
+        let owner = caller(&request)?.claims.user_id;
+        let pb::SearchTranscriptsRequest { query, limit, cursor } = request.into_inner();
+        if query.chars().count() > MAX_QUERY {
+            return Err(invalid("query", format!("must be at most {MAX_QUERY} characters")).into());
+        }
+        let limit = page_limit(limit)?;
+        let from = match cursor.as_str() {
+            "" => None,
+            cursor => Some(cursor.parse().map_err(|()| invalid("cursor", "must be the cursor of an earlier page"))?),
+        };
+        let Some(query) = Query::new(&query) else {
+            return Ok(Response::new(pb::SearchTranscriptsResponse::default()));
+        };
+        let searching = search(&self.registry, owner, &query, from, limit);
+        let (found, next) = in_time(searching).await?.map_err(|error| {
+            tracing::error!(%error, "the transcripts cannot be searched");
+            Fault::internal()
+        })?;
+        let results = found.into_iter().map(convert::found).collect();
+        let next_cursor = next.map(|place| place.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::SearchTranscriptsResponse { results, next_cursor }))
+    }
+
     type TranscribeStream = ReceiverStream<Result<pb::TranscribeResponse, Status>>;
 
     async fn transcribe(
         &self,
         request: Request<Streaming<pb::TranscribeRequest>>,
     ) -> Result<Response<Self::TranscribeStream>, Status> {
-        let owner = caller(&request)?.claims.user_id;
+        let owner = caller(&request)?.clone();
         let (sender, receiver) = mpsc::channel(8);
         let (registry, clock) = (self.registry.clone(), self.registry.clock());
         let stopping = registry.tasks().stopping().clone();
@@ -218,8 +286,8 @@ impl CaptionService for Rpc {
             let started = transcribing::first(&mut input).await;
             let lease = started.and_then(|start| {
                 let id: Option<CaptionsSessionId> = start.session_id.parse().ok();
-                let session = id.and_then(|id| registry.get(id, owner));
-                let session = session.ok_or_else(|| Fault::new(Kind::NotFound, "There is no such caption session"))?;
+                let session = id.and_then(|id| registry.get(id, owner.claims.user_id)).ok_or_else(no_session)?;
+                session.called_by(&owner);
                 Lease::take(&session, start.sample, start.snapshot, clock.now()).map_err(Fault::from)
             });
             match lease {

@@ -12,8 +12,9 @@ pub async fn serve(process: &Process) -> anyhow::Result<()> {
     let listener = listen::bind_service(process, &variables::CAPTIONS_GRPC, config.grpc).await?;
     let bus = turnpike_bus::open_shared(process, &config.bus)?;
     let auth = Transport::connect(&config.auth_url, &process.outbound)?;
+    let chat = Transport::connect(&config.chat_url, &process.outbound)?;
     let revocations = Revocations::watch(process, &bus, auth.clone());
-    let deps = Deps { bus, verifier: Verifier::remote(auth, revocations), engines: None };
+    let deps = Deps { bus, verifier: Verifier::remote(auth, revocations), chat, engines: None };
     let service = Service::bind(config, process, deps).await?;
     turnpike_rpc::serve(process, listener, service.routes());
     Ok(())

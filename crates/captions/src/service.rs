@@ -11,9 +11,11 @@ use turnpike_kit::Process;
 use turnpike_proto::{
     captions::v1::caption_service_server::CaptionServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
 };
+use turnpike_rpc::Transport;
 
 use crate::{
     Config,
+    chat::Chat,
     engine::{Engine, Engines, moonshine::Moonshine, remote::Remote},
     policy::POLICY,
     recording::MAX_FILE,
@@ -25,6 +27,8 @@ use crate::{
 pub struct Deps {
     pub bus: Bus,
     pub verifier: Verifier,
+    /// The chat service, which translates captions and has the rooms in which they are published.
+    pub chat: Transport,
     /// For tests. `None`: the model in the configured folder.
     pub engines: Option<Engines>,
 }
@@ -49,6 +53,7 @@ impl Service {
             async move { store.answers().await }
         });
         let pool = Pool::start(process, config.threads).context("the threads of the speech engine")?;
+        let chat = Chat::new(deps.chat);
         let registry = Registry::new(Resources {
             engines,
             pool,
@@ -56,6 +61,7 @@ impl Service {
             clock: process.clock.clone(),
             tasks: process.tasks.clone(),
             store,
+            chat: chat.clone(),
             idle: config.idle,
             most: config.sessions,
         });
@@ -63,7 +69,9 @@ impl Service {
         sweep(process, &registry, config.retention);
         let mut services = RoutesBuilder::default();
         services.add_service(TopicOwnerServer::new(TopicRpc { registry: registry.clone() }));
-        services.add_service(CaptionServiceServer::new(Rpc::new(registry)).max_decoding_message_size(MAX_FILE + 1024));
+        services.add_service(
+            CaptionServiceServer::new(Rpc::new(registry, chat)).max_decoding_message_size(MAX_FILE + 1024),
+        );
         Ok(Self { routes: turnpike_rpc::with_interceptors(process, services, POLICY, deps.verifier) })
     }
 

@@ -29,6 +29,7 @@ mod service;
 mod title;
 mod topic_rpc;
 mod topics;
+mod translation;
 mod upstream;
 mod usage;
 

@@ -22,6 +22,7 @@ use crate::{
     Limits,
     budget::{self, ApiKey},
     ledger::{Account, Ledger},
+    translation::{Translated, Wanted, translate},
     upstream::{Call, Endpoint, Forwarded, Upstreams},
     usage::{self, Spent},
 };
@@ -98,6 +99,21 @@ impl ModelService for ModelRpc {
     ) -> Result<Response<pb::UnloadModelResponse>, Status> {
         self.upstreams.unload().await?;
         Ok(Response::new(pb::UnloadModelResponse {}))
+    }
+
+    async fn translate(
+        &self,
+        request: Request<pb::TranslateRequest>,
+    ) -> Result<Response<pb::TranslateResponse>, Status> {
+        let claims = &caller(&request)?.claims;
+        let (user_id, key) = (claims.user_id, claims.api_key.map(ApiKey::from));
+        let wanted = Wanted::new(&request.get_ref().text, &request.get_ref().into)?;
+        budget::check(&self.store, &self.limits, user_id, key.as_ref(), self.clock.now()).await.map_err(Fault::from)?;
+        let Translated { text, model, prompt_tokens, completion_tokens, estimated } =
+            translate(&self.upstreams, &wanted).await?;
+        let api_key_id = key.map(|key| key.id);
+        self.ledger.add(&Spent { user_id, api_key_id, model, prompt_tokens, completion_tokens, estimated });
+        Ok(Response::new(pb::TranslateResponse { text }))
     }
 
     async fn get_usage(&self, request: Request<pb::GetUsageRequest>) -> Result<Response<pb::GetUsageResponse>, Status> {

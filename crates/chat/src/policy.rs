@@ -8,6 +8,7 @@ pub const POLICY: Policy = &[
     ("/turnpike.chat.v1.ModelService/ListModels", Access::Role(Role::User)),
     ("/turnpike.chat.v1.ModelService/LoadModel", Access::Role(Role::Admin)),
     ("/turnpike.chat.v1.ModelService/UnloadModel", Access::Role(Role::Admin)),
+    ("/turnpike.chat.v1.ModelService/Translate", Access::Role(Role::User)),
     ("/turnpike.chat.v1.ModelService/GetUsage", Access::Role(Role::User)),
     ("/turnpike.chat.v1.AnswerService/SendMessage", Access::Role(Role::User)),
     ("/turnpike.chat.v1.AnswerService/Regenerate", Access::Role(Role::User)),

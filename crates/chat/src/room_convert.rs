@@ -2,7 +2,7 @@
 
 use turnpike_fault::Fault;
 use turnpike_proto::{chat::v1 as pb, timestamp};
-use turnpike_topic::UserId;
+use turnpike_topic::{Topic, UserId};
 
 use crate::{
     fields::invalid,
@@ -48,6 +48,7 @@ pub(crate) fn to_pb_room_message(message: Message) -> pb::RoomMessage {
         edited_at: message.edited_at.map(timestamp::to_protobuf),
         redacted_at: message.redacted_at.map(timestamp::to_protobuf),
         offset: message.offset.map(|offset| offset.to_string()).unwrap_or_default(),
+        source: message.source,
     }
 }
 
@@ -84,6 +85,14 @@ pub(crate) fn user(text: &str, caller: UserId) -> Result<UserId, Fault> {
 /// An id that is not well-formed identifies nothing.
 pub(crate) fn id<T: std::str::FromStr>(text: &str, missing: Refused) -> Result<T, Fault> {
     text.parse().map_err(|_| missing.into())
+}
+
+/// The topic that a text is from. Empty: the user wrote it.
+pub(crate) fn source(text: &str) -> Result<String, Fault> {
+    match (text, text.parse()) {
+        ("", _) | (_, Ok(Topic::Captions(_))) => Ok(text.to_owned()),
+        _ => Err(invalid("source", "must be the topic of a caption session, or empty")),
+    }
 }
 
 /// The text of a message.

@@ -19,7 +19,9 @@ use uuid::Uuid;
 use crate::{
     fields::{invalid, line, required_line},
     insights::{Insights, series},
-    room_convert::{content, id, role, to_pb_member, to_pb_present, to_pb_room, to_pb_room_message, user, visibility},
+    room_convert::{
+        content, id, role, source, to_pb_member, to_pb_present, to_pb_room, to_pb_room_message, user, visibility,
+    },
     rooms::{self, Changes, Edit, Entry, Message, New, Post, Refused, Report, Reported, Room, Visibility},
 };
 
@@ -213,12 +215,15 @@ impl RoomService for RoomRpc {
     ) -> Result<Response<pb::PostMessageResponse>, Status> {
         let claims = caller(&request)?.claims.clone();
         let request = request.into_inner();
-        let hash = hash(&["room message", &request.room_id, &request.content]);
+        let mut said = vec!["room message", &request.room_id, &request.content];
+        said.extend(Some(request.source.as_str()).filter(|source| !source.is_empty()));
+        let hash = hash(&said);
         let post = Post {
             room_id: id(&request.room_id, Refused::NoRoom)?,
             user_id: claims.user_id,
             username: claims.username,
             content: content(&request.content)?,
+            source: source(&request.source)?,
             key: Key::new(claims.user_id, &request.idempotency_key, hash)?,
         };
         let (message, replayed, allows_insights) = self.done(rooms::post(&self.store, post, self.clock.now()).await)?;

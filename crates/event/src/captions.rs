@@ -78,6 +78,8 @@ pub enum CaptionsEvent {
         language: String,
         /// The translation.
         text: String,
+        /// Of a partial: the next translation of the segment replaces it.
+        partial: bool,
     },
 }
 
@@ -224,9 +226,9 @@ impl CaptionsEvent {
             Self::Corrected { session_id, segment, text } => {
                 Body::CaptionCorrected(pb::CaptionCorrected { session_id: session_id.to_string(), segment, text })
             }
-            Self::Translation { session_id, segment, language, text } => {
+            Self::Translation { session_id, segment, language, text, partial } => {
                 let session_id = session_id.to_string();
-                Body::CaptionTranslation(pb::CaptionTranslation { session_id, segment, language, text })
+                Body::CaptionTranslation(pb::CaptionTranslation { session_id, segment, language, text, partial })
             }
         }
     }
@@ -275,6 +277,7 @@ impl CaptionsEvent {
                 segment: e.segment,
                 language: e.language.clone(),
                 text: e.text.clone(),
+                partial: e.partial,
             },
             _ => return None,
         })
@@ -328,10 +331,11 @@ impl CaptionsEvent {
                 frame.serialize_entry("segment", segment)?;
                 frame.serialize_entry("text", text)
             }
-            Self::Translation { segment, language, text, .. } => {
+            Self::Translation { segment, language, text, partial, .. } => {
                 frame.serialize_entry("segment", segment)?;
                 frame.serialize_entry("language", language)?;
-                frame.serialize_entry("text", text)
+                frame.serialize_entry("text", text)?;
+                frame.serialize_entry("partial", partial)
             }
         }
     }

@@ -19,6 +19,8 @@ pub enum RoomEvent {
         username: String,
         /// Its text; not empty.
         content: String,
+        /// The topic that the text is from; empty: the user wrote it.
+        source: String,
     },
     /// The message has another text now.
     Edited {
@@ -102,13 +104,16 @@ impl RoomEvent {
 
     pub(crate) fn to_pb(&self) -> Body {
         match self.clone() {
-            Self::Message { room_id, message_id, user_id, username, content } => Body::RoomMessage(pb::RoomMessage {
-                room_id: room_id.to_string(),
-                message_id: message_id.to_string(),
-                user_id: user_id.to_string(),
-                username,
-                content,
-            }),
+            Self::Message { room_id, message_id, user_id, username, content, source } => {
+                Body::RoomMessage(pb::RoomMessage {
+                    room_id: room_id.to_string(),
+                    message_id: message_id.to_string(),
+                    user_id: user_id.to_string(),
+                    username,
+                    content,
+                    source,
+                })
+            }
             Self::Edited { message_id, user_id, content } => Body::RoomMessageEdited(pb::RoomMessageEdited {
                 message_id: message_id.to_string(),
                 user_id: user_id.to_string(),
@@ -150,6 +155,7 @@ impl RoomEvent {
                 user_id: e.user_id.parse().ok()?,
                 username: e.username,
                 content: e.content,
+                source: e.source,
             },
             Body::RoomMessageEdited(e) => Self::Edited {
                 message_id: e.message_id.parse().ok()?,
@@ -185,13 +191,17 @@ impl RoomEvent {
 
     pub(crate) fn fields<M: SerializeMap>(&self, frame: &mut M) -> Result<(), M::Error> {
         match self {
-            Self::Message { room_id, message_id, user_id, username, content }
+            Self::Message { room_id, message_id, user_id, username, content, .. }
             | Self::Mention { room_id, message_id, user_id, username, content } => {
                 frame.serialize_entry("room_id", room_id)?;
                 frame.serialize_entry("message_id", message_id)?;
                 frame.serialize_entry("user_id", user_id)?;
                 frame.serialize_entry("username", username)?;
-                frame.serialize_entry("content", content)
+                frame.serialize_entry("content", content)?;
+                match self {
+                    Self::Message { source, .. } if !source.is_empty() => frame.serialize_entry("source", source),
+                    _ => Ok(()),
+                }
             }
             Self::Edited { message_id, user_id, content } => {
                 frame.serialize_entry("message_id", message_id)?;

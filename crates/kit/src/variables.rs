@@ -132,7 +132,7 @@ declare! {
     MOCK_VEHICLE_CONNECTOR_GRPC = value("127.0.0.1:50054", &[MockVehicleConnector, Turnpike], GRPC);
     CAPTIONS_GRPC = value("127.0.0.1:50055", CAPTIONS, GRPC);
     AUTH_URL = value("http://127.0.0.1:50051", &[Gateway, Chat, Vehicles, Captions], URL).destination();
-    CHAT_URL = value("http://127.0.0.1:50052", &[Gateway], URL).destination();
+    CHAT_URL = value("http://127.0.0.1:50052", &[Gateway, Captions], URL).destination();
     VEHICLES_URL = value("http://127.0.0.1:50053", &[Gateway], URL).destination();
     CAPTIONS_URL = value("http://127.0.0.1:50055", &[Gateway], URL).destination();
     CONNECTORS = value("mock=http://127.0.0.1:50054", &[Vehicles, Turnpike],

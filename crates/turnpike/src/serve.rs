@@ -85,7 +85,7 @@ pub async fn start(
     let to_chat = Transport::direct(chat.routes());
 
     let verifier = Verifier::remote(to_auth.clone(), revocations.clone());
-    let deps = turnpike_captions::Deps { bus: bus.clone(), verifier, engines: None };
+    let deps = turnpike_captions::Deps { bus: bus.clone(), verifier, chat: to_chat.clone(), engines: None };
     let captions = turnpike_captions::Service::bind(captions_config, process, deps).await?;
     let to_captions = Transport::direct(captions.routes());
 

@@ -3,6 +3,7 @@
 mod attach;
 mod audio_file;
 mod measures;
+mod pass;
 mod pool;
 mod publisher;
 mod registry;
@@ -11,6 +12,8 @@ mod slot;
 mod state;
 mod store;
 mod sweep;
+mod to_model;
+mod to_room;
 
 pub(crate) use attach::{Lease, Rejected};
 pub(crate) use measures::{Measured, Spread};
@@ -20,3 +23,4 @@ pub(crate) use state::{Described, Partial, Session, SessionError};
 pub(crate) use store::{Kept, Store};
 pub use sweep::Retention;
 pub(crate) use sweep::sweep;
+pub(crate) use to_model::is_language;

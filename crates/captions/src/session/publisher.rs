@@ -18,6 +18,9 @@ use super::{
 };
 use crate::speech::Output;
 
+/// How long the end of a session waits for translations. Those that take longer are in the transcript only.
+const TRANSLATIONS: Duration = Duration::from_secs(3);
+
 /// What the task needs.
 #[derive(Clone)]
 pub(super) struct Publisher {
@@ -98,7 +101,9 @@ impl Publisher {
                 }
                 let mut live = session.live.lock();
                 live.measured.partial(segment, arrived, Instant::now());
-                live.partial = Some(Partial { segment, committed, tentative, span });
+                let partial = Partial { segment, committed, tentative, span };
+                session.pass_on_partial(&partial);
+                live.partial = Some(partial);
             }
             Heard::Caption { output: Output::Final { caption, reason, settled, .. }, arrived } => {
                 let stored = session.format.received_samples(settled);
@@ -109,8 +114,10 @@ impl Publisher {
                 let mut live = session.live.lock();
                 live.measured.last(reason, arrived, Instant::now());
                 (live.partial, live.stored) = (None, stored);
-                live.finals.push(kept);
+                live.finals.push(kept.clone());
                 live.final_count += 1;
+                drop(live);
+                session.pass_on(&kept);
             }
             Heard::Finalized(asked) => {
                 let mut live = session.live.lock();
@@ -149,6 +156,10 @@ impl Publisher {
     }
 
     async fn end(&self, session: &Session, state: CaptionsState, reason: &str) {
+        // The topic then closes, also to translations.
+        if let Some(queue) = &session.translation {
+            let _ = tokio::time::timeout(TRANSLATIONS, queue.settled()).await;
+        }
         let at = self.clock.now();
         metrics::counter!("turnpike_captions_sessions_ended_total", "state" => state.as_str()).increment(1);
         info!(session_id = %session.id(), %state, reason, "the caption session has ended");
@@ -166,6 +177,8 @@ impl Publisher {
         let mut live = session.live.lock();
         (live.state, live.reason, live.ended_at, live.partial) = (state, reason.to_owned(), Some(at), None);
         live.finals = Vec::new(); // its file has them
+        drop(live);
+        session.nothing_follows();
     }
 
     pub(super) fn status(&self, session: &Session, state: CaptionsState, reason: &str) -> CaptionsEvent {
@@ -194,6 +207,27 @@ impl Publisher {
                 }
                 Err(error) => retry.pause(&self.clock, "captions cannot be published yet", error).await,
             }
+        }
+    }
+
+    /// Publishes an event that is left out once the topic is closed.
+    pub(super) async fn append_while_open(&self, session: &Session, event: CaptionsEvent) {
+        let (bytes, topic) = (self.event(event).to_bytes(), session.topic());
+        let mut retry = Retry::default();
+        loop {
+            match self.bus.publish_within(UNTIL_DROPPED, &topic, &bytes).await {
+                Ok(_) | Err(PublishError::Closed { .. } | PublishError::TooLarge { .. }) => return,
+                Err(error) => retry.pause(&self.clock, "translations cannot be published yet", error).await,
+            }
+        }
+    }
+
+    /// Publishes the state of a session that runs, with another reason.
+    pub(super) async fn report(&self, session: &Session, reason: &str) {
+        let state = session.live.lock().state;
+        if !state.is_end() {
+            let event = self.status(session, state, reason);
+            self.append_while_open(session, event).await;
         }
     }
 

@@ -8,18 +8,22 @@ use turnpike_bus::Bus;
 use turnpike_event::CaptionsState;
 use turnpike_fault::{Fault, Kind};
 use turnpike_kit::{Clock, OnExit, Tasks};
-use turnpike_topic::{CaptionsSessionId, UserId};
+use turnpike_topic::{CaptionsSessionId, RoomId, UserId};
 
 use super::{
     audio_file::WavReader,
+    pass,
     pool::Pool,
     publisher::{Ended, Publisher},
     slot::{Item, Slot},
     state::Session,
     store::{Kept, Line, Opened, Store},
+    to_model::ToModel,
+    to_room::ToRoom,
 };
 use crate::{
     audio::{Encoding, Format},
+    chat::Chat,
     engine::{Engine, Engines},
     speech::Captioner,
 };
@@ -33,6 +37,7 @@ pub(crate) struct Resources {
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) store: Store,
+    pub(crate) chat: Chat,
     pub(crate) idle: Duration,
     /// Sessions that may run at the same time.
     pub(crate) most: usize,
@@ -53,6 +58,10 @@ pub(crate) struct NewSession {
     pub(crate) format: Format,
     pub(crate) idempotency_key: String,
     pub(crate) keep_audio: bool,
+    /// Empty: not translated.
+    pub(crate) translate_to: String,
+    pub(crate) translate_partials: bool,
+    pub(crate) room_id: Option<RoomId>,
 }
 
 /// Why no session was opened.
@@ -142,6 +151,9 @@ impl Registry {
             float: new.format.encoding == Encoding::F32,
             rate: new.format.rate,
             keep_audio: new.keep_audio,
+            translate_to: new.translate_to,
+            translate_partials: new.translate_partials,
+            room_id: new.room_id,
             idempotency_key: new.idempotency_key,
         };
         let session = {
@@ -149,8 +161,12 @@ impl Registry {
             let mut sessions = self.sessions.lock();
             if let Some(first) = sessions.values().find(|session| is_repetition(&opened, &session.opened)) {
                 let same = |a: &Opened, b: &Opened| {
-                    let fields = |opened: &Opened| (opened.float, opened.rate, opened.keep_audio);
-                    (&a.language, &a.engine, fields(a)) == (&b.language, &b.engine, fields(b))
+                    let passed = |opened: &Opened| (opened.translate_partials, opened.room_id);
+                    let fields = |opened: &Opened| (opened.float, opened.rate, opened.keep_audio, passed(opened));
+                    let texts = |opened: &'_ Opened| {
+                        [&opened.language, &opened.engine, &opened.translate_to].map(String::clone)
+                    };
+                    (texts(a), fields(a)) == (texts(b), fields(b))
                 };
                 let same = same(&opened, &first.opened);
                 return if same { Ok((first.clone(), true)) } else { Err(OpenError::OtherRequest) };
@@ -207,6 +223,12 @@ impl Registry {
         Ok(transcript.map(|transcript| transcript.finals).unwrap_or_default())
     }
 
+    /// Every final of a session as its file has it, and the bytes that were read.
+    pub(crate) async fn stored(&self, session: &Session) -> std::io::Result<(Vec<Kept>, u64)> {
+        let found = self.resources.store.read_sized(session.id()).await?;
+        Ok(found.map(|(transcript, bytes)| (transcript.finals, bytes)).unwrap_or_default())
+    }
+
     /// The audio of a session as a WAV file. `None`: the session keeps none.
     pub(crate) async fn audio(&self, session: &Session) -> std::io::Result<Option<WavReader>> {
         self.resources.store.read_audio(session.id()).await
@@ -223,12 +245,11 @@ impl Registry {
             return Ok(None);
         };
         self.resources.store.append(session.id(), &Line::Corrected { segment, text: text.clone() }).await?;
-        (kept.text, kept.corrected) = (text.clone(), true);
-        if let Some(live) = session.live.lock().finals.iter_mut().find(|kept| kept.segment == segment) {
-            *live = kept.clone();
-        }
+        kept.correct(&text);
+        session.change_final(segment, |live| live.correct(&text));
         // The topic of a session that has ended is closed; its transcript has the correction.
         if session.is_alive() {
+            session.pass_on(&kept);
             let event = turnpike_event::CaptionsEvent::Corrected { session_id: session.id(), segment, text };
             self.publisher().append_event(session, event, false).await;
         }
@@ -245,6 +266,19 @@ impl Registry {
         let Some(slot) = session.slot() else { return };
         let (publisher, tasks) = (self.publisher(), self.resources.tasks.clone());
         let stopping = tasks.stopping().clone();
+        if session.translation.is_some() {
+            let way = ToModel(self.resources.chat.clone());
+            let work = pass::run(way, publisher.clone(), session.clone(), stopping.clone());
+            tasks.spawn("captions translation", OnExit::Continue, work);
+        }
+        if session.room.is_some() {
+            let way = ToRoom(self.resources.chat.clone());
+            tasks.spawn(
+                "captions room",
+                OnExit::Continue,
+                pass::run(way, publisher.clone(), session.clone(), stopping.clone()),
+            );
+        }
         metrics::gauge!("turnpike_captions_sessions").increment(1.0);
         tasks.spawn("captions", OnExit::Continue, async move {
             let _running = Running;

@@ -5,7 +5,12 @@ use turnpike_bus::Bus;
 use turnpike_event::{Body, CaptionsEvent, CaptionsState, Event};
 use turnpike_topic::Topic;
 
-use super::{registry::Registry, slot::Slot, state::Session, store::Transcript};
+use super::{
+    registry::Registry,
+    slot::Slot,
+    state::Session,
+    store::{Kept, Transcript},
+};
 use crate::{engine::RATE, speech::Captioner};
 
 /// Why a session waits for audio again.
@@ -46,6 +51,8 @@ impl Registry {
         }
         let session = Session::running(opened, slot, finals.clone(), stored, now);
         session.live.lock().reason = INTERRUPTED.to_owned();
+        resume(&session, &finals, 0);
+        finals.iter().for_each(|kept| session.pass_on(kept));
         info!(session_id = %session.id(), "an interrupted caption session waits for its audio");
         let (registry, restored) = (self.clone(), session.clone());
         let tasks = self.resources.tasks.clone();
@@ -76,7 +83,22 @@ impl Registry {
 fn kept(transcript: Transcript) -> std::sync::Arc<Session> {
     let Transcript { opened, finals, ended } = transcript;
     let (state, reason, at, samples) = ended.unwrap_or((CaptionsState::Stopped, String::new(), opened.at, 0));
-    Session::ended(opened, state, reason, Some(at), samples, finals.len() as u64, at)
+    let session = Session::ended(opened, state, reason, Some(at), samples, finals.len() as u64, at);
+    resume(&session, &finals, finals.len() as u64);
+    session.nothing_follows();
+    session
+}
+
+/// Counts what was passed on. Of the first `settled` finals, the others never will be.
+fn resume(session: &Session, finals: &[Kept], settled: u64) {
+    let count = |is_done: fn(&Kept) -> bool| finals.iter().filter(|kept| is_done(kept)).count() as u64;
+    let queues = [
+        (&session.translation, count(|kept| !kept.translation.is_empty())),
+        (&session.room, count(|kept| kept.posted)),
+    ];
+    for (queue, done) in queues {
+        queue.iter().for_each(|queue| queue.resumed(done, settled.saturating_sub(done)));
+    }
 }
 
 /// The number of the latest final on the topic; 0: there is none, or the bus does not answer, and finals are published again.

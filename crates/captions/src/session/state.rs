@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use turnpike_event::{CaptionsState, Span};
 use turnpike_fault::{Fault, Kind};
+use turnpike_identity::Caller;
 use turnpike_topic::{CaptionsSessionId, Topic};
 
 use super::{
@@ -14,7 +15,10 @@ use super::{
     slot::{Item, Slot},
     store::{Kept, Opened},
 };
-use crate::audio::{Decoder, Encoding, Format};
+use crate::{
+    audio::{Decoder, Encoding, Format},
+    passing::{Credential, Passed, Queue},
+};
 
 /// A session.
 pub(crate) struct Session {
@@ -27,6 +31,11 @@ pub(crate) struct Session {
     pub(super) streams: watch::Sender<u64>,
     /// Something in `live` changed.
     pub(super) changed: Notify,
+    /// Finals that wait to be translated. `None`: they are not.
+    pub(super) translation: Option<Queue>,
+    /// Finals that wait to be published in a room. `None`: they are not.
+    pub(super) room: Option<Queue>,
+    pub(super) credential: Credential,
 }
 
 /// What changes.
@@ -72,6 +81,8 @@ pub(crate) struct Described {
     pub(crate) stored: u64,
     pub(crate) finals: u64,
     pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) translation: Option<Passed>,
+    pub(crate) room: Option<Passed>,
 }
 
 /// Why an operation on a session is refused.
@@ -142,6 +153,9 @@ impl Session {
             finalize_asked: 0,
         };
         Arc::new(Self {
+            translation: (!opened.translate_to.is_empty()).then(Queue::default),
+            room: opened.room_id.map(|_| Queue::default()),
+            credential: Credential::default(),
             opened,
             format,
             slot: Mutex::default(),
@@ -168,6 +182,50 @@ impl Session {
         *self.slot.lock() = None;
     }
 
+    /// The owner has called. The token is used for what is passed on.
+    pub(crate) fn called_by(&self, owner: &Caller) {
+        if self.translation.is_some() || self.room.is_some() {
+            self.credential.renew(owner);
+        }
+    }
+
+    /// Passes a final on, that is new or has another text.
+    pub(super) fn pass_on(&self, kept: &Kept) {
+        if let Some(queue) = self.translation.as_ref().filter(|_| kept.translation.is_empty()) {
+            queue.give(kept.segment, kept.text.clone());
+        }
+        if let Some(queue) = self.room.as_ref().filter(|_| !kept.posted && !kept.corrected) {
+            queue.give(kept.segment, kept.text.clone());
+        }
+    }
+
+    pub(super) fn pass_on_partial(&self, partial: &Partial) {
+        if let Some(queue) = self.translation.as_ref().filter(|_| self.opened.translate_partials) {
+            queue.give_partial(
+                partial.segment,
+                format!("{} {}", partial.committed, partial.tentative).trim().to_owned(),
+            );
+        }
+    }
+
+    /// No more finals follow.
+    pub(super) fn nothing_follows(&self) {
+        self.translation.iter().chain(&self.room).for_each(Queue::end);
+    }
+
+    /// Whether this is still the text of the segment.
+    pub(super) fn is_current(&self, segment: u64, text: &str, is_final: bool) -> bool {
+        let live = self.live.lock();
+        match is_final {
+            true => live.finals.iter().rfind(|kept| kept.segment == segment).is_none_or(|kept| kept.text == text),
+            false => live.finals.last().is_none_or(|last| last.segment < segment) && !live.state.is_end(),
+        }
+    }
+
+    pub(super) fn change_final(&self, segment: u64, change: impl FnOnce(&mut Kept)) {
+        self.live.lock().finals.iter_mut().rfind(|kept| kept.segment == segment).map(change);
+    }
+
     /// Whether the session has not ended.
     pub(crate) fn is_alive(&self) -> bool {
         self.slot.lock().is_some()
@@ -184,6 +242,8 @@ impl Session {
             stored: live.stored.min(live.samples),
             finals: live.final_count,
             ended_at: live.ended_at,
+            translation: self.translation.as_ref().map(Queue::passed),
+            room: self.room.as_ref().map(Queue::passed),
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use turnpike_event::{Caption, CaptionsState, SegmentEnd, Span, Word};
-use turnpike_topic::{CaptionsSessionId, UserId};
+use turnpike_topic::{CaptionsSessionId, RoomId, UserId};
 
 use super::audio_file::{AudioFile, WavReader};
 
@@ -25,8 +25,24 @@ pub(crate) struct Store(Arc<PathBuf>);
 pub(crate) enum Line {
     Opened(Opened),
     Final(Kept),
-    Corrected { segment: u64, text: String },
-    Ended { state: String, reason: String, at: Timestamp, samples: u64 },
+    Corrected {
+        segment: u64,
+        text: String,
+    },
+    Translated {
+        segment: u64,
+        text: String,
+    },
+    /// The final is in the session's room.
+    Posted {
+        segment: u64,
+    },
+    Ended {
+        state: String,
+        reason: String,
+        at: Timestamp,
+        samples: u64,
+    },
 }
 
 /// The first line.
@@ -41,6 +57,14 @@ pub(crate) struct Opened {
     pub(crate) rate: u32,
     #[serde(default)]
     pub(crate) keep_audio: bool,
+    /// Empty: finals are not translated.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) translate_to: String,
+    #[serde(default)]
+    pub(crate) translate_partials: bool,
+    /// Finals become messages of this room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) room_id: Option<RoomId>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) idempotency_key: String,
 }
@@ -60,6 +84,12 @@ pub(crate) struct Kept {
     pub(crate) stored: u64,
     #[serde(default)]
     pub(crate) corrected: bool,
+    /// Empty: there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) translation: String,
+    /// It is in the session's room.
+    #[serde(default)]
+    pub(crate) posted: bool,
 }
 
 /// A session as its file has it.
@@ -84,7 +114,16 @@ impl Kept {
             words: caption.words.iter().map(word).collect(),
             stored,
             corrected: false,
+            translation: String::new(),
+            posted: false,
         }
+    }
+
+    /// Replaces the text. A translation was of the earlier one.
+    pub(crate) fn correct(&mut self, text: &str) {
+        text.clone_into(&mut self.text);
+        self.corrected = true;
+        self.translation.clear();
     }
 
     /// With no time behind the end of the audio, which may have been followed by silence that nobody has sent.
@@ -158,9 +197,14 @@ impl Store {
 
     /// Reads one session.
     pub(crate) async fn read(&self, id: CaptionsSessionId) -> io::Result<Option<Transcript>> {
+        Ok(self.read_sized(id).await?.map(|(transcript, _)| transcript))
+    }
+
+    /// Reads one session, and says how many bytes it has.
+    pub(super) async fn read_sized(&self, id: CaptionsSessionId) -> io::Result<Option<(Transcript, u64)>> {
         let path = self.path(id);
         blocking(move || match fs::read_to_string(path) {
-            Ok(text) => Ok(parse(&text)),
+            Ok(text) => Ok(parse(&text).map(|transcript| (transcript, text.len() as u64))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         })
@@ -215,14 +259,16 @@ fn parse(text: &str) -> Option<Transcript> {
     let Some(Line::Opened(opened)) = lines.next() else { return None };
     let mut transcript = Transcript { opened, finals: Vec::new(), ended: None };
     for line in lines {
+        let finals = &mut transcript.finals;
+        let mut change = |segment: u64, change: &dyn Fn(&mut Kept)| {
+            finals.iter_mut().rfind(|kept| kept.segment == segment).map(change);
+        };
         match line {
             Line::Opened(_) => {}
-            Line::Final(kept) => transcript.finals.push(kept),
-            Line::Corrected { segment, text } => {
-                if let Some(kept) = transcript.finals.iter_mut().find(|kept| kept.segment == segment) {
-                    (kept.text, kept.corrected) = (text, true);
-                }
-            }
+            Line::Final(kept) => finals.push(kept),
+            Line::Corrected { segment, text } => change(segment, &|kept| kept.correct(&text)),
+            Line::Translated { segment, text } => change(segment, &|kept| kept.translation.clone_from(&text)),
+            Line::Posted { segment } => change(segment, &|kept| kept.posted = true),
             Line::Ended { state, reason, at, samples } => {
                 let state = CaptionsState::from_word(&state).unwrap_or(CaptionsState::Stopped);
                 transcript.ended = Some((state, reason, at, samples));
@@ -250,6 +296,9 @@ mod tests {
             float: false,
             rate: 16_000,
             keep_audio: false,
+            translate_to: "de".into(),
+            translate_partials: false,
+            room_id: None,
             idempotency_key: String::new(),
         };
         let span = Span { start_ms: 1, end_ms: 2 };
@@ -257,6 +306,10 @@ mod tests {
         let caption = Caption { segment: 1, text: "He".into(), span, confidence: 0.5, words };
         store.append(id, &Line::Opened(opened)).await.expect("written");
         store.append(id, &Line::Final(Kept::new(&caption, SegmentEnd::Timeout, 7))).await.expect("written");
+        store.append(id, &Line::Translated { segment: 1, text: "Er".into() }).await.expect("written");
+        let read = store.read(id).await.expect("readable").expect("there");
+        assert_eq!((read.finals[0].translation.as_str(), read.finals[0].posted), ("Er", false));
+        store.append(id, &Line::Posted { segment: 1 }).await.expect("written");
         store.append(id, &Line::Corrected { segment: 1, text: "She".into() }).await.expect("written");
         let path = store.path(id);
         let mut file = OpenOptions::new().append(true).open(&path).expect("opened");
@@ -264,6 +317,7 @@ mod tests {
         let read = store.read(id).await.expect("readable").expect("there");
         assert_eq!(read.finals.len(), 1);
         assert!(read.finals[0].corrected && read.finals[0].stored == 7 && read.ended.is_none());
+        assert!(read.finals[0].posted && read.finals[0].translation.is_empty(), "of the earlier text");
         let (read, reason) = read.finals[0].caption();
         assert_eq!((read, reason), (Caption { text: "She".into(), ..caption }, SegmentEnd::Timeout));
         assert_eq!(store.list().await.expect("readable").len(), 1);

@@ -2,7 +2,9 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod accuracy;
+mod chat;
 mod faults;
+mod passing;
 mod recordings;
 mod sessions;
 mod streams;

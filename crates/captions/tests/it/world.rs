@@ -29,12 +29,15 @@ use turnpike_token::{Claims, KeySet, Role, SigningKey};
 use turnpike_topic::{SessionId, Topic, UserId};
 use uuid::Uuid;
 
+use crate::chat::Chat;
+
 pub struct World {
     pub bus: Bus,
     pub clock: Clock,
     pub hand: ClockControl,
     key: SigningKey,
     pub folder: TempDir,
+    pub chat: Chat,
     engines: Engines,
     variables: Vec<(&'static str, String)>,
 }
@@ -75,7 +78,8 @@ impl World {
         let key = SigningKey::from_secret(&SecretBox::new(Box::new([7; 32])));
         let folder = tempfile::tempdir().expect("a folder");
         let engines = Engines::from([engine]);
-        Self { bus: Bus::memory(Limits::default()), clock, hand, key, folder, engines, variables: Vec::new() }
+        let (chat, variables) = (Chat::default(), Vec::new());
+        Self { bus: Bus::memory(Limits::default()), clock, hand, key, folder, chat, engines, variables }
     }
 
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -95,7 +99,8 @@ impl World {
         let env = Environment::new(variables).expect("known names");
         let process = Process::new(env.clone(), self.clock.clone()).expect("a process");
         let verifier = Verifier::local(KeySet::new([self.key.public()]));
-        let deps = Deps { bus: self.bus.clone(), verifier, engines: Some(self.engines.clone()) };
+        let deps =
+            Deps { bus: self.bus.clone(), verifier, chat: self.chat.transport(), engines: Some(self.engines.clone()) };
         let config = Config::new(&env).expect("a configuration");
         let service = Service::bind(config, &process, deps).await.expect("a service");
         Instance { process, transport: Transport::direct(service.routes()).deadline(Duration::from_secs(60)) }
@@ -103,20 +108,31 @@ impl World {
 
     /// A new user.
     pub fn caller(&self, instance: &Instance) -> Caller {
+        let token = self.signed(UserId::from(Uuid::now_v7()), Duration::from_secs(86_400));
+        Caller { client: CaptionServiceClient::new(instance.transport.clone()), token }
+    }
+
+    /// Another token of a user, which is valid for this long.
+    pub fn token(&self, of: &Caller, valid: Duration) -> AccessToken {
+        let keys = KeySet::new([self.key.public()]);
+        let claims = keys.verify(of.token.expose(), self.clock.now()).expect("a token");
+        self.signed(claims.user_id, valid)
+    }
+
+    fn signed(&self, user_id: UserId, valid: Duration) -> AccessToken {
         let now = self.clock.now();
         let claims = Claims {
-            user_id: UserId::from(Uuid::now_v7()),
+            user_id,
             session_id: SessionId::from(Uuid::now_v7()),
             token_id: Uuid::now_v7(),
             username: "ada".into(),
             role: Role::User,
             issued_at: now,
-            expires_at: now + Duration::from_secs(86_400),
+            expires_at: now + valid,
             auth_time: now,
             api_key: None,
         };
-        let token = AccessToken::new(self.key.sign(&claims));
-        Caller { client: CaptionServiceClient::new(instance.transport.clone()), token }
+        AccessToken::new(self.key.sign(&claims))
     }
 
     /// The events of a session until one that is wanted, with it.

@@ -39,14 +39,11 @@ pub(super) fn of_message(message: &str, context: &str) -> ChatRequest {
 }
 
 fn request(data: &Value) -> ChatRequest {
-    // Without `<` the data cannot contain the line that ends it.
-    let data = data.to_string().replace('<', "\\u003c").replace('>', "\\u003e");
-    let message = |role, content: String| ChatMessage { role, content };
     ChatRequest {
         model: None,
         messages: vec![
-            message(ChatRole::System, INSTRUCTIONS.to_owned()),
-            message(ChatRole::User, format!("<data>\n{data}\n</data>")),
+            ChatMessage { role: ChatRole::System, content: INSTRUCTIONS.to_owned() },
+            ChatMessage::data(data),
         ],
         temperature: Some(0.2),
         max_tokens: Some(MAX_TOKENS),

@@ -20,11 +20,13 @@ pub(crate) struct Message {
     pub(crate) redacted_at: Option<Timestamp>,
     /// `None` until it is published.
     pub(crate) offset: Option<Offset>,
+    /// The topic that the text is from; empty: the user wrote it.
+    pub(crate) source: String,
 }
 
 /// Columns of a [`Message`].
 pub(super) const COLUMNS: &str =
-    "id, room_id, user_id, username, content, created_at, edited_at, redacted_at, epoch, n";
+    "id, room_id, user_id, username, content, created_at, edited_at, redacted_at, epoch, n, source";
 
 pub(super) fn message(row: &AnyRow) -> Result<Message, sqlx::Error> {
     let text = |column: &str| row.try_get::<String, _>(column);
@@ -40,6 +42,7 @@ pub(super) fn message(row: &AnyRow) -> Result<Message, sqlx::Error> {
         edited_at: time("edited_at")?,
         redacted_at: time("redacted_at")?,
         offset: (n > 0).then(|| Offset { epoch: epoch.unsigned_abs(), n: n.unsigned_abs() }),
+        source: text("source")?,
     })
 }
 

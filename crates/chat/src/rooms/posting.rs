@@ -21,12 +21,17 @@ use super::{
     room::{Role, locked},
 };
 
+/// Why what a user says elsewhere is not published in a room.
+const MEMBERS: &str = "Only members of the room publish captions in it";
+
 /// A valid message.
 pub(crate) struct Post {
     pub(crate) room_id: RoomId,
     pub(crate) user_id: UserId,
     pub(crate) username: Arc<str>,
     pub(crate) content: String,
+    /// The topic that the text is from; empty: the user wrote it. Such a text makes nobody a member.
+    pub(crate) source: String,
     pub(crate) key: Option<Key>,
 }
 
@@ -57,8 +62,11 @@ impl Write for Posting {
 
 impl Posting {
     async fn perform_one(&self, on: &mut AnyConnection) -> Result<Posted, sqlx::Error> {
-        let Self { id, post: Post { room_id, user_id, username, content, key }, now } = self;
+        let Self { id, post: Post { room_id, user_id, username, content, source, key }, now } = self;
         let Some(room) = locked(on, *room_id, *user_id).await? else { return Ok(Err(Refused::NoRoom)) };
+        if room.role.is_none() && !source.is_empty() {
+            return Ok(Err(Refused::NotAllowed(MEMBERS)));
+        }
         if let Some(key) = key {
             match key.take(on, &id.to_string(), *now).await? {
                 Known::New => {}
@@ -85,8 +93,8 @@ impl Posting {
             .execute(&mut *on)
             .await?;
         sqlx::query(
-            "INSERT INTO room_messages (id, room_id, seq, user_id, username, content, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO room_messages (id, room_id, seq, user_id, username, content, created_at, source)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(id.to_string())
         .bind(room_id.to_string())
@@ -95,6 +103,7 @@ impl Posting {
         .bind(&**username)
         .bind(content)
         .bind(micros(*now))
+        .bind(source)
         .execute(&mut *on)
         .await?;
         // Authors have read what they wrote.
@@ -111,6 +120,7 @@ impl Posting {
             user_id: *user_id,
             username: username.to_string(),
             content: content.clone(),
+            source: source.clone(),
         };
         Event::of(Topic::Room(*room_id), message, *now).of_message(*id).store(on).await?;
         self.store_mentions(on).await?;
@@ -124,6 +134,7 @@ impl Posting {
             edited_at: None,
             redacted_at: None,
             offset: None,
+            source: source.clone(),
         };
         Ok(Ok((Box::new(message), false, room.insights)))
     }

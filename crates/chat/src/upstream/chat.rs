@@ -29,6 +29,14 @@ pub struct ChatMessage {
     pub content: String,
 }
 
+impl ChatMessage {
+    /// A message that is data and no instruction: JSON between two lines. Without `<` the data cannot contain the line that ends it.
+    pub fn data(data: &Value) -> Self {
+        let data = data.to_string().replace('<', "\\u003c").replace('>', "\\u003e");
+        Self { role: ChatRole::User, content: format!("<data>\n{data}\n</data>") }
+    }
+}
+
 /// The author of a message of the prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChatRole {

@@ -82,7 +82,12 @@ fn data(room: &str, metric: &str, values: impl IntoIterator<Item = f64>) -> pb::
 }
 
 fn post(room: &str, content: &str, key: &str) -> pb::PostMessageRequest {
-    pb::PostMessageRequest { room_id: room.into(), content: content.into(), idempotency_key: key.into() }
+    pb::PostMessageRequest {
+        room_id: room.into(),
+        content: content.into(),
+        idempotency_key: key.into(),
+        source: String::new(),
+    }
 }
 
 /// A room that allows comments.

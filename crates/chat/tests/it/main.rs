@@ -24,6 +24,7 @@ mod search;
 mod takeover;
 mod tls;
 mod topics;
+mod translations;
 mod upstream_answers;
 mod usage;
 mod world;

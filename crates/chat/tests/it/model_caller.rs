@@ -54,6 +54,11 @@ impl Caller {
         self.forward(Endpoint::ChatCompletions, question(stream).to_string()).await
     }
 
+    pub async fn translate(&self, text: &str, into: &str) -> Result<String, Fault> {
+        let request = pb::TranslateRequest { text: text.into(), into: into.into() };
+        Ok(self.client.clone().translate(self.person.token.request(request)).await?.into_inner().text)
+    }
+
     pub async fn models(&self) -> Result<Vec<pb::Model>, Fault> {
         let request = self.person.token.request(pb::ListModelsRequest {});
         Ok(self.client.clone().list_models(request).await?.into_inner().models)

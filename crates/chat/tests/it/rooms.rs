@@ -18,6 +18,7 @@ on_both!(
     a_public_room_is_seen_and_joined_by_everyone,
     each_role_may_do_its_part,
     a_message_is_stored_once_and_published_once,
+    captions_are_labelled_and_make_nobody_a_member,
     messages_come_in_pages_and_are_edited_and_redacted_as_events,
     unread_messages_are_counted_for_each_member,
     a_mention_reaches_the_named_member_only,
@@ -244,6 +245,7 @@ async fn a_message_is_stored_once_and_published_once(database: Database) {
         room_id: room.clone(),
         content: content.into(),
         idempotency_key: "one".into(),
+        source: String::new(),
     };
     let calls = (0..8).map(|_| {
         let (ada, request) = (ada.clone(), request("  hello "));
@@ -277,6 +279,44 @@ async fn a_message_is_stored_once_and_published_once(database: Database) {
     })
     .await;
     assert_eq!(page.messages[0].offset, events[0].0.to_string());
+}
+
+async fn captions_are_labelled_and_make_nobody_a_member(database: Database) {
+    let world = World::new(database);
+    let instance = world.start().await;
+    let (ada, bob) = (Guest::new(&world, &instance), Guest::new(&world, &instance));
+    let room = ada.room("public").await;
+    let source = "captions:01931d2e-9f6a-7000-8000-000000000000";
+    let caption = |source: &str| pb::PostMessageRequest {
+        room_id: room.clone(),
+        content: "Good morning.".into(),
+        idempotency_key: "one".into(),
+        source: source.into(),
+    };
+    let refused = bob.post_message(caption(source)).await.expect_err("no member");
+    assert_eq!(refused.kind(), Kind::Forbidden);
+    assert_eq!(bob.get(&room).await.expect("public").role, "", "a caption joins no room");
+    for other in ["room:01931d2e-9f6a-7000-8000-000000000000", "captions:x", "<b>"] {
+        let fault = ada.post_message(caption(other)).await.expect_err("no captions");
+        assert_eq!((fault.kind(), fault.fields()[0].field.as_str()), (Kind::Validation, "source"));
+    }
+    for replayed in [false, true] {
+        let answer = ada.post_message(caption(source)).await.expect("stored");
+        assert_eq!((answer.replayed, answer.message.expect("a message").source.as_str()), (replayed, source));
+    }
+    assert_eq!(ada.post_message(caption("")).await.expect_err("another message").code(), "IDEMPOTENCY_KEY_REUSED");
+    bob.put(&room, "", "").await.expect("joined");
+    bob.post_message(caption(source)).await.expect("a member's");
+    bob.say(&room, "I wrote this.").await.expect("stored");
+    let list = pb::ListRoomMessagesRequest { room_id: room.clone(), ..Default::default() };
+    let page = ada.list_room_messages(list).await.expect("a page").messages;
+    assert_eq!(page.iter().map(|message| message.source.as_str()).collect::<Vec<_>>(), [source, source, ""]);
+    let events = published(&world, topic(&room), 4).await;
+    let sources = events.iter().filter_map(|(_, event)| match event {
+        RoomEvent::Message { source, .. } => Some(source.as_str()),
+        _ => None,
+    });
+    assert_eq!(sources.collect::<Vec<_>>(), [source, source, ""]);
 }
 
 async fn messages_come_in_pages_and_are_edited_and_redacted_as_events(database: Database) {

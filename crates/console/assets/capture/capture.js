@@ -9,7 +9,7 @@ import { Sender } from './sender.js';
 
 /** A tab that is closed would lose what the server does not have yet. */
 const warn = (/** @type {Event} */ event) => event.preventDefault();
-const opened = async () => (await json('/api/captions/sessions', { method: 'POST', body: {} })).session_id;
+const opened = async (/** @type {object} */ body) => (await json('/api/captions/sessions', { method: 'POST', body })).session_id;
 
 /** @param {string} id @param {import('./sender.js').Source} source @param {'microphone' | 'file'} kind @param {() => void} stop */
 function begin(id, source, kind, stop) {
@@ -24,8 +24,8 @@ function begin(id, source, kind, stop) {
   return id;
 }
 
-/** Captions of what the microphone hears, in a new session or one that waits for audio. @param {string} [session] @returns {Promise<string>} The session's id. */
-export async function fromMicrophone(session) {
+/** Captions of what the microphone hears, in a new session or one that waits for audio. @param {string} [session] @param {object} [options] Of a new session. @returns {Promise<string>} The session's id. */
+export async function fromMicrophone(session, options = {}) {
   const heard = new Heard();
   const stop = await listen((samples) => {
     const now = capturing.peek();
@@ -35,12 +35,12 @@ export async function fromMicrophone(session) {
     now.level.value = loudness(samples);
     now.sender.pump();
   }, () => { if (capturing.peek()?.sender.source === heard) { toast('The microphone is gone.', { bad: true }); finish(); } });
-  try { return begin(session ?? await opened(), heard, 'microphone', stop); } catch (error) { stop(); throw error; }
+  try { return begin(session ?? await opened(options), heard, 'microphone', stop); } catch (error) { stop(); throw error; }
 }
 
-/** Captions of a file. A session that waits for audio gets the samples that it does not have. @param {File} file @param {string} [session] @returns {Promise<string>} */
-export async function fromFile(file, session) {
-  const recorded = await decode(file), id = begin(session ?? await opened(), recorded, 'file', () => {});
+/** Captions of a file. A session that waits for audio gets the samples that it does not have. @param {File} file @param {string} [session] @param {object} [options] Of a new session. @returns {Promise<string>} */
+export async function fromFile(file, session, options = {}) {
+  const recorded = await decode(file), id = begin(session ?? await opened(options), recorded, 'file', () => {});
   finish();
   return id;
 }

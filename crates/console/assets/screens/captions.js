@@ -5,7 +5,7 @@ import { useEffect, useRef } from '../vendor/preact-hooks.js';
 import { tags } from '../ui/tags.js';
 import { go, path, to } from '../ui/place.js';
 import { AsOf, pill } from '../ui/state.js';
-import { Trouble, useForm } from '../ui/field.js';
+import { Field, Trouble, useForm } from '../ui/field.js';
 import { ListEnd, Search, useList } from '../ui/list.js';
 import { copy, CopyAs, Snippet } from '../ui/copy.js';
 import { failed } from '../ui/toast.js';
@@ -17,7 +17,7 @@ import { finish, fromFile, fromMicrophone } from '../capture/capture.js';
 import { RATE } from '../capture/samples.js';
 
 const { div, h1, h2, p, ul, ol, li, span, small, button, form, label, input, textarea, aside, time, a, meter, progress } = tags;
-/** @typedef {{ segment: number, text: string, start_ms: number, corrected?: boolean }} Line */
+/** @typedef {{ segment: number, text: string, start_ms: number, corrected?: boolean, translation?: string | null }} Line */
 /** @typedef {{ segment: number, committed: string, tentative: string, start_ms: number }} Partial */
 const REASONS = /** @type {Record<string, string>} */ ({ idle: 'It ended because no sound arrived.', interrupted: 'It was interrupted by a stop of the server.', engine_failed: 'The speech model failed.' });
 
@@ -43,14 +43,16 @@ export default function Captions() {
 
 /** Where the sound comes from. @param {{ session?: string, began?: (id: string) => void }} props */
 function Sources({ session, began }) {
-  const state = useForm(), chosen = useRef(/** @type {HTMLInputElement | null} */ (null)), busy = useSignal('');
+  const state = useForm(), chosen = useRef(/** @type {HTMLInputElement | null} */ (null)), busy = useSignal(''), language = useSignal('');
+  const options = () => (language.peek().trim() ? { translate_to: language.peek().trim() } : {});
   const run = async (/** @type {string} */ words, /** @type {() => Promise<string>} */ start) => { busy.value = words; await state.run(async () => { const id = await start(); began?.(id); }); busy.value = ''; };
   const problem = state.problem.value, no = problem instanceof Problem && problem.code === 'ENGINE_UNAVAILABLE';
   return div({ class: 'sources' },
+    session ? null : h(Field, { name: 'translate_to', label: 'Translate into', value: language.value, set: (text) => { language.value = text; }, placeholder: 'German', hint: 'Optional. The language model of the chat translates each line.', wrong: state.wrong('translate_to') }),
     div({ class: 'buttons' },
-      button({ type: 'button', class: 'primary', 'aria-disabled': state.busy.value, onClick: () => void run('Starting the microphone…', () => fromMicrophone(session)) }, session ? 'Continue with the microphone' : 'Use the microphone'),
+      button({ type: 'button', class: 'primary', 'aria-disabled': state.busy.value, onClick: () => void run('Starting the microphone…', () => fromMicrophone(session, options())) }, session ? 'Continue with the microphone' : 'Use the microphone'),
       button({ type: 'button', 'aria-disabled': state.busy.value, onClick: () => chosen.current?.click() }, session ? 'Continue with the file' : 'Choose a file'),
-      input({ ref: chosen, type: 'file', hidden: true, accept: 'audio/*,video/*', 'aria-label': 'File', onChange: (event) => { const [file] = event.currentTarget.files ?? []; event.currentTarget.value = ''; if (file) void run(`Reading ${file.name}…`, () => fromFile(file, session)); } })),
+      input({ ref: chosen, type: 'file', hidden: true, accept: 'audio/*,video/*', 'aria-label': 'File', onChange: (event) => { const [file] = event.currentTarget.files ?? []; event.currentTarget.value = ''; if (file) void run(`Reading ${file.name}…`, () => fromFile(file, session, options())); } })),
     p({ class: 'muted small-print', role: 'status' }, busy.value || (session ? 'The same file is continued where it was cut.' : 'A file can be WAV, MP3, Ogg, FLAC, MP4 or WebM.')),
     problem ? h(Trouble, { problem }) : null,
     no ? div(null, p(null, 'Somebody who can use the server’s terminal fetches the model once, in the folder of the source code, and restarts:'), h(Snippet, { name: 'Terminal', text: './scripts/captions-model' })) : null);
@@ -72,7 +74,8 @@ function Session({ id, changed }) {
     for (const frame of frames) {
       if (frame.event === 'partial') partial.value = /** @type {any} */ (frame);
       if (frame.event === 'final') { put([/** @type {any} */ (frame)]); if ((partial.peek()?.segment ?? 0) <= frame['segment']) partial.value = null; }
-      if (frame.event === 'corrected') put(lines.peek().filter((one) => one.segment === frame['segment']).map((one) => ({ ...one, text: frame['text'], corrected: true })));
+      if (frame.event === 'corrected') put(lines.peek().filter((one) => one.segment === frame['segment']).map((one) => ({ ...one, text: frame['text'], corrected: true, translation: null })));
+      if (frame.event === 'translation' && !frame['partial']) put(lines.peek().filter((one) => one.segment === frame['segment']).map((one) => ({ ...one, translation: frame['text'] })));
       if (frame.event === 'status') { session.value = { ...session.peek(), status: frame['status'], state: frame['state'], reason: frame['reason'], samples: frame['samples'] }; if (frame['status'] === 'stopped') { partial.value = null; changed(); } }
       if (frame.event === 'error' && !frame.offset) problem.value = new Problem(/** @type {any} */ (frame));
     }
@@ -107,7 +110,7 @@ function Cue({ session, line, put }) {
   const text = useSignal(/** @type {string | null} */ (null)), id = `correct-${line.segment}`;
   const save = () => { json(`/api/captions/sessions/${session}/finals/${line.segment}`, { method: 'PATCH', body: { text: text.peek()?.trim() } }).then((now) => { text.value = null; put([now]); }, failed); }; // a session that has ended publishes no event
   return li({ class: 'cue', 'data-segment': line.segment }, time({ class: 'muted num mono' }, minutes(line.start_ms)),
-    text.value === null ? span(null, line.text, line.corrected ? small({ class: 'muted' }, ' corrected') : null)
+    text.value === null ? span(null, line.text, line.corrected ? small({ class: 'muted' }, ' corrected') : null, line.translation ? span({ class: 'muted translation', lang: '' }, line.translation) : null)
       : form({ onSubmit: (event) => { event.preventDefault(); save(); } }, label({ class: 'hidden', for: id }, 'Text'), textarea({ id, autofocus: true, value: text.value, onInput: (event) => { text.value = event.currentTarget.value; } }), div({ class: 'buttons' }, button({ type: 'button', onClick: () => { text.value = null; } }, 'Cancel'), button({ type: 'submit', class: 'primary' }, 'Save'))),
     text.value === null ? button({ type: 'button', class: 'quiet', 'aria-label': `Correct line ${line.segment}`, onClick: () => { text.value = line.text; } }, 'Correct') : null);
 }

@@ -5,6 +5,7 @@ mod api_keys;
 mod architecture;
 mod captions;
 mod captions_client;
+mod captions_passed;
 mod chat;
 mod chat_client;
 mod client;

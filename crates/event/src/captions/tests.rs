@@ -55,8 +55,8 @@ pub(crate) fn any_event() -> impl Strategy<Value = CaptionsEvent> {
             segment,
             text
         }),
-        (id(), any::<(u64, String, String)>()).prop_map(|(session_id, (segment, language, text))| {
-            CaptionsEvent::Translation { session_id, segment, language, text }
+        (id(), any::<(u64, String, String, bool)>()).prop_map(|(session_id, (segment, language, text, partial))| {
+            CaptionsEvent::Translation { session_id, segment, language, text, partial }
         }),
     ]
 }

@@ -19,9 +19,16 @@ fn room() -> impl Strategy<Value = RoomId> {
 pub(crate) fn any_event() -> impl Strategy<Value = RoomEvent> {
     let text = || any::<String>();
     prop_oneof![
-        (room(), message(), user(), text(), text()).prop_map(|(room_id, message_id, user_id, username, content)| {
-            RoomEvent::Message { room_id, message_id, user_id, username, content }
-        }),
+        (room(), message(), user(), text(), text(), text()).prop_map(
+            |(room_id, message_id, user_id, username, content, source)| RoomEvent::Message {
+                room_id,
+                message_id,
+                user_id,
+                username,
+                content,
+                source
+            }
+        ),
         (message(), user(), text()).prop_map(|(message_id, user_id, content)| RoomEvent::Edited {
             message_id,
             user_id,

@@ -123,6 +123,7 @@ scripted!(ModelService {
     @stream ForwardStream forward(chat::ForwardRequest) -> chat::ForwardPart;
     list_models(chat::ListModelsRequest) -> chat::ListModelsResponse;
     load_model(chat::LoadModelRequest) -> chat::LoadModelResponse;
+    translate(chat::TranslateRequest) -> chat::TranslateResponse;
     unload_model(chat::UnloadModelRequest) -> chat::UnloadModelResponse;
     get_usage(chat::GetUsageRequest) -> chat::GetUsageResponse;
 });

@@ -39,6 +39,36 @@ pub struct Session {
     pub finals: u64,
     #[prost(bool, tag = "12")]
     pub keep_audio: bool,
+    /// Empty: not translated.
+    #[prost(string, tag = "13")]
+    pub translate_to: ::prost::alloc::string::String,
+    #[prost(bool, tag = "14")]
+    pub translate_partials: bool,
+    /// Empty: published in no room.
+    #[prost(string, tag = "15")]
+    pub room_id: ::prost::alloc::string::String,
+    /// Unset: not translated.
+    #[prost(message, optional, tag = "16")]
+    pub translation: ::core::option::Option<Passed>,
+    /// Unset: published in no room.
+    #[prost(message, optional, tag = "17")]
+    pub room: ::core::option::Option<Passed>,
+}
+/// How far the finals of a session were passed on: to the language model that translates them, or to a room.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Passed {
+    /// Finals that were translated, or are in the room.
+    #[prost(uint64, tag = "1")]
+    pub done: u64,
+    /// Finals that could not be.
+    #[prost(uint64, tag = "2")]
+    pub missed: u64,
+    /// Finals that wait.
+    #[prost(uint64, tag = "3")]
+    pub waiting: u64,
+    /// Why the latest attempt failed; empty: it did not.
+    #[prost(string, tag = "4")]
+    pub problem: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenSessionRequest {
@@ -56,6 +86,16 @@ pub struct OpenSessionRequest {
     /// The audio is kept as long as the transcript, as 16-bit samples of 16 kHz.
     #[prost(bool, tag = "5")]
     pub keep_audio: bool,
+    /// The name of a language or a BCP 47 tag, at most 40 characters: finals are translated by the language model of the chat service.
+    /// Empty: they are not.
+    #[prost(string, tag = "6")]
+    pub translate_to: ::prost::alloc::string::String,
+    /// Partials are translated, too.
+    #[prost(bool, tag = "7")]
+    pub translate_partials: bool,
+    /// A room of the chat service of which the caller is a member: each final becomes a message of the caller. Empty: none.
+    #[prost(string, tag = "8")]
+    pub room_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenSessionResponse {
@@ -131,6 +171,9 @@ pub struct Final {
     /// The owner has replaced the text.
     #[prost(bool, tag = "8")]
     pub corrected: bool,
+    /// The text in the language `translate_to` of the session; empty: there is none.
+    #[prost(string, tag = "9")]
+    pub translation: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Partial {
@@ -287,6 +330,43 @@ pub struct CorrectFinalRequest {
     pub segment: u64,
     #[prost(string, tag = "3")]
     pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SearchTranscriptsRequest {
+    /// 1–8 words; the last one may be the beginning of a word.
+    #[prost(string, tag = "1")]
+    pub query: ::prost::alloc::string::String,
+    /// 1–100; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// From the previous page; empty: the first page.
+    #[prost(string, tag = "3")]
+    pub cursor: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SearchTranscriptsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<TranscriptMatch>,
+    /// Empty: every transcript was searched.
+    #[prost(string, tag = "2")]
+    pub next_cursor: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TranscriptMatch {
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// When the session was opened.
+    #[prost(message, optional, tag = "2")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(uint64, tag = "3")]
+    pub segment: u64,
+    #[prost(uint64, tag = "4")]
+    pub start_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub end_ms: u64,
+    /// A part of the text around the first match.
+    #[prost(string, tag = "6")]
+    pub snippet: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TranscribeRequest {
@@ -842,6 +922,37 @@ pub mod caption_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Finals of the caller's sessions that have every word of the query, those of the newest session first. One call reads a bounded
+        /// part of the transcripts: a page can have fewer results than `limit` and still have a `next_cursor`.
+        pub async fn search_transcripts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SearchTranscriptsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SearchTranscriptsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/turnpike.captions.v1.CaptionService/SearchTranscripts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "turnpike.captions.v1.CaptionService",
+                        "SearchTranscripts",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Sends audio to a session. The first message names the session. The response begins with an acknowledgement that says from which
         /// sample the audio is to continue; others follow. The stream ends when the session ends (OK), or when another stream takes its
         /// place (ABORTED). The session outlives the stream for its idle time.
@@ -1029,6 +1140,15 @@ pub mod caption_service_server {
             &self,
             request: tonic::Request<super::CorrectFinalRequest>,
         ) -> std::result::Result<tonic::Response<super::Final>, tonic::Status>;
+        /// Finals of the caller's sessions that have every word of the query, those of the newest session first. One call reads a bounded
+        /// part of the transcripts: a page can have fewer results than `limit` and still have a `next_cursor`.
+        async fn search_transcripts(
+            &self,
+            request: tonic::Request<super::SearchTranscriptsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SearchTranscriptsResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Transcribe method.
         type TranscribeStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::TranscribeResponse, tonic::Status>,
@@ -1589,6 +1709,52 @@ pub mod caption_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CorrectFinalSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/turnpike.captions.v1.CaptionService/SearchTranscripts" => {
+                    #[allow(non_camel_case_types)]
+                    struct SearchTranscriptsSvc<T: CaptionService>(pub Arc<T>);
+                    impl<
+                        T: CaptionService,
+                    > tonic::server::UnaryService<super::SearchTranscriptsRequest>
+                    for SearchTranscriptsSvc<T> {
+                        type Response = super::SearchTranscriptsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SearchTranscriptsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CaptionService>::search_transcripts(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SearchTranscriptsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

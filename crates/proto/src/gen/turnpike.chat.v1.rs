@@ -2394,6 +2394,21 @@ pub struct UnloadModelRequest {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UnloadModelResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TranslateRequest {
+    /// 1–4096 bytes.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// The name of a language or a BCP 47 tag, at most 40 characters.
+    #[prost(string, tag = "2")]
+    pub into: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TranslateResponse {
+    /// One line.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetUsageRequest {
     /// Role admin for a user other than the caller; empty: the caller.
     #[prost(string, tag = "1")]
@@ -2674,6 +2689,32 @@ pub mod model_service_client {
                 .insert(GrpcMethod::new("turnpike.chat.v1.ModelService", "UnloadModel"));
             self.inner.unary(req, path, codec).await
         }
+        /// Translates a short text with the first configured server that answers. The tokens count against the budgets of the caller.
+        /// UNAVAILABLE (code NO_MODEL): no server is configured. RESOURCE_EXHAUSTED: a budget is used up.
+        pub async fn translate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TranslateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TranslateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/turnpike.chat.v1.ModelService/Translate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("turnpike.chat.v1.ModelService", "Translate"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Tokens by day and model: the caller's, or for an admin those of `user_id`.
         pub async fn get_usage(
             &mut self,
@@ -2751,6 +2792,15 @@ pub mod model_service_server {
             request: tonic::Request<super::UnloadModelRequest>,
         ) -> std::result::Result<
             tonic::Response<super::UnloadModelResponse>,
+            tonic::Status,
+        >;
+        /// Translates a short text with the first configured server that answers. The tokens count against the budgets of the caller.
+        /// UNAVAILABLE (code NO_MODEL): no server is configured. RESOURCE_EXHAUSTED: a budget is used up.
+        async fn translate(
+            &self,
+            request: tonic::Request<super::TranslateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TranslateResponse>,
             tonic::Status,
         >;
         /// Tokens by day and model: the caller's, or for an admin those of `user_id`.
@@ -3004,6 +3054,51 @@ pub mod model_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UnloadModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/turnpike.chat.v1.ModelService/Translate" => {
+                    #[allow(non_camel_case_types)]
+                    struct TranslateSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::TranslateRequest>
+                    for TranslateSvc<T> {
+                        type Response = super::TranslateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TranslateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::translate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TranslateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3276,6 +3371,9 @@ pub struct RoomMessage {
     /// Its place on the topic; empty until it is published.
     #[prost(string, tag = "9")]
     pub offset: ::prost::alloc::string::String,
+    /// The topic that the text is from, such as `captions:{session_id}`; empty: the user wrote it.
+    #[prost(string, tag = "10")]
+    pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PostMessageRequest {
@@ -3286,6 +3384,10 @@ pub struct PostMessageRequest {
     pub content: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub idempotency_key: ::prost::alloc::string::String,
+    /// For services that pass on what the caller says: the topic `captions:{session_id}` that the text is from. The caller then must be a
+    /// member already (else PERMISSION_DENIED).
+    #[prost(string, tag = "4")]
+    pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PostMessageResponse {

@@ -363,6 +363,9 @@ pub struct RoomMessage {
     pub username: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub content: ::prost::alloc::string::String,
+    /// The topic that the text is from, such as `captions:{session_id}`; empty: the user wrote it.
+    #[prost(string, tag = "6")]
+    pub source: ::prost::alloc::string::String,
 }
 /// The message has another text now.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -611,11 +614,14 @@ pub struct CaptionTranslation {
     pub session_id: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub segment: u64,
-    /// BCP 47.
+    /// As the owner has named it: the name of a language, or a BCP 47 tag.
     #[prost(string, tag = "3")]
     pub language: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub text: ::prost::alloc::string::String,
+    /// Of a partial: the next translation of the segment replaces it.
+    #[prost(bool, tag = "5")]
+    pub partial: bool,
 }
 /// The gateway serves.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

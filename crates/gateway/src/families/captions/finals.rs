@@ -33,6 +33,8 @@ pub(crate) struct Final {
     words: Vec<Word>,
     /// The owner has replaced the text.
     corrected: bool,
+    /// The text in the language `translate_to` of the session.
+    translation: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -61,6 +63,7 @@ impl From<pb::Final> for Final {
             reason: from.reason,
             words: from.words.into_iter().map(word).collect(),
             corrected: from.corrected,
+            translation: Some(from.translation).filter(|text| !text.is_empty()),
         }
     }
 }

@@ -4,6 +4,7 @@ mod audio;
 pub(crate) mod cues;
 mod finals;
 mod outputs;
+mod search;
 mod sessions;
 mod transcript;
 
@@ -17,6 +18,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(sessions::list_caption_sessions, sessions::open_caption_session))
         .routes(routes!(sessions::stop_caption_session))
+        .routes(routes!(search::search_captions))
         .routes(routes!(sessions::caption_snapshot))
         .routes(routes!(sessions::caption_metrics))
         .routes(routes!(sessions::pause_captions))

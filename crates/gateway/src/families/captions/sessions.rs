@@ -8,12 +8,17 @@ use serde::{Deserialize, Serialize};
 use tonic::Status;
 use turnpike_fault::{Fault, Kind};
 use turnpike_proto::captions::v1 as pb;
+use turnpike_token::Scope;
 use turnpike_topic::CaptionsSessionId;
 use utoipa::ToSchema;
 
 use super::finals::Final;
 use crate::{
-    access::{body::OptionalBody, caller::SignedIn},
+    access::{
+        body::OptionalBody,
+        caller::SignedIn,
+        scope::{self, ApiKeys},
+    },
     app::Captions,
     http::{
         Answer,
@@ -52,6 +57,15 @@ pub(crate) struct NewCaptionSession {
     audio: Option<Audio>,
     /// Keep the audio as long as the transcript; false if absent.
     keep_audio: Option<bool>,
+    /// The name of a language or a BCP 47 tag: the configured language model translates the finals, which followers get as events
+    /// `translation`. Not translated if absent.
+    #[schema(min_length = 2, max_length = 40, example = "German")]
+    translate_to: Option<String>,
+    /// Translate partials, too; false if absent.
+    translate_partials: Option<bool>,
+    /// A room of which the caller is a member: each final becomes a message of the caller, whose `source` is the topic of the session.
+    #[schema(format = Uuid)]
+    room_id: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -74,8 +88,34 @@ pub(crate) struct CaptionSession {
     /// Samples whose words are published.
     stored_samples: u64,
     final_count: u64,
+    /// How far the finals are translated; null: they are not.
+    translation: Option<CaptionsPassed>,
+    /// How far the finals are in the room; null: there is none.
+    room: Option<CaptionsPassed>,
     /// Where audio is sent and captions are received.
     stream: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CaptionsPassed {
+    /// Finals that are translated, or in the room.
+    done: u64,
+    /// Finals that could not be.
+    missed: u64,
+    waiting: u64,
+    /// The code of the latest failure, such as `NO_MODEL` or `FORBIDDEN`; null: the latest attempt succeeded.
+    problem: Option<String>,
+}
+
+impl From<pb::Passed> for CaptionsPassed {
+    fn from(passed: pb::Passed) -> Self {
+        let pb::Passed { done, missed, waiting, problem } = passed;
+        Self { done, missed, waiting, problem: text(problem) }
+    }
+}
+
+fn text(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 #[derive(Serialize, ToSchema)]
@@ -84,6 +124,9 @@ pub(crate) struct CaptionConfig {
     engine: String,
     audio: Audio,
     keep_audio: bool,
+    translate_to: Option<String>,
+    translate_partials: bool,
+    room_id: Option<String>,
 }
 
 impl From<pb::Session> for CaptionSession {
@@ -114,28 +157,40 @@ impl From<pb::Session> for CaptionSession {
                 engine: session.engine,
                 audio,
                 keep_audio: session.keep_audio,
+                translate_to: text(session.translate_to),
+                translate_partials: session.translate_partials,
+                room_id: text(session.room_id),
             },
             created_at: rfc3339(session.created_at),
             ended_at: rfc3339(session.ended_at),
             samples: session.samples,
             stored_samples: session.stored_samples,
             final_count: session.finals,
+            translation: session.translation.map(CaptionsPassed::from),
+            room: session.room.map(CaptionsPassed::from),
         }
     }
 }
 
 /// Open a caption session. Its audio goes to `stream`, or to the gRPC method `Transcribe`. 503 with `Retry-After` if this
-/// installation transcribes as many sessions as it can, or has no speech model.
+/// installation transcribes as many sessions as it can, or has no speech model. 404 and 403 are about the room.
 #[utoipa::path(post, path = "/api/captions/sessions", tag = "captions",
     params(("Idempotency-Key" = Option<String>, Header)), request_body = Option<NewCaptionSession>,
-    responses((status = 201, body = CaptionSession), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
-        (status = 503, body = ProblemBody)))]
+    responses((status = 201, body = CaptionSession), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody), (status = 422, body = ProblemBody), (status = 503, body = ProblemBody),
+        (status = 504, body = ProblemBody)))]
 pub(crate) async fn open_caption_session(
     State(captions): State<Captions>,
     SignedIn(caller): SignedIn,
     headers: HeaderMap,
     OptionalBody(new, ..): OptionalBody<NewCaptionSession>,
 ) -> Answer<(StatusCode, HeaderMap, Json<CaptionSession>)> {
+    // An API key that may transcribe may not for this alone use the language model, or write in rooms.
+    for (is_used, scope) in [(new.translate_to.is_some(), Scope::Llm), (new.room_id.is_some(), Scope::Chat)] {
+        if is_used {
+            scope::admit(&caller.claims, Some(ApiKeys::Of(scope)), false)?;
+        }
+    }
     let audio = new.audio.map(|audio| pb::Audio {
         encoding: match audio.encoding {
             None | Some(Encoding::PcmS16le) => pb::Encoding::PcmS16le.into(),
@@ -149,6 +204,9 @@ pub(crate) async fn open_caption_session(
         audio,
         idempotency_key: idempotency::key(&headers)?,
         keep_audio: new.keep_audio.unwrap_or_default(),
+        translate_to: new.translate_to.unwrap_or_default(),
+        translate_partials: new.translate_partials.unwrap_or_default(),
+        room_id: new.room_id.unwrap_or_default(),
     };
     let answer = captions.client().open_session(caller.token.request(request)).await?.into_inner();
     let session = answer.session.ok_or_else(Fault::internal)?;

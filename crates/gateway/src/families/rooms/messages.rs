@@ -40,6 +40,9 @@ pub(crate) struct RoomMessage {
     redacted_at: Option<String>,
     /// Its place on the topic `room:{id}`; null until it is published.
     offset: Option<String>,
+    /// The topic that the text is from: `captions:{session_id}` for a caption of what the user said. null: the user wrote it.
+    #[schema(example = "captions:01931d2e-9f6a-7000-8000-000000000000")]
+    source: Option<String>,
 }
 
 impl From<pb::RoomMessage> for RoomMessage {
@@ -55,6 +58,7 @@ impl From<pb::RoomMessage> for RoomMessage {
             edited_at: rfc3339(message.edited_at),
             redacted_at: rfc3339(message.redacted_at),
             offset: text(message.offset),
+            source: text(message.source),
         }
     }
 }
@@ -128,6 +132,7 @@ pub(crate) async fn post_message(
         room_id: id.to_string(),
         content: text.content,
         idempotency_key: idempotency::key(&headers)?,
+        source: String::new(),
     };
     let answer = chat.rooms().post_message(caller.token.request(message)).await?.into_inner();
     let message = answer.message.ok_or_else(Fault::internal)?;

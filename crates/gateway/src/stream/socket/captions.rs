@@ -33,6 +33,7 @@ use crate::{
     http::{extract::Query, problem::Problem},
     stream::{
         conn::{Conn, TopicFrames},
+        connections::Handle,
         control_frames,
         ending::Close,
         since::Since,
@@ -90,7 +91,7 @@ impl Protocol for CaptionSession {
         parse(text, self.reads_only)
     }
 
-    fn audio(&self, conn: &Arc<Conn>) -> Option<mpsc::Sender<Audio>> {
+    fn audio(&self, conn: &Arc<Conn>, handle: &Arc<Handle>) -> Option<mpsc::Sender<Audio>> {
         if self.reads_only {
             return None;
         }
@@ -100,6 +101,7 @@ impl Protocol for CaptionSession {
             captions: self.captions.clone(),
             token: self.token.clone(),
             conn: conn.clone(),
+            handle: handle.clone(),
         };
         self.tasks.spawn("captions audio", OnExit::Continue, Context::current().scope(stream.run(receiver)));
         Some(sender)
@@ -128,6 +130,8 @@ struct AudioStream {
     captions: Captions,
     token: AccessToken,
     conn: Arc<Conn>,
+    /// Has the latest token of the caller.
+    handle: Arc<Handle>,
 }
 
 impl AudioStream {
@@ -171,8 +175,10 @@ impl AudioStream {
             }
         };
         let receiving = async {
+            let mut known = self.token.clone();
             while let Some(arrived) = responses.message().await.map_err(lost)? {
                 self.acknowledge(arrived.samples, arrived.stored_samples);
+                self.pass_token_on(&mut known).await;
             }
             Ok(())
         };
@@ -183,6 +189,19 @@ impl AudioStream {
         }
         // The client has left. What it has sent still arrives.
         tokio::time::timeout(LEAVING, receiving).await.unwrap_or(Ok(()))
+    }
+
+    /// The captions service translates, and writes in rooms, with the caller's latest token. It learns a new one from any call.
+    async fn pass_token_on(&self, known: &mut AccessToken) {
+        let token = self.handle.caller().token;
+        if token.expose() == known.expose() {
+            return;
+        }
+        let request = token.request(pb::GetMetricsRequest { session_id: self.id.clone() });
+        // After a failure, the next acknowledgement is another opportunity.
+        if self.captions.client().get_metrics(request).await.is_ok() {
+            *known = token;
+        }
     }
 
     fn acknowledge(&self, samples: u64, stored_samples: u64) {

@@ -11,6 +11,7 @@ use turnpike_topic::{RoomId, Topic};
 use super::request::{Control, Parsed};
 use crate::stream::{
     conn::{Conn, TopicFrames},
+    connections::Handle,
     since::Since,
 };
 
@@ -21,7 +22,7 @@ pub(super) trait Protocol: Send + Sync + 'static {
     fn parse(&self, text: &str) -> Parsed;
 
     /// Called once, when the socket is open. Where audio and what concerns it goes; `None`: the socket takes no audio.
-    fn audio(&self, _conn: &Arc<Conn>) -> Option<mpsc::Sender<Audio>> {
+    fn audio(&self, _conn: &Arc<Conn>, _handle: &Arc<Handle>) -> Option<mpsc::Sender<Audio>> {
         None
     }
 

@@ -47,7 +47,8 @@ impl Session {
     /// Returns the id of the message.
     async fn post(&self, room: RoomId, content: String, idempotency_key: String) -> Result<Option<String>, Fault> {
         let caller = self.registration.handle.caller();
-        let request = pb::PostMessageRequest { room_id: room.to_string(), content, idempotency_key };
+        let request =
+            pb::PostMessageRequest { room_id: room.to_string(), content, idempotency_key, source: String::new() };
         let posted = self.context.chat.clone().post_message(caller.token.request(request)).await?.into_inner();
         self.context.rooms.typing(room, &caller, false).await;
         Ok(posted.message.map(|message| message.id))

@@ -70,7 +70,7 @@ impl Session {
         let conn = Conn::new(registration.id, &context.shared, (stream, format), protocol.topic_frames());
         let incoming = Incoming::new(conn.clone(), early, MAX_MESSAGE);
         let intake = Intake::new(context.limits.messages_per_minute);
-        let audio = protocol.audio(&conn);
+        let audio = protocol.audio(&conn, &registration.handle);
         Box::new(Self { context, conn, incoming, intake, registration, protocol, audio, _slot: slot })
     }
 
