@@ -1,6 +1,8 @@
 //! Captions that are translated, published in a room and found again: separate processes, the real speech model, and a language model
 //! that speaks HTTP.
 
+#![expect(clippy::disallowed_methods, reason = "the model's tasks end with the test")]
+
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -333,7 +333,7 @@ pub struct CorrectFinalRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SearchTranscriptsRequest {
-    /// 1–8 words; the last one may be the beginning of a word.
+    /// At most 200 characters. The last word may be the beginning of a word. Without a word there are no results.
     #[prost(string, tag = "1")]
     pub query: ::prost::alloc::string::String,
     /// 1–100; 0: 50.
