@@ -11,7 +11,7 @@ use turnpike_topic::Topic;
 
 use crate::{
     fake::{Fake, Plan, Step},
-    rooms::Guest,
+    guest::Guest,
     world::World,
 };
 

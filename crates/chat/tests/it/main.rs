@@ -9,6 +9,7 @@ mod conversations;
 mod export;
 mod fake;
 mod faults;
+mod guest;
 mod insights;
 mod leaving;
 mod messages;

@@ -8,7 +8,7 @@ use turnpike_testkit::{Database, eventually, on_both};
 use uuid::Uuid;
 
 use crate::{
-    rooms::{Guest, events, published, topic},
+    guest::{Guest, events, published, topic},
     world::World,
 };
 
