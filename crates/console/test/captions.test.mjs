@@ -81,6 +81,30 @@ test('a file becomes lines with times, and VTT, SRT and text that players read (
   await context.close();
 });
 
+test('lines are written into a room, labelled, and found by their words', async () => {
+  const { id: room } = await admin.post('/api/rooms', { name: 'Workshop' });
+  const { signIn: enter, open, faults, context } = await visitor(browser, server.url), page = await enter('captions');
+  await page.selectOption('select[name=room_id]', { label: 'Workshop' });
+  await page.setInputFiles('input[type=file]', recording);
+  const id = await sessionOf(page);
+  await ended(page);
+  const shown = await lines(page);
+  await page.click('.cues ~ .note >> text=a room');
+  await page.waitForURL(`**/console/rooms/${room}`);
+  const said = page.locator('.said-by:has(.who :text-is("captions")) .said');
+  await eventually('every line in the room', async () => (await said.count()) === shown.length || undefined);
+  assert.deepEqual(await said.allInnerTexts(), shown);
+  const other = await open('captions'), word = words(shown.at(-1)).sort((x, y) => y.length - x.length)[0];
+  await other.fill('#search', word);
+  await other.click(`.rows a[href$="captions/${id}"]:has-text("${word}")`);
+  await ended(other);
+  assert.deepEqual(await lines(other), shown);
+  await other.fill('#search', 'xyzzy');
+  await other.waitForSelector('text=No line has these words.');
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
 test('the microphone: settled words stay, and no word is lost when the connection is cut and the server is killed (24)', async () => {
   const own = await withMicrophone(), { signIn: enter, open, faults, context } = await visitor(own, proxy.url, { permissions: ['microphone'] }), page = await enter('captions');
   page.on('dialog', (dialog) => void dialog.accept());

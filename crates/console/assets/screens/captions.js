@@ -27,28 +27,49 @@ const length = (/** @type {number} */ samples) => minutes((samples * 1000) / RAT
 
 export default function Captions() {
   const id = path.value[1] ?? null, list = useList('/api/captions/sessions?limit=50'), words = useSignal('');
-  const described = (/** @type {any} */ one) => `${when(one.created_at)} ${length(one.samples)} ${one.final_count} ${one.final_count === 1 ? 'line' : 'lines'}`;
-  const rows = (list.items ?? []).filter((one) => `${described(one)} ${one.state}`.toLowerCase().includes(words.value.toLowerCase()));
+  const found = useFound(words.value);
   return div({ class: `split ${id ? 'one' : ''}` },
     aside({ class: 'side', 'aria-label': 'Sessions' },
-      div({ class: 'tools' }, h(Search, { label: 'Search sessions', value: words.value, set: (text) => { words.value = text; } }), to('captions', { class: 'button', 'data-new': '', 'aria-keyshortcuts': 'n' }, 'New')),
-      ul({ class: 'rows' }, rows.map((one) => li({ key: one.session_id }, to(`captions/${one.session_id}`, { 'data-row': '', 'aria-current': one.session_id === id ? 'page' : undefined },
-        span({ class: 'stack' }, time({ class: 'num cut', title: exact(one.created_at) }, when(one.created_at)), small({ class: 'muted num' }, `${length(one.samples)}, ${one.final_count} ${one.final_count === 1 ? 'line' : 'lines'}`)), one.status === 'running' ? pill(one.state) : null)))),
-      list.items?.length && !rows.length ? p({ class: 'empty' }, 'No session matches.') : null,
-      h(ListEnd, { list, empty: p(null, 'Your sessions appear here. They are kept for some days.') })),
+      div({ class: 'tools' }, h(Search, { label: 'Search lines', value: words.value, set: (text) => { words.value = text; } }), to('captions', { class: 'button', 'data-new': '', 'aria-keyshortcuts': 'n' }, 'New')),
+      found
+        ? ul({ class: 'rows' }, found.map((one) => li({ key: `${one.session_id}.${one.segment}` }, to(`captions/${one.session_id}`, { 'data-row': '' },
+          span({ class: 'stack' }, span({ class: 'num cut' }, `${when(one.created_at)}, ${minutes(one.start_ms)}`), small({ class: 'muted' }, one.snippet))))), found.length ? null : li({ class: 'empty' }, 'No line has these words.'))
+        : ul({ class: 'rows' }, (list.items ?? []).map((one) => li({ key: one.session_id }, to(`captions/${one.session_id}`, { 'data-row': '', 'aria-current': one.session_id === id ? 'page' : undefined },
+          span({ class: 'stack' }, time({ class: 'num cut', title: exact(one.created_at) }, when(one.created_at)), small({ class: 'muted num' }, `${length(one.samples)}, ${one.final_count} ${one.final_count === 1 ? 'line' : 'lines'}`)), one.status === 'running' ? pill(one.state) : null))),
+        li(null, h(ListEnd, { list, empty: p(null, 'Your sessions appear here. They are kept for some days.') })))),
     id ? h(Session, { key: id, id, changed: list.reload }) : div({ class: 'talk' }, div({ class: 'scroll' }, div({ class: 'column tall' }, h1({ class: 'centred' }, 'Captions'),
       p({ class: 'muted centred' }, 'Speech becomes text while it is spoken. The model that is built in understands English. Nothing is lost when the connection breaks.'),
       capturing.value ? p({ class: 'note' }, 'This tab captions already: ', to(`captions/${capturing.value.id}`, null, 'show it')) : h(Sources, { began: (session) => { list.reload(); go(`captions/${session}`); } }))))); 
 }
 
+/** The lines that have these words; `null` without words. @param {string} words */
+function useFound(words) {
+  const found = useSignal(/** @type {any[] | null} */ (null)), wanted = words.trim();
+  useEffect(() => {
+    if (!wanted) { found.value = null; return undefined; }
+    const abort = new AbortController();
+    const search = async () => {
+      // A page covers a bounded part of the transcripts, and can be empty before the last one.
+      let next = /** @type {string | null} */ (`/api/captions/search?${new URLSearchParams({ q: wanted })}`), results = /** @type {any[]} */ ([]);
+      while (next && !results.length) { const got = /** @type {any} */ (await page(next, abort.signal)); ({ next } = got); ({ results } = got.items); }
+      found.value = results;
+    };
+    const wait = setTimeout(() => search().catch((error) => { if (!abort.signal.aborted) failed(error); }), 250);
+    return () => { clearTimeout(wait); abort.abort(); };
+  }, [wanted]);
+  return found.value;
+}
+
 /** Where the sound comes from. @param {{ session?: string, began?: (id: string) => void }} props */
 function Sources({ session, began }) {
-  const state = useForm(), chosen = useRef(/** @type {HTMLInputElement | null} */ (null)), busy = useSignal(''), language = useSignal('');
-  const options = () => (language.peek().trim() ? { translate_to: language.peek().trim() } : {});
+  const state = useForm(), chosen = useRef(/** @type {HTMLInputElement | null} */ (null)), busy = useSignal(''), language = useSignal(''), room = useSignal('');
+  const rooms = useList(session ? null : '/api/rooms?joined=true').items ?? [], names = Object.fromEntries([['', 'No room'], ...rooms.map((one) => [one.id, one.name])]);
+  const options = () => ({ ...(language.peek().trim() ? { translate_to: language.peek().trim() } : {}), ...(room.peek() ? { room_id: room.peek() } : {}) });
   const run = async (/** @type {string} */ words, /** @type {() => Promise<string>} */ start) => { busy.value = words; await state.run(async () => { const id = await start(); began?.(id); }); busy.value = ''; };
   const problem = state.problem.value, no = problem instanceof Problem && problem.code === 'ENGINE_UNAVAILABLE';
   return div({ class: 'sources' },
     session ? null : h(Field, { name: 'translate_to', label: 'Translate into', value: language.value, set: (text) => { language.value = text; }, placeholder: 'German', hint: 'Optional. The language model of the chat translates each line.', wrong: state.wrong('translate_to') }),
+    rooms.length ? h(Field, { name: 'room_id', label: 'Write into a room', value: room.value, set: (one) => { room.value = one; }, choices: ['', ...rooms.map((one) => one.id)], words: names, hint: 'Each line becomes a message of yours, labelled as captions.', wrong: state.wrong('room_id') }) : null,
     div({ class: 'buttons' },
       button({ type: 'button', class: 'primary', 'aria-disabled': state.busy.value, onClick: () => void run('Starting the microphone…', () => fromMicrophone(session, options())) }, session ? 'Continue with the microphone' : 'Use the microphone'),
       button({ type: 'button', 'aria-disabled': state.busy.value, onClick: () => chosen.current?.click() }, session ? 'Continue with the file' : 'Choose a file'),
@@ -93,6 +114,7 @@ function Session({ id, changed }) {
         ol({ class: 'cues', 'data-state': one.state }, lines.value.map((line) => h(Cue, { key: line.segment, session: id, line, put })), h(Live, { partial, pin })),
         lines.value.length || partial.value ? null : p({ class: 'empty' }, one.status === 'running' ? 'The words appear here while they are spoken.' : 'No words were heard.'),
         one.status === 'stopped' && REASONS[one.reason] ? p({ class: 'note' }, REASONS[one.reason]) : null,
+        one.config?.room_id ? p({ class: 'note' }, 'Each line is written into ', to(`rooms/${one.config.room_id}`, null, 'a room'), '.') : null,
         lines.value.length ? h(Files, { id, created: one.created_at }) : null,
         h(CopyAs, { calls: [{ path: `/api/captions/sessions/${id}/captions.vtt`, rpc: 'turnpike.captions.v1.CaptionService/GetTranscript', message: { session_id: id }, port: 50055 }, { path: `/api/topics/captions:${id}/events?since=start`, stream: true }, { method: 'POST', path: '/api/captions/sessions', body: {} }] }))),
     one.status === 'stopped' ? null : div({ class: 'composer' }, here ? h(Capture, { id, paused: one.state === 'paused' }) : one.state === 'draining' ? p({ class: 'muted' }, 'The last words are transcribed…') : h(Waiting, { id, elsewhere: one.state === 'running' })));

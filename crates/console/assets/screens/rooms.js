@@ -19,7 +19,7 @@ import { Members, RoomSettings } from '../view/members.js';
 import { Insights, useAnalysis } from '../view/insights.js';
 
 const { div, h1, h2, p, ul, li, span, small, button, form, label, textarea, aside, article, time } = tags;
-/** @typedef {{ id: string, user_id: string, username: string, content: string | null, created_at: string, edited_at?: string | null, redacted_at?: string | null, offset?: string | null }} Said */
+/** @typedef {{ id: string, user_id: string, username: string, content: string | null, source?: string | null, created_at: string, edited_at?: string | null, redacted_at?: string | null, offset?: string | null }} Said */
 const TYPING = 5000;
 
 export default function Rooms() {
@@ -66,7 +66,7 @@ function Room({ id, changed, left }) {
     for (const frame of frames) {
       const user = frame['user_id'], name = frame['username'];
       if (frame.event === 'message') {
-        put([{ id: frame['message_id'], user_id: user, username: name, content: frame['content'], created_at: frame.at ?? '', offset: frame.offset ?? null }]);
+        put([{ id: frame['message_id'], user_id: user, username: name, content: frame['content'], source: frame['source'] ?? null, created_at: frame.at ?? '', offset: frame.offset ?? null }]);
         typing.value = new Map([...typing.peek()].filter(([one]) => one !== user));
       }
       const change = (/** @type {Partial<Said>} */ fields) => { said.value = said.peek().map((one) => (one.id === frame['message_id'] ? { ...one, ...fields } : one)); };
@@ -117,7 +117,7 @@ function Message({ room, message: one, mayModerate }) {
   const save = () => json(`/api/rooms/${room}/messages/${one.id}`, { method: 'PATCH', body: { content: text.value.trim() } }).then(() => { editing.value = null; }, failed);
   const redact = () => confirm({ title: 'Remove this message?', text: 'Its text is deleted for everybody.', verb: 'Remove', run: () => json(`/api/rooms/${room}/messages/${one.id}`, { method: 'DELETE' }) });
   return article({ class: `said-by ${own ? 'own' : ''}`, 'aria-label': `${one.username}, ${when(one.created_at)}`, 'data-id': one.id },
-    div({ class: 'who' }, one.username, ' ', time({ class: 'muted', title: exact(one.created_at) }, when(one.created_at)), one.edited_at && one.content !== null ? small({ class: 'muted' }, ' edited') : null),
+    div({ class: 'who' }, one.username, ' ', time({ class: 'muted', title: exact(one.created_at) }, when(one.created_at)), one.source?.startsWith('captions:') ? small({ class: 'muted' }, ' captions') : null, one.edited_at && one.content !== null ? small({ class: 'muted' }, ' edited') : null),
     open ? form({ onSubmit: (event) => { event.preventDefault(); void save(); } }, label({ class: 'hidden', for: `edit-${one.id}` }, 'Message'), textarea({ id: `edit-${one.id}`, value: text.value, onInput: (event) => { text.value = event.currentTarget.value; } }), div({ class: 'buttons' }, button({ type: 'button', onClick: () => { editing.value = null; } }, 'Cancel'), button({ type: 'submit', class: 'primary' }, 'Save')))
       : one.content === null || one.redacted_at ? p({ class: 'muted' }, 'This message was removed.') : div({ class: 'said' }, one.content),
     !open && one.content !== null && (own || mayModerate) ? div({ class: 'actions' }, own ? button({ type: 'button', class: 'quiet', onClick: () => { text.value = one.content ?? ''; editing.value = one.id; } }, 'Edit') : null, button({ type: 'button', class: 'quiet', onClick: redact }, 'Remove')) : null);
