@@ -148,6 +148,11 @@ impl SingleProcess {
     /// Starts the process with these variables and waits until it prints that it is ready. Limits are off unless a variable sets
     /// them.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
+        Self::start_program("turnpike", variables).await
+    }
+
+    /// The same with another program that starts all services and prints the same line.
+    pub async fn start_program(program: &str, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a temporary directory is created");
         let host = Host::claim();
         let mock = host.address(0).to_string();
@@ -156,7 +161,7 @@ impl SingleProcess {
         shared.insert("TURNPIKE_HTTP".to_owned(), "127.0.0.1:0".to_owned());
         shared.insert("TURNPIKE_MOCK_VEHICLE_CONNECTOR_GRPC".to_owned(), mock.clone());
         shared.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut process = ServiceProcess::new("turnpike", "turnpike", shared, directory.path());
+        let mut process = ServiceProcess::new("turnpike", program, shared, directory.path());
         process.start();
         let url = eventually("turnpike to be ready", 30, || {
             assert!(process.exit_status().is_none(), "turnpike has exited:\n{}", process.log());

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tonic::service::Routes;
 use tracing::warn;
 use turnpike_auth::FirstAdmin;
+use turnpike_bus::Bus;
 use turnpike_identity::{Revocations, Verifier};
 use turnpike_kit::{Process, listen, variables};
 use turnpike_rpc::Transport;
@@ -26,6 +27,8 @@ pub struct Started {
     pub one_time: Option<PathBuf>,
     /// At the first start: the code of a link that signs the first admin in.
     pub link_code: Option<SecretString>,
+    /// The bus of all services.
+    pub bus: Bus,
 }
 
 /// Starts every service and waits until all are ready. They run until the process is stopped. `on_first_admin` is called as soon as
@@ -96,7 +99,7 @@ pub async fn start(
         }
     }
     let deps = turnpike_gateway::Deps {
-        bus,
+        bus: bus.clone(),
         auth: to_auth,
         vehicles: to_vehicles,
         chat: to_chat,
@@ -121,7 +124,7 @@ pub async fn start(
         true => auth.one_time_link_code().await?.map(|issued| issued.code),
         false => None,
     };
-    Ok(Started { address, vin: mock.vins().first().cloned(), one_time, link_code })
+    Ok(Started { address, vin: mock.vins().first().cloned(), one_time, link_code, bus })
 }
 
 /// Writes a one-time sign-in for the operating system user of this process; it replaces an earlier one. It is written only if the

@@ -51,7 +51,7 @@ pub(crate) async fn compare(options: Compare) {
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
     let mut rows = Vec::new();
     if wanted("turnpike") {
-        rows.push(turnpike::measure(&options).await);
+        rows.extend(turnpike::measure(&options).await);
     }
     for name in peers::NAMES.into_iter().filter(|name| wanted(name)) {
         eprint_progress(name);

@@ -23,6 +23,8 @@ pub(crate) enum Way {
     Mqtt(String),
     /// A line with the number of the topic and the payload.
     Lines(String),
+    /// A line with the topic and the payload, for the example `publisher` of `turnpike`.
+    Topics(String, Vec<Topic>),
 }
 
 /// A connection that publishes. It does not wait for answers.
@@ -38,7 +40,11 @@ impl Publisher {
     pub(crate) async fn open(way: &Way) -> Self {
         let address = match way {
             Way::Bus(bus, topics) => return Self::Bus(bus.clone(), topics.clone(), JoinSet::new()),
-            Way::Http(address) | Way::Nats(address) | Way::Mqtt(address) | Way::Lines(address) => address,
+            Way::Http(address)
+            | Way::Nats(address)
+            | Way::Mqtt(address)
+            | Way::Lines(address)
+            | Way::Topics(address, _) => address,
         };
         let stream = TcpStream::connect(address).await.expect("the server listens");
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
@@ -51,7 +57,7 @@ impl Publisher {
             Way::Nats(_) => b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n".to_vec(),
             Way::Mqtt(_) => mqtt_connect(),
             Way::Lines(_) => b"PUBLISH\n".to_vec(),
-            Way::Bus(..) | Way::Http(_) => Vec::new(),
+            Way::Bus(..) | Way::Http(_) | Way::Topics(..) => Vec::new(),
         };
         write.write_all(&first).await.expect("the server reads");
         Self::Stream(way.clone(), write)
@@ -102,6 +108,7 @@ fn encoded(way: &Way, topic: usize, payload: &str) -> Vec<u8> {
             packet
         }
         Way::Lines(_) => format!("{topic} {payload}\n").into(),
+        Way::Topics(_, topics) => format!("{} {payload}\n", topics[topic]).into(),
         Way::Bus(..) => Vec::new(),
     }
 }

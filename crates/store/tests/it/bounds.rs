@@ -22,6 +22,16 @@ async fn a_file_is_opened_with_the_documented_settings() {
     assert_eq!(row.get::<String, _>(0), "wal");
 }
 
+/// `.cargo/config.toml` sets the flag. Without it, each new value of a range parses and plans its statement again.
+#[tokio::test]
+async fn sqlite_plans_a_statement_once() {
+    let database = Database::sqlite();
+    let store = open(database.url()).await.expect("a store");
+    let query = sqlx::query("SELECT sqlite_compileoption_used('ENABLE_QPSG')");
+    let row = query.fetch_one(store.pool()).await.expect("the options of SQLite");
+    assert!(row.get::<bool, _>(0));
+}
+
 /// Also on the connections that come after the migrations, which may take longer.
 #[tokio::test]
 async fn a_statement_on_a_server_is_bounded() {
