@@ -16,6 +16,9 @@ pub(super) struct Event {
     pub(super) at: f64,
     pub(super) is_final: bool,
     pub(super) text: String,
+    /// Where speech began by the recogniser's own voice detector, if it says so.
+    #[serde(default)]
+    pub(super) onset: Option<f64>,
 }
 
 /// Opens a session. Returns its id.
@@ -69,7 +72,8 @@ pub(super) async fn listen(base: &str, person: &Person, material: &Material) -> 
 fn event(at: f64, frame: &Value) -> Option<Event> {
     let is_final = frame["event"] == "final";
     let text = frame["text"].as_str().filter(|text| !text.is_empty() && (is_final || frame["event"] == "partial"))?;
-    Some(Event { at, is_final, text: text.to_owned() })
+    let onset = frame["start_ms"].as_f64().filter(|_| !is_final).map(|start| start / 1000.0);
+    Some(Event { at, is_final, text: text.to_owned(), onset })
 }
 
 /// Milliseconds from a client's finalize, which it sends with the last sample of each sentence, to the final.

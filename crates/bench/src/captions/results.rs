@@ -12,6 +12,8 @@ pub(super) struct Results {
     /// Milliseconds from the onset of each sentence to its first caption, and from its end to its last final.
     first: Vec<f64>,
     last: Vec<f64>,
+    /// From the onset that the recogniser reports to the first caption.
+    reported: Vec<f64>,
     cores: f64,
 }
 
@@ -20,7 +22,7 @@ impl Results {
     pub(super) fn of(name: &str, material: &Material, heard: &[Vec<Event>], cores: f64, whole: Option<Whole>) -> Self {
         let said = material.said();
         let clips: String = material.clips.iter().map(|clip| format!("{} ", clip.text)).collect();
-        let (mut first, mut last, mut errors) = (Vec::new(), Vec::new(), 0.0);
+        let (mut first, mut last, mut reported, mut errors) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
         for events in heard {
             let finals: Vec<&str> =
                 events.iter().filter(|event| event.is_final).map(|event| event.text.as_str()).collect();
@@ -29,7 +31,10 @@ impl Results {
             for event in events {
                 let Some(n) = material.at(event.at) else { continue };
                 let utterance = &material.utterances[n];
-                begun[n].get_or_insert((event.at - utterance.onset) * 1000.0);
+                if begun[n].is_none() {
+                    begun[n] = Some((event.at - utterance.onset) * 1000.0);
+                    reported.extend(event.onset.map(|onset| (event.at - onset) * 1000.0));
+                }
                 if event.is_final {
                     ended[n] = Some((event.at - utterance.end) * 1000.0);
                 }
@@ -38,7 +43,7 @@ impl Results {
             last.extend(ended.into_iter().flatten());
         }
         let whole = whole.map(|whole| (word_errors(&clips, &whole.text), whole.cpu));
-        Self { name: name.to_owned(), whole, errors, first, last, cores }
+        Self { name: name.to_owned(), whole, errors, first, last, reported, cores }
     }
 }
 
@@ -74,4 +79,7 @@ pub(super) fn print(rows: &[Results]) {
         );
     }
     println!();
+    for row in rows.iter().filter(|row| !row.reported.is_empty()) {
+        println!("{}: first caption after the onset that it reports: {}", row.name, spread(row.reported.clone()));
+    }
 }
