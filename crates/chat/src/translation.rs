@@ -10,7 +10,7 @@ use turnpike_fault::{Fault, Kind};
 
 use crate::{
     fields::invalid,
-    upstream::{ChatMessage, ChatRequest, ChatRole, Piece, UpstreamError, Upstreams, estimate_tokens},
+    upstream::{ChatMessage, ChatRequest, ChatRole, Piece, UpstreamError, Upstreams, estimate_tokens, json_answer},
 };
 
 /// The longest text, in bytes, and the longest name of a language, in characters.
@@ -122,10 +122,7 @@ fn read(answer: &str, longest: usize) -> Option<String> {
     struct Answer {
         translation: String,
     }
-    let text = answer.trim();
-    // Some models put JSON into a block of code, whatever they are told.
-    let text = text.strip_prefix("```json").or_else(|| text.strip_prefix("```")).unwrap_or(text);
-    let answer: Answer = serde_json::from_str(text.strip_suffix("```").unwrap_or(text).trim()).ok()?;
+    let answer: Answer = json_answer(answer)?;
     let line: String = answer.translation.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
     (!line.is_empty() && line.chars().count() <= longest).then_some(line)

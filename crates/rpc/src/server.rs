@@ -155,7 +155,7 @@ fn health_service(
 }
 
 /// grpc.reflection for the services of the policy: v1, and v1alpha, which many clients still ask for. Each has more than a megabyte of
-/// descriptors, so it is built only if somebody asks.
+/// descriptors, so it is built by the first call.
 fn reflection(policy: Policy) -> tonic_reflection::server::Builder<'static> {
     let mut builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(turnpike_proto::DESCRIPTORS)

@@ -90,12 +90,7 @@ impl<R: Read> Reads<R> {
         if state.running < AT_ONCE {
             state.running += 1;
             drop(state);
-            let mut running = Running { reads: self.0.clone(), has_ended: false };
-            self.0.tasks.spawn_long("database reads", OnExit::Continue, async move {
-                while let Some(batch) = running.next() {
-                    running.reads.perform(batch).await;
-                }
-            });
+            Running::start(self.0.clone());
         }
         Ok(answer)
     }
@@ -142,6 +137,17 @@ struct Running<R: Read> {
 }
 
 impl<R: Read> Running<R> {
+    /// Starts a task, which the state counts already.
+    fn start(reads: Arc<Inner<R>>) {
+        let tasks = reads.tasks.clone();
+        let mut running = Self { reads, has_ended: false };
+        tasks.spawn_long("database reads", OnExit::Continue, async move {
+            while let Some(batch) = running.next() {
+                running.reads.perform(batch).await;
+            }
+        });
+    }
+
     /// The next batch. `None`: nothing waits, and the task ends. Both under one lock, so that a read which arrives now starts a task.
     fn next(&mut self) -> Option<Vec<Waiting<R>>> {
         let mut state = self.reads.state();
@@ -155,14 +161,22 @@ impl<R: Read> Running<R> {
 }
 
 impl<R: Read> Drop for Running<R> {
-    /// If the task panicked or was dropped and no other one is left, the waiting callers get an error.
+    /// If the task panicked and no other one is left, a new one serves the reads that wait: the callers of the batch that panicked may
+    /// have asked for more before the task was dropped. If the process stops, they get an error.
     fn drop(&mut self) {
         if self.has_ended {
             return;
         }
         let mut state = self.reads.state();
         state.running -= 1;
-        if state.running == 0 {
+        if state.running > 0 || state.waiting.is_empty() {
+            return;
+        }
+        if std::thread::panicking() {
+            state.running += 1;
+            drop(state);
+            Self::start(self.reads.clone());
+        } else {
             state.waiting.clear();
         }
     }

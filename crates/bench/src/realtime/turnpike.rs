@@ -54,7 +54,7 @@ async fn topics(admin: &Person) -> Vec<Topic> {
     .await
 }
 
-/// What is published on the bus of this Redis.
+/// Payloads are published on the bus of this Redis.
 fn over_redis(redis: &RedisServer, topics: &[Topic]) -> Way {
     Way::Bus(Bus::redis(&redis.url(), Limits::default()).expect("the URL is valid"), topics.to_vec())
 }

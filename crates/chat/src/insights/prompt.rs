@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::statistics::{Finding, Summary};
-use crate::upstream::{ChatMessage, ChatRequest, ChatRole};
+use crate::upstream::{ChatMessage, ChatRequest, ChatRole, json_answer};
 
 /// Characters of what is asked, of what was said before it, and of the answer.
 pub(super) const MAX_INPUT: usize = 1000;
@@ -83,10 +83,7 @@ struct Insight {
 
 /// The insights of an answer. `None`: it has not the form that was asked for.
 pub(super) fn read(answer: &str) -> Option<Vec<Finding>> {
-    let text = answer.trim();
-    // Some models put JSON into a block of code, whatever they are told.
-    let text = text.strip_prefix("```json").or_else(|| text.strip_prefix("```")).unwrap_or(text);
-    let answer: Answer = serde_json::from_str(text.strip_suffix("```").unwrap_or(text).trim()).ok()?;
+    let answer: Answer = json_answer(answer)?;
     let findings: Vec<Finding> = answer.insights.into_iter().take(MAX_INSIGHTS).filter_map(finding).collect();
     (!findings.is_empty()).then_some(findings)
 }

@@ -45,6 +45,7 @@ mod scripted;
 mod server;
 mod sse;
 mod stream;
+mod structured;
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub use chunk::{Chunk, Tokens};
 pub use error::UpstreamError;
 pub use forward::Forwarded;
 pub use request::{Call, Endpoint, estimate_tokens};
+pub(crate) use structured::json_answer;
 
 /// The configured servers, or the scripted model if there are none.
 #[derive(Clone)]

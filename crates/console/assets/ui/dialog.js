@@ -10,7 +10,7 @@ const { dialog, form, h2, p, div, button, label, input } = tags;
 /** A dialog that is open while it is on the page. @param {Shown} props */
 export function Dialog({ title, onClose, children, class: look = '' }) {
   const box = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  // Before the next key arrives: whoever types at once types into the dialog.
+  // Opened before the next key arrives, so that what the user types goes into the dialog.
   useLayoutEffect(() => { box.current?.showModal(); }, []);
   return dialog({ ref: box, class: look, 'aria-label': title, onClose, onClick: (event) => { if (event.target === box.current) box.current?.close(); } }, children);
 }

@@ -135,7 +135,10 @@ async fn a_chat_service_that_is_away_is_reported_and_the_socket_recovers() {
     assert_eq!(answer(&mut socket, r#"{"type":"heartbeat"}"#).await["event"], "heartbeat_ack");
     let path = format!("/ws/rooms/{ROOM}?token={}", gateway.caller(Role::User).token);
     let refused = gateway.open(&path, &[]).await.expect("an upgrade").until_closed().await;
-    assert!(refused.0.is_empty() && refused.1.code != 1000, "nobody is admitted unasked: {refused:?}");
+    assert!(
+        refused.0.is_empty() && refused.1.code != 1000,
+        "without the chat service, a room admits no user: {refused:?}"
+    );
     gateway.chat_proxy.restore();
     let mut sent = 0;
     while gateway.chat.received::<pb::PostMessageRequest>().is_empty() {

@@ -29,7 +29,7 @@ async fn sqlite_plans_a_statement_once() {
     let store = open(database.url()).await.expect("a store");
     let query = sqlx::query("SELECT sqlite_compileoption_used('ENABLE_QPSG')");
     let row = query.fetch_one(store.pool()).await.expect("the options of SQLite");
-    assert!(row.get::<bool, _>(0));
+    assert_eq!(row.get::<i64, _>(0), 1);
 }
 
 /// Also on the connections that come after the migrations, which may take longer.
