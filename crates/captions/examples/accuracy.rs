@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let started = Instant::now();
         let mut outputs = captioner.listen(frame)?;
         if clock <= now {
-            outputs.extend(captioner.partial()?);
+            outputs.extend(captioner.partial(&|| false)?);
         }
         clock = clock.max(now) + started.elapsed().as_secs_f64();
         for output in outputs {

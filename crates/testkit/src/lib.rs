@@ -13,6 +13,7 @@ mod plans;
 mod process;
 mod proxy;
 mod servers;
+mod signal;
 mod socket;
 mod speech;
 mod stack;

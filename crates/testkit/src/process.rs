@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::eventually;
+use crate::{eventually, signal};
 
 /// The path of a binary of this workspace, in the profile of the running program. `./scripts/test` and `./scripts/bench` build
 /// it.
@@ -98,11 +98,9 @@ impl ServiceProcess {
         }
     }
 
-    /// Sends a signal, such as `STOP`.
+    /// Sends a signal, such as `INT`. After `STOP`, no thread runs any more.
     pub fn signal(&self, name: &str) {
-        let id = self.child.as_ref().expect("the process runs").id().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill is on the PATH");
-        assert!(sent.success(), "{} gets the signal {name}", self.name);
+        signal::send(self.child.as_ref().expect("the process runs").id(), name);
     }
 
     /// Sends SIGTERM and waits until the process has exited.

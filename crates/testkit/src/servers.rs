@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{Host, eventually};
+use crate::{Host, eventually, signal};
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with ./scripts/test"))
@@ -56,17 +56,16 @@ impl RedisServer {
 
     /// Stops the process with SIGSTOP: connections stay open and nothing is read or written.
     pub fn pause(&self) {
-        self.signal("-STOP");
+        self.signal("STOP");
     }
 
     /// Continues a paused process.
     pub fn resume(&self) {
-        self.signal("-CONT");
+        self.signal("CONT");
     }
 
-    fn signal(&self, signal: &str) {
-        let id = self.process.as_ref().expect("Redis runs").id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().expect("kill is on the PATH").success());
+    fn signal(&self, name: &str) {
+        signal::send(self.process.as_ref().expect("Redis runs").id(), name);
     }
 
     pub fn url(&self) -> String {

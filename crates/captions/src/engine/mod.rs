@@ -28,8 +28,14 @@ pub trait Stream: Send {
     fn begin_segment(&mut self);
 
     /// The text of the segment so far. The first `committed` words of the previous hypothesis of the segment are settled: an
-    /// engine that can do so begins with them.
-    fn hypothesize(&mut self, pcm: &[f32], committed: usize) -> Result<Hypothesis, EngineError>;
+    /// engine that can do so begins with them. An engine calls `superseded` between its steps; once it is true, the session
+    /// waits for the end of the segment, and the engine stops and returns `None`.
+    fn hypothesize(
+        &mut self,
+        pcm: &[f32],
+        committed: usize,
+        superseded: &dyn Fn() -> bool,
+    ) -> Result<Option<Hypothesis>, EngineError>;
 
     /// The words of the whole segment, with their times.
     fn finalize(&mut self, pcm: &[f32], committed: usize) -> Result<Hypothesis, EngineError>;

@@ -15,7 +15,12 @@ pub enum Act {
     Fail,
     /// Takes this long for each hypothesis.
     Slow(Duration),
+    /// Has no hypothesis before the segment ends.
+    Late,
 }
+
+/// Between two looks at whether a hypothesis is superseded.
+const STEP: Duration = Duration::from_millis(5);
 
 /// Hears `w1 w2 w3…`, or has the fault.
 pub struct Scripted {
@@ -45,7 +50,7 @@ impl Session {
     #[expect(clippy::disallowed_methods, reason = "a slow engine keeps its thread busy")]
     fn hear(&self, pcm: &[f32]) -> Result<Hypothesis, EngineError> {
         match self.act {
-            Act::Speak => {}
+            Act::Speak | Act::Late => {}
             Act::Panic => panic!("the script says so"),
             Act::Fail => return Err(EngineError("the script says so".to_owned())),
             Act::Slow(pause) => std::thread::sleep(pause),
@@ -61,8 +66,20 @@ impl Session {
 impl Stream for Session {
     fn begin_segment(&mut self) {}
 
-    fn hypothesize(&mut self, pcm: &[f32], _: usize) -> Result<Hypothesis, EngineError> {
-        self.hear(pcm)
+    #[expect(clippy::disallowed_methods, reason = "a slow engine keeps its thread busy")]
+    fn hypothesize(
+        &mut self,
+        pcm: &[f32],
+        _: usize,
+        superseded: &dyn Fn() -> bool,
+    ) -> Result<Option<Hypothesis>, EngineError> {
+        if self.act == Act::Late {
+            while !superseded() {
+                std::thread::sleep(STEP);
+            }
+            return Ok(None);
+        }
+        self.hear(pcm).map(Some)
     }
 
     fn finalize(&mut self, pcm: &[f32], _: usize) -> Result<Hypothesis, EngineError> {

@@ -296,9 +296,11 @@ impl Slot {
         Ok(false)
     }
 
-    /// All audio was heard.
+    /// All audio was heard. A client that ends the segment meanwhile does not wait for a partial.
     fn partial(&self, work: &mut Work) -> Result<bool, EngineError> {
-        if let Some(output) = work.captioner.partial()? {
+        let ends = |(item, _): &(Item, Instant)| matches!(item, Item::Finalize | Item::Drain);
+        let superseded = || self.waiting.lock().items.iter().any(ends);
+        if let Some(output) = work.captioner.partial(&superseded)? {
             self.caption(work, output);
         }
         Ok(true)

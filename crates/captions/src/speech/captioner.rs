@@ -1,5 +1,5 @@
-//! One session's path from samples to captions. It knows no clock: everything depends on the audio alone, so the same audio gives
-//! the same captions, however it is cut into pieces and however busy the machine is; only the number of partials differs.
+//! One session's path from samples to captions. It knows no clock: everything depends on the audio, however it is cut into pieces,
+//! and on the partials that were made, because the words that they have committed stay in the final. A busy machine makes fewer.
 
 use turnpike_event::{Caption, SegmentEnd, Span, Word};
 
@@ -105,8 +105,8 @@ impl Captioner {
         Ok(outputs)
     }
 
-    /// The partial of the live segment, if it is time for one.
-    pub fn partial(&mut self) -> Result<Option<Output>, EngineError> {
+    /// The partial of the live segment, if it is time for one. Left out once `superseded` is true.
+    pub fn partial(&mut self, superseded: &dyn Fn() -> bool) -> Result<Option<Output>, EngineError> {
         let Some(live) = &mut self.live else { return Ok(None) };
         if self.heard < live.due {
             return Ok(None);
@@ -114,7 +114,14 @@ impl Captioner {
         live.due = self.heard + STEP;
         let pcm = &self.audio[(live.start - self.base) as usize..(self.heard - self.base) as usize];
         let committed = live.agreement.committed();
-        let words = self.stream.hypothesize(pcm, committed)?.words;
+        let words = match &live.prepared {
+            // While the speaker pauses, there is nothing new, and these words will be the final.
+            Some(words) => words.clone(),
+            None => match self.stream.hypothesize(pcm, committed, superseded)? {
+                Some(heard) => heard.words,
+                None => return Ok(None),
+            },
+        };
         let words = filters::filter(live.agreement.continued(words), committed, pcm.len() as f32 / RATE as f32);
         live.agreement.add(&words, self.heard);
         if words.is_empty() && !live.shown {

@@ -172,6 +172,22 @@ async fn audio_of_a_pause_is_acknowledged_and_not_heard() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_segment_does_not_wait_for_a_partial() {
+    let world = World::scripted(Act::Late);
+    let instance = world.start().await;
+    let caller = world.caller(&instance);
+    let id = caller.open().await;
+    caller.send(&id, &speech()).await;
+    let request = caller.request(pb::FinalizeSessionRequest { session_id: id.clone() });
+    caller.client.clone().finalize_session(request).await.expect("finalized");
+    assert!(!caller.finals(&id).await.is_empty());
+    // Nor does the end of the session.
+    caller.send(&id, &speech()).await;
+    assert_eq!(caller.stop(&id).await.expect("stopped").state(), pb::State::Stopped);
+    instance.stop().await;
+}
+
+#[tokio::test]
 async fn a_correction_is_an_event_and_is_kept() {
     let world = World::scripted(Act::Speak);
     let instance = world.start().await;

@@ -25,19 +25,34 @@ pub(super) struct Decoded {
     pub(super) frames: usize,
 }
 
+/// What audio is decoded for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// The text so far, unless that is not needed any more.
+    Partial { superseded: &'a dyn Fn() -> bool },
+    /// The text with its times.
+    Final,
+}
+
+impl Purpose<'_> {
+    fn is_superseded(self) -> bool {
+        matches!(self, Purpose::Partial { superseded } if superseded())
+    }
+}
+
 /// Keys and values of one layer: the decoder's, then the encoder's.
 type Layer = [Tensor<f32>; 4];
 
 /// Decodes `audio`. The tokens of `guess` are verified in one pass, of which the first `forced` are kept without a question. At
-/// most `most` tokens.
+/// most `most` tokens. `None`: superseded.
 pub(super) fn decode(
     model: &Model,
     audio: Vec<f32>,
     guess: &[i32],
     forced: usize,
     most: usize,
-    timed: bool,
-) -> Result<Decoded, EngineError> {
+    purpose: Purpose<'_>,
+) -> Result<Option<Decoded>, EngineError> {
     let samples = audio.len();
     let mask = Tensor::<i32>::from_data(&[1, samples], vec![1; samples]);
     let audio = Tensor::from_data(&[1, samples], audio);
@@ -45,6 +60,9 @@ pub(super) fn decode(
     let inputs = vec![(encoder.audio, audio.into()), (encoder.mask, mask.view().into())];
     let [states] = run(encoder.graph.run_n(inputs, [encoder.states], options()))?;
     let states = tensor(states)?;
+    if purpose.is_superseded() {
+        return Ok(None);
+    }
     let run = Run { model, states: &states, mask: &mask };
 
     let most = most.max(forced);
@@ -80,14 +98,17 @@ pub(super) fn decode(
         if decoded.tokens.len() == most {
             break;
         }
+        if purpose.is_superseded() {
+            return Ok(None);
+        }
         next = run.next(next.0, &mut cache)?;
     }
-    if timed && !decoded.tokens.is_empty() {
+    if matches!(purpose, Purpose::Final) && !decoded.tokens.is_empty() {
         input.truncate(1);
         input.extend(&decoded.tokens);
         decoded.spans = times::spans(&run.attention(&input)?, decoded.tokens.len());
     }
-    Ok(decoded)
+    Ok(Some(decoded))
 }
 
 /// One audio at the decoder.

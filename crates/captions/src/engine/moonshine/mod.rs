@@ -11,7 +11,7 @@ mod tokenizer;
 use std::{path::Path, sync::Arc};
 
 use self::{
-    decoder::{Decoded, decode},
+    decoder::{Decoded, Purpose, decode},
     model::Model,
 };
 use super::{Engine, EngineError, Heard, Hypothesis, RATE, Stream};
@@ -58,9 +58,10 @@ struct Session {
 }
 
 impl Session {
-    fn hear(&mut self, pcm: &[f32], committed: usize, timed: bool) -> Result<Hypothesis, EngineError> {
+    /// `None`: superseded.
+    fn hear(&mut self, pcm: &[f32], committed: usize, purpose: Purpose<'_>) -> Result<Option<Hypothesis>, EngineError> {
         if pcm.len() < SHORTEST {
-            return Ok(Hypothesis::default());
+            return Ok(Some(Hypothesis::default()));
         }
         let seconds = pcm.len() as f32 / RATE as f32;
         let most = (seconds * TOKENS_PER_SECOND).ceil() as usize;
@@ -68,10 +69,10 @@ impl Session {
         let mut padded = Vec::with_capacity(pcm.len() + PADDING);
         padded.extend_from_slice(pcm);
         padded.resize(pcm.len() + PADDING, 0.0);
-        let decoded = decode(&self.model, padded, &self.tokens, forced, most, timed)?;
+        let Some(decoded) = decode(&self.model, padded, &self.tokens, forced, most, purpose)? else { return Ok(None) };
         let hypothesis = self.words_of(&decoded, seconds);
         self.tokens = decoded.tokens;
-        Ok(hypothesis)
+        Ok(Some(hypothesis))
     }
 
     /// Joins tokens to words.
@@ -113,11 +114,16 @@ impl Stream for Session {
         self.words.clear();
     }
 
-    fn hypothesize(&mut self, pcm: &[f32], committed: usize) -> Result<Hypothesis, EngineError> {
-        self.hear(pcm, committed, false)
+    fn hypothesize(
+        &mut self,
+        pcm: &[f32],
+        committed: usize,
+        superseded: &dyn Fn() -> bool,
+    ) -> Result<Option<Hypothesis>, EngineError> {
+        self.hear(pcm, committed, Purpose::Partial { superseded })
     }
 
     fn finalize(&mut self, pcm: &[f32], committed: usize) -> Result<Hypothesis, EngineError> {
-        self.hear(pcm, committed, true)
+        self.hear(pcm, committed, Purpose::Final).map(Option::unwrap_or_default)
     }
 }

@@ -21,6 +21,8 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Shorter audio is refused by OpenAI: 0.1 s.
 const SHORTEST: usize = RATE as usize / 10;
+/// Between two looks at whether a partial is superseded.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How the server is called.
 #[derive(Clone, Debug)]
@@ -73,14 +75,25 @@ struct Session {
 }
 
 impl Session {
-    fn ask(&self, pcm: &[f32]) -> Result<Hypothesis, EngineError> {
+    /// `None`: superseded.
+    fn ask(&self, pcm: &[f32], superseded: &dyn Fn() -> bool) -> Result<Option<Hypothesis>, EngineError> {
         if pcm.len() < SHORTEST {
-            return Ok(Hypothesis::default());
+            return Ok(Some(Hypothesis::default()));
         }
         let Server { http, config, runtime } = &*self.server;
         let (content_type, body) = form::encode(pcm, &config.model, &self.language);
-        let answer = runtime.block_on(http.post(config, content_type, body))?;
-        words::parse(&answer, pcm.len() as f32 / RATE as f32)
+        let until_superseded = async {
+            while !superseded() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let answer = runtime.block_on(async {
+            tokio::select! {
+                answer = http.post(config, content_type, body) => answer.map(Some),
+                () = until_superseded => Ok(None),
+            }
+        })?;
+        answer.map(|answer| words::parse(&answer, pcm.len() as f32 / RATE as f32)).transpose()
     }
 }
 
@@ -90,25 +103,31 @@ impl Stream for Session {
     }
 
     /// If the server does not answer, the hypothesis before stays: it is not final.
-    fn hypothesize(&mut self, pcm: &[f32], _: usize) -> Result<Hypothesis, EngineError> {
-        match self.ask(pcm) {
-            Ok(heard) => self.last = heard,
+    fn hypothesize(
+        &mut self,
+        pcm: &[f32],
+        _: usize,
+        superseded: &dyn Fn() -> bool,
+    ) -> Result<Option<Hypothesis>, EngineError> {
+        match self.ask(pcm, superseded) {
+            Ok(Some(heard)) => self.last = heard,
+            Ok(None) => return Ok(None),
             Err(error) => tracing::warn!(%error, "a partial caption is missing"),
         }
-        Ok(self.last.clone())
+        Ok(Some(self.last.clone()))
     }
 
     fn finalize(&mut self, pcm: &[f32], _: usize) -> Result<Hypothesis, EngineError> {
         let mut attempt = 1;
         loop {
-            match self.ask(pcm) {
+            match self.ask(pcm, &|| false) {
                 Err(error) if attempt < ATTEMPTS => {
                     tracing::warn!(%error, attempt, "a caption is asked for again");
                     let pause = async { tokio::time::sleep(PAUSE * attempt).await }; // a timer needs the runtime
                     self.server.runtime.block_on(pause);
                     attempt += 1;
                 }
-                heard => return heard,
+                heard => return heard.map(Option::unwrap_or_default),
             }
         }
     }
