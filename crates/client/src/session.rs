@@ -22,8 +22,7 @@ pub struct Session {
 impl Session {
     /// Signs in with a username, or an e-mail address, and a password.
     pub async fn sign_in(base: &str, user: &str, password: &SecretString) -> Result<Self, CredentialError> {
-        let http =
-            reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(|error| unavailable(&error))?;
+        let http = http()?;
         let base = base.trim_end_matches('/').to_owned();
         let name = if user.contains('@') { "email" } else { "username" };
         let body = json!({ name: user, "password": password.expose_secret() });
@@ -35,8 +34,7 @@ impl Session {
 
     /// A session that exists, by its tokens.
     pub fn resume(base: &str, access: SecretString, refresh: SecretString) -> Result<Self, CredentialError> {
-        let http =
-            reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(|error| unavailable(&error))?;
+        let http = http()?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), access, refresh })
     }
 
@@ -60,6 +58,14 @@ impl Credential for Session {
         }
         Ok(self.access.clone())
     }
+}
+
+fn http() -> Result<reqwest::Client, CredentialError> {
+    let builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
+    builder
+        .user_agent(concat!("turnpike-client/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| unavailable(&error))
 }
 
 async fn post(http: &reqwest::Client, url: &str, body: &Value) -> Result<Value, CredentialError> {

@@ -16,7 +16,7 @@ import * as drafts from '../live/drafts.js';
 import { me, signOut } from '../live/session.js';
 
 const { div, h1, h2, p, section, form, button, table, thead, tbody, tr, th, td, time, code, label, input, fieldset, legend, small } = tags;
-const SCOPES = { all: 'Everything that you may do', read: 'Reading only', vehicles: 'Vehicles and commands', chat: 'Conversations', llm: 'The /v1 API of language models', admin: 'Health of the deployment' };
+const SCOPES = { all: 'Everything that you may do', read: 'Reading only', vehicles: 'Vehicles and commands', chat: 'Conversations', llm: 'The /v1 API of language models', captions: 'Live captions', admin: 'Health of the deployment' };
 
 export default function Account() {
   const leave = async () => {

@@ -38,7 +38,7 @@ export default function Captions() {
           span({ class: 'stack' }, time({ class: 'num cut', title: exact(one.created_at) }, when(one.created_at)), small({ class: 'muted num' }, `${length(one.samples)}, ${one.final_count} ${one.final_count === 1 ? 'line' : 'lines'}`)), one.status === 'running' ? pill(one.state) : null))),
         li(null, h(ListEnd, { list, empty: p(null, 'Your sessions appear here. They are kept for some days.') })))),
     id ? h(Session, { key: id, id, changed: list.reload }) : div({ class: 'talk' }, div({ class: 'scroll' }, div({ class: 'column tall' }, h1({ class: 'centred' }, 'Captions'),
-      p({ class: 'muted centred' }, 'Speech becomes text while it is spoken. The model that is built in understands English. Nothing is lost when the connection breaks.'),
+      p({ class: 'muted centred' }, 'Speech becomes text while it is spoken. The speech model that ./scripts/captions-model installs understands English. Nothing is lost when the connection breaks.'),
       capturing.value ? p({ class: 'note' }, 'This tab captions already: ', to(`captions/${capturing.value.id}`, null, 'show it')) : h(Sources, { began: (session) => { list.reload(); go(`captions/${session}`); } }))))); 
 }
 

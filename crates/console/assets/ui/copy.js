@@ -4,7 +4,7 @@ import { useSignal } from '../vendor/signals.js';
 import { tags } from './tags.js';
 import { toast } from './toast.js';
 
-const { div, details, summary, pre, code, span, button } = tags;
+const { div, details, summary, pre, code, p, span, button } = tags;
 const quote = (/** @type {string} */ text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** Copies a text; a page without a secure origin selects it instead. */
@@ -36,5 +36,7 @@ export function Snippet({ name, text }) {
 export function CopyAs({ calls }) {
   const open = useSignal(false);
   return details({ class: 'copy-as', onToggle: (event) => { open.value = event.currentTarget.open; } }, summary(null, 'The same as a command line'),
-    open.value ? calls.map((call, i) => [h(Snippet, { key: `c${i}`, name: 'curl', text: asCurl(call) }), call.rpc ? h(Snippet, { key: `g${i}`, name: 'grpcurl', text: asGrpcurl(call) }) : null]) : null);
+    open.value ? [p({ class: 'muted' }, '$TURNPIKE_TOKEN is an access token, or an API key from your account.',
+      calls.some((call) => call.rpc) ? ' grpcurl needs the address of the service; the one process listens there only if its TURNPIKE_…_GRPC is set.' : ''),
+    calls.map((call, i) => [h(Snippet, { key: `c${i}`, name: 'curl', text: asCurl(call) }), call.rpc ? h(Snippet, { key: `g${i}`, name: 'grpcurl', text: asGrpcurl(call) }) : null])] : null);
 }

@@ -12,7 +12,7 @@ import { me } from '../live/session.js';
 
 const { div, h2, p, ul, li, span, small, button, form, label, select, option } = tags;
 const ROLES = ['member', 'moderator', 'owner'];
-const MEANINGS = { member: 'member: reads and writes', moderator: 'moderator: also removes messages and people', owner: 'owner: also changes roles and the room' };
+const MEANINGS = { member: 'member: writes', moderator: 'moderator: removes', owner: 'owner: everything' };
 
 /** `changes` grows when an event says that a member came, left or got another role. @param {{ room: any, changes: number, done: () => void }} props */
 export function Members({ room, changes, done }) {

@@ -39,6 +39,7 @@ impl Gateway {
         outbound.permit(&base)?;
         let http = reqwest::Client::builder()
             .no_proxy()
+            .user_agent(concat!("turnpike/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(5))
             .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none()) // the credential must be sent only to this gateway
