@@ -29,30 +29,33 @@ pub enum OnExit {
 
 /// Every task of a process, and the two ways to stop them: softly (finish, take nothing new) and hard (now).
 #[derive(Clone, Default)]
-pub struct Tasks {
+pub struct Tasks(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
     tracker: TaskTracker,
     soft: CancellationToken,
     hard: CancellationToken,
-    failed: Arc<OnceLock<&'static str>>,
-    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    failed: OnceLock<&'static str>,
+    running: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 /// A task's entry among the running ones. It is removed also if the task panics or is aborted.
 struct Entry {
     name: &'static str,
-    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    tasks: Arc<Inner>,
 }
 
 impl Entry {
-    fn new(name: &'static str, running: Arc<Mutex<BTreeMap<&'static str, usize>>>) -> Self {
-        *running.lock().entry(name).or_default() += 1;
-        Self { name, running }
+    fn new(name: &'static str, tasks: Arc<Inner>) -> Self {
+        *tasks.running.lock().entry(name).or_default() += 1;
+        Self { name, tasks }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut running = self.running.lock();
+        let mut running = self.tasks.running.lock();
         if let Some(count) = running.get_mut(self.name) {
             *count -= 1;
             if *count == 0 {
@@ -71,8 +74,6 @@ pin_project_lite::pin_project! {
         hard: WaitForCancellationFutureOwned,
         entry: Entry,
         on_exit: OnExit,
-        soft: CancellationToken,
-        failed: Arc<OnceLock<&'static str>>,
     }
 }
 
@@ -88,15 +89,15 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
         if let Ok(Poll::Pending) = polled {
             return Poll::Pending;
         }
-        let name = this.entry.name;
+        let Entry { name, tasks } = this.entry;
         if polled.is_err() {
-            error!(task = name, "a task panicked");
-            metrics::counter!("turnpike_task_panics_total", "task" => name).increment(1);
+            error!(task = *name, "a task panicked");
+            metrics::counter!("turnpike_task_panics_total", "task" => *name).increment(1);
         }
-        if *this.on_exit == OnExit::StopProcess && !this.soft.is_cancelled() {
-            error!(task = name, "a task that the process needs has ended; the process stops");
-            let _ = this.failed.set(name); // the first one is the cause
-            this.soft.cancel();
+        if *this.on_exit == OnExit::StopProcess && !tasks.soft.is_cancelled() {
+            error!(task = *name, "a task that the process needs has ended; the process stops");
+            let _ = tasks.failed.set(name); // the first one is the cause
+            tasks.soft.cancel();
         }
         Poll::Ready(())
     }
@@ -110,7 +111,7 @@ impl Tasks {
         on_exit: OnExit,
         future: impl Future<Output = ()> + Send + 'static,
     ) -> AbortHandle {
-        self.tracker.spawn(self.guard(name, on_exit, future).in_current_span()).abort_handle()
+        self.0.tracker.spawn(self.guard(name, on_exit, future).in_current_span()).abort_handle()
     }
 
     /// Like [`Tasks::spawn`], but the task does not keep the span of its caller: for a task that lives much longer than the request
@@ -121,57 +122,56 @@ impl Tasks {
         on_exit: OnExit,
         future: impl Future<Output = ()> + Send + 'static,
     ) -> AbortHandle {
-        self.tracker.spawn(self.guard(name, on_exit, future)).abort_handle()
+        self.0.tracker.spawn(self.guard(name, on_exit, future)).abort_handle()
     }
 
     fn guard<F>(&self, name: &'static str, on_exit: OnExit, future: F) -> Guarded<F> {
-        let (running, hard) = (self.running.clone(), self.hard.clone().cancelled_owned());
-        let (soft, failed) = (self.soft.clone(), self.failed.clone());
-        Guarded { future, hard, entry: Entry::new(name, running), on_exit, soft, failed }
+        let hard = self.0.hard.clone().cancelled_owned();
+        Guarded { future, hard, entry: Entry::new(name, self.0.clone()), on_exit }
     }
 
     /// Keeps [`Tasks::finish`] waiting until the token is dropped, for work whose task another library starts later.
     pub fn hold(&self) -> TaskTrackerToken {
-        self.tracker.token()
+        self.0.tracker.token()
     }
 
     /// Cancelled when the process begins to stop: finish, accept nothing new.
     pub fn stopping(&self) -> &CancellationToken {
-        &self.soft
+        &self.0.soft
     }
 
     /// Asks every task to finish.
     pub fn stop(&self) {
-        self.soft.cancel();
+        self.0.soft.cancel();
     }
 
     /// Asks every task to finish, waits for at most `grace`, then drops the remaining tasks. Returns whether all finished.
     pub async fn finish(&self, grace: Duration) -> bool {
-        self.soft.cancel();
-        self.tracker.close();
-        let finished = tokio::time::timeout(grace, self.tracker.wait()).await.is_ok();
+        self.0.soft.cancel();
+        self.0.tracker.close();
+        let finished = tokio::time::timeout(grace, self.0.tracker.wait()).await.is_ok();
         if !finished {
-            let left = self.running.lock().clone();
+            let left = self.0.running.lock().clone();
             warn!(?left, "some tasks did not finish in time and are dropped");
         }
-        self.hard.cancel();
-        self.tracker.wait().await; // a dropped task ends at its next poll
+        self.0.hard.cancel();
+        self.0.tracker.wait().await; // a dropped task ends at its next poll
         finished
     }
 
     /// The task with [`OnExit::StopProcess`] that ended first, if one did.
     pub fn failed(&self) -> Option<&'static str> {
-        self.failed.get().copied()
+        self.0.failed.get().copied()
     }
 
     /// The number of running tasks.
     pub fn len(&self) -> usize {
-        self.tracker.len()
+        self.0.tracker.len()
     }
 
     /// Whether no task runs.
     pub fn is_empty(&self) -> bool {
-        self.tracker.is_empty()
+        self.0.tracker.is_empty()
     }
 }
 

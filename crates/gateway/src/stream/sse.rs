@@ -82,8 +82,8 @@ pub(crate) async fn follow(
     let reader = reader::open(&topics, &caller, topic, since, &Wake::Task(wake.clone())).await?;
     let reader = match topic {
         Topic::Room(room) => {
-            let Registration { id, user_id, handle, .. } = &registration;
-            reader.with(Box::new(rooms.enter(room, *user_id, *id, handle, false)))
+            let Registration { id, handle, .. } = &registration;
+            reader.with(Box::new(rooms.enter(room, registration.user_id(), *id, handle, false)))
         }
         _ => reader,
     };

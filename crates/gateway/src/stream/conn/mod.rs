@@ -22,6 +22,7 @@ mod wire;
 
 use std::{
     net::Shutdown,
+    os::fd::AsRawFd,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -35,7 +36,11 @@ use tokio::net::TcpStream;
 use turnpike_kit::Tasks;
 use turnpike_topic::{Offset, Topic};
 
-pub(crate) use self::{input::Input, slots::MAX_TOPICS, traffic::Traffic};
+pub(crate) use self::{
+    input::{Ahead, Input},
+    slots::MAX_TOPICS,
+    traffic::Traffic,
+};
 use self::{
     out::{Out, Turn},
     slots::Place,
@@ -92,19 +97,21 @@ pub(crate) struct Shared {
     pub(crate) heartbeat: Duration,
 }
 
+/// The fields are in this order in memory: a delivery needs the first three (see [`Out`]).
+#[repr(C)]
 pub(crate) struct Conn {
-    id: u64,
-    shared: Arc<Shared>,
     pub(crate) stream: TcpStream,
+    shared: Arc<Shared>,
+    out: Mutex<Out>,
+    id: u64,
     frames: &'static dyn TopicFrames,
     pub(crate) format: Format,
     /// When the latest frame of the client arrived, and the latest one that was no pong.
     heard: AtomicTick,
     active: AtomicTick,
-    received: AtomicU64,
     /// Pings that the client has not answered.
     unanswered: AtomicU32,
-    out: Mutex<Out>,
+    received: AtomicU64,
 }
 
 impl Conn {
@@ -118,16 +125,16 @@ impl Conn {
         let now = shared.wheel.now();
         let out = Mutex::new(Out::new(format, now, now.after(ticks(shared.heartbeat))));
         Arc::new(Self {
-            id,
-            shared: shared.clone(),
             stream,
+            shared: shared.clone(),
+            out,
+            id,
             frames,
             format,
             heard: AtomicTick::new(now),
             active: AtomicTick::new(now),
-            received: AtomicU64::new(0),
             unanswered: AtomicU32::new(0),
-            out,
+            received: AtomicU64::new(0),
         })
     }
 
@@ -140,7 +147,7 @@ impl Conn {
     pub(crate) fn queue(self: &Arc<Self>, frame: &[u8]) {
         let mut out = self.out.lock();
         if out.is_open() {
-            out.control.extend_from_slice(frame);
+            out.queue(frame);
             self.flush(out);
         }
     }
@@ -250,7 +257,7 @@ impl Conn {
     pub(crate) fn notify(self: &Arc<Self>, topic: Topic, frame: &[u8]) {
         let mut out = self.out.lock();
         if out.is_open() && out.slots.find(topic).is_some() && out.is_confirmed(topic) {
-            out.control.extend_from_slice(frame);
+            out.queue(frame);
             self.flush(out);
         }
     }
@@ -318,9 +325,9 @@ impl Conn {
         if out.next_ping.left(now) == 0 {
             out.next_ping = now.after(interval);
             self.unanswered.fetch_add(1, Ordering::Relaxed);
-            out.control.extend_from_slice(&rfc6455::ping());
+            out.queue(&rfc6455::ping());
             if let Some(text) = self.frames.heartbeat() {
-                out.control.extend_from_slice(&rfc6455::text(text.to_owned()));
+                out.queue(&rfc6455::text(text.to_owned()));
             }
             self.flush(out);
             out = self.out.lock();
@@ -384,6 +391,18 @@ impl Swept for Conn {
 
     fn mark(&self, slot: usize) -> bool {
         self.out.lock().mark(slot)
+    }
+
+    fn touch(&self) -> bool {
+        // Both are read, always; the result is not used.
+        (self.stream.as_raw_fd() < 0) & self.out.is_locked()
+    }
+
+    fn mark_and_visit(self: Arc<Self>, slot: usize, runs: &mut Vec<(usize, Run)>) {
+        let mut out = self.out.lock();
+        if out.mark(slot) {
+            self.write(out, runs);
+        }
     }
 
     fn visit(self: Arc<Self>, runs: &mut Vec<(usize, Run)>) {

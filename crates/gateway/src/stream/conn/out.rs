@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use turnpike_topic::Topic;
 
@@ -22,43 +23,53 @@ use crate::stream::{
 const GATHER: usize = 32;
 
 /// At most the rest of one frame, a page of history, and answers: a client that does not read has no queue of events.
+///
+/// The fields are in this order in memory: a delivery needs those up to `slots`. Beside the system call, it mostly waits for memory.
+#[repr(C)]
 pub(super) struct Out {
-    format: Format,
-    pub(super) slots: Slots,
     /// The slots that have news.
     pub(super) dirty: u128,
     /// The slots whose reader is not current: the catch-up task takes from it.
     pub(super) work: u128,
-    /// The slots whose history could not be read, and when it is read again.
-    retry: u128,
-    retry_at: Tick,
-    /// The rest of a frame that is partly written. It goes out before anything else.
-    tail: Bytes,
-    /// Complete frames of our own: answers, pongs, pings, the close frame. They go out before further events.
-    pub(super) control: Vec<u8>,
-    /// Complete frames that the catch-up task took for a slot. It takes no more before they are written.
-    page: Bytes,
-    page_slot: usize,
+    format: Format,
     /// The kernel takes no more: the catch-up task waits for room, and nobody else writes.
     pub(super) blocked: bool,
     pub(super) has_task: bool,
+    /// The stream is broken, or the connection has ended.
+    gone: bool,
     /// Bytes were written since the latest look at this field.
     pub(super) progressed: bool,
     pub(super) bus_outage_reported: bool,
-    /// Bytes that the kernel has taken.
-    pub(super) sent: u64,
-    /// When the client answered a ping or sent a heartbeat.
-    pub(super) heartbeat: Option<Tick>,
-    /// The stream is broken, or the connection has ended.
-    gone: bool,
-    /// Why the socket ends, once that is known.
-    close: Option<Close>,
+    pub(super) progress: Tick,
     /// A close frame is queued or written: when the stream is shut down.
     pub(super) farewell: Option<Tick>,
-    pub(super) progress: Tick,
+    /// Bytes that the kernel has taken.
+    pub(super) sent: u64,
+    /// `None`: nothing is queued, as at most times.
+    queued: Option<Box<Queued>>,
+    pub(super) slots: Slots,
+    /// The slots whose history could not be read, and when it is read again.
+    retry: u128,
+    retry_at: Tick,
     pub(super) next_ping: Tick,
+    /// When the client answered a ping or sent a heartbeat.
+    pub(super) heartbeat: Option<Tick>,
     /// The client seems to be silent: since when.
     pub(super) suspected: Option<Tick>,
+    /// Why the socket ends, once that is known.
+    close: Option<Close>,
+}
+
+/// Bytes that are written before further events, in the order of the fields.
+#[derive(Default)]
+struct Queued {
+    /// The rest of a frame that is partly written.
+    tail: Bytes,
+    /// Complete frames of our own: answers, pongs, pings, the close frame.
+    control: Vec<u8>,
+    /// Complete frames that the catch-up task took for a slot. It takes no more before they are written.
+    page: Bytes,
+    page_slot: usize,
 }
 
 /// What remains after an attempt to write.
@@ -74,28 +85,25 @@ pub(super) enum Turn {
 impl Out {
     pub(super) fn new(format: Format, now: Tick, next_ping: Tick) -> Self {
         Self {
-            format,
-            slots: Slots::default(),
             dirty: 0,
             work: 0,
-            retry: 0,
-            retry_at: now,
-            tail: Bytes::new(),
-            control: Vec::new(),
-            page: Bytes::new(),
-            page_slot: 0,
+            format,
             blocked: false,
             has_task: false,
+            gone: false,
             progressed: false,
             bus_outage_reported: false,
-            sent: 0,
-            heartbeat: None,
-            gone: false,
-            close: None,
-            farewell: None,
             progress: now,
+            farewell: None,
+            sent: 0,
+            queued: None,
+            slots: Slots::default(),
+            retry: 0,
+            retry_at: now,
             next_ping,
+            heartbeat: None,
             suspected: None,
+            close: None,
         }
     }
 
@@ -110,17 +118,28 @@ impl Out {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        self.gone || (self.tail.is_empty() && self.control.is_empty())
+        self.gone || self.queued.as_ref().is_none_or(|queued| queued.tail.is_empty() && queued.control.is_empty())
     }
 
     pub(super) fn unread(&self) -> usize {
-        if self.gone { 0 } else { self.control.len() }
+        // A broken connection takes nothing any more: a task that waits for room would wait for ever.
+        if self.gone { 0 } else { self.queued.as_ref().map_or(0, |queued| queued.control.len()) }
+    }
+
+    /// Queues complete frames of our own.
+    pub(super) fn queue(&mut self, frames: &[u8]) {
+        self.queued().control.extend_from_slice(frames);
+    }
+
+    fn queued(&mut self) -> &mut Queued {
+        self.queued.get_or_insert_default()
     }
 
     /// Queues the last frame.
     pub(super) fn close(&mut self, close: Close, frame: &[u8], deadline: Tick) {
-        self.control.extend_from_slice(frame);
-        (self.close, self.farewell, self.page) = (self.close.take().or(Some(close)), Some(deadline), Bytes::new());
+        self.queue(frame);
+        self.queued().page = Bytes::new();
+        (self.close, self.farewell) = (self.close.take().or(Some(close)), Some(deadline));
         (self.dirty, self.work, self.retry) = (0, 0, 0);
     }
 
@@ -132,14 +151,14 @@ impl Out {
     /// Ends everything. The caller drops the slots without the lock.
     pub(super) fn go(&mut self) -> (Slots, Close) {
         self.fail();
-        (self.tail, self.page, self.control) = (Bytes::new(), Bytes::new(), Vec::new());
+        self.queued = None;
         (std::mem::take(&mut self.slots), self.close.clone().unwrap_or(Close::Gone))
     }
 
     /// Whether nothing confirms a subscription to a topic later.
     pub(super) fn is_confirmed(&mut self, topic: Topic) -> bool {
         let Some(number) = self.slots.find(topic) else { return true };
-        let has_page = self.page_slot == number && !self.page.is_empty();
+        let has_page = self.queued.as_ref().is_some_and(|queued| queued.page_slot == number && !queued.page.is_empty());
         let is_due =
             self.slots.get(number).is_some_and(|slot| slot.confirm.is_some() || matches!(slot.place, Place::Opening));
         !is_due && !has_page
@@ -161,8 +180,10 @@ impl Out {
     #[must_use]
     pub(super) fn remove(&mut self, topic: Topic) -> Option<Slot> {
         let number = self.slots.find(topic)?;
-        if self.page_slot == number {
-            self.page = Bytes::new();
+        if let Some(queued) = &mut self.queued
+            && queued.page_slot == number
+        {
+            queued.page = Bytes::new();
         }
         let keep: u128 = !(1 << number);
         (self.dirty, self.work, self.retry) = (self.dirty & keep, self.work & keep, self.retry & keep);
@@ -170,8 +191,9 @@ impl Out {
     }
 
     pub(super) fn set_page(&mut self, slot: usize, page: Bytes) {
-        debug_assert!(self.page.is_empty(), "the previous page is written");
-        (self.page, self.page_slot) = (page, slot);
+        let queued = self.queued();
+        debug_assert!(queued.page.is_empty(), "the previous page is written");
+        (queued.page, queued.page_slot) = (page, slot);
     }
 
     pub(super) fn retry(&mut self, slot: usize, at: Tick) {
@@ -195,34 +217,41 @@ impl Out {
 
     /// Writes everything that is queued. Returns whether nothing is left.
     pub(super) fn flush(&mut self, stream: &TcpStream) -> io::Result<bool> {
-        while !self.tail.is_empty() {
-            let written = stream.try_write(&self.tail)?;
-            self.tail.advance(written);
+        let Some(mut queued) = self.queued.take() else { return Ok(true) };
+        let flushed = self.flush_queued(&mut queued, stream);
+        if !matches!(flushed, Ok(true)) {
+            self.queued = Some(queued); // else nothing of it keeps its memory
+        }
+        flushed
+    }
+
+    fn flush_queued(&mut self, queued: &mut Queued, stream: &TcpStream) -> io::Result<bool> {
+        while !queued.tail.is_empty() {
+            let written = send(stream, &queued.tail)?;
+            queued.tail.advance(written);
             self.has_written(written);
         }
-        self.tail = Bytes::new(); // a tail that is written does not keep its memory
-        if !self.control.is_empty() {
-            let written = stream.try_write(&self.control)?;
+        queued.tail = Bytes::new(); // a tail that is written does not keep its memory
+        if !queued.control.is_empty() {
+            let written = send(stream, &queued.control)?;
             self.has_written(written);
-            let end = frames_begun(&self.control, written);
-            self.tail = Bytes::copy_from_slice(&self.control[written..end]);
-            self.control.drain(..end);
-            if !self.tail.is_empty() || !self.control.is_empty() {
+            let end = frames_begun(&queued.control, written);
+            queued.tail = Bytes::copy_from_slice(&queued.control[written..end]);
+            queued.control.drain(..end);
+            if !queued.tail.is_empty() || !queued.control.is_empty() {
                 return Ok(false);
             }
-            self.control = Vec::new(); // an idle socket has no buffer
         }
-        if !self.page.is_empty() && self.is_open() {
-            let written = stream.try_write(&self.page)?;
+        if !queued.page.is_empty() && self.is_open() {
+            let written = send(stream, &queued.page)?;
             self.has_written(written);
-            let end = frames_begun(&self.page, written);
+            let end = frames_begun(&queued.page, written);
             // A copy: a slice would keep the whole page for as long as the client does not read.
-            self.tail = Bytes::copy_from_slice(&self.page[written..end]);
-            self.page.advance(end);
-            if !self.tail.is_empty() || !self.page.is_empty() {
+            queued.tail = Bytes::copy_from_slice(&queued.page[written..end]);
+            queued.page.advance(end);
+            if !queued.tail.is_empty() || !queued.page.is_empty() {
                 return Ok(false);
             }
-            self.page = Bytes::new();
         }
         Ok(true)
     }
@@ -270,7 +299,7 @@ impl Out {
     /// Writes runs of several slots at once. Returns whether all of them are written.
     fn write_runs(&mut self, stream: &TcpStream, runs: &[(usize, Run)]) -> io::Result<bool> {
         let mut left = match runs {
-            [(_, only)] => stream.try_write(&only.bytes)?,
+            [(_, only)] => send(stream, &only.bytes)?,
             several => {
                 let mut slices = [IoSlice::new(&[]); GATHER];
                 for (slice, (_, run)) in slices.iter_mut().zip(several) {
@@ -301,7 +330,7 @@ impl Out {
         }
         let (end, begun) = events_begun(&run.bytes, written);
         // A copy: a slice would keep the whole run for as long as the client does not read.
-        self.tail = Bytes::copy_from_slice(&run.bytes[written..end]);
+        self.queued().tail = Bytes::copy_from_slice(&run.bytes[written..end]);
         self.advance(number, run.from + begun);
     }
 
@@ -309,5 +338,30 @@ impl Out {
         if let Some(Slot { place: Place::Here(reader), .. }) = self.slots.get(number) {
             reader.advance(to);
         }
+    }
+}
+
+/// Writes without waiting. The runtime's record of the stream's readiness is used only when the kernel takes nothing: reading it
+/// for every delivery costs a visit to memory that is needed for nothing else.
+fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match SockRef::from(stream).send(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.try_write(bytes),
+        sent => sent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::wheel::Wheel;
+
+    #[test]
+    fn a_broken_connection_has_no_unread_answers() {
+        let now = Wheel::new().now();
+        let mut out = Out::new(Format::Json, now, now);
+        out.queue(&[0; 20_000]);
+        assert_eq!((out.unread(), out.is_drained()), (20_000, false));
+        out.fail();
+        assert_eq!((out.unread(), out.is_drained()), (0, true));
     }
 }

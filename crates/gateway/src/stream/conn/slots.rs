@@ -1,6 +1,7 @@
 //! The topics of one connection, each in a slot.
 
 use serde_json::Value;
+use smallvec::SmallVec;
 use turnpike_topic::Topic;
 
 use crate::stream::reader::Reader;
@@ -10,7 +11,8 @@ pub(crate) const MAX_TOPICS: usize = 100;
 
 #[derive(Default)]
 pub(super) struct Slots {
-    slots: Vec<Option<Slot>>,
+    /// Most connections have one topic.
+    slots: SmallVec<[Option<Slot>; 1]>,
     /// The number of readers so far, to distinguish the readers that have used a slot.
     serial: u32,
 }
@@ -40,7 +42,6 @@ impl Slots {
         let number = match free {
             Some(number) => number,
             None if self.slots.len() < MAX_TOPICS => {
-                self.slots.reserve_exact(1); // most sockets have one topic
                 self.slots.push(None);
                 self.slots.len() - 1
             }

@@ -76,7 +76,6 @@ const GENERATIONS_PER_USER: u32 = 256;
 pub(crate) struct Registration {
     connections: Connections,
     pub(crate) id: u64,
-    pub(crate) user_id: UserId,
     pub(crate) handle: Arc<Handle>,
 }
 
@@ -151,7 +150,7 @@ impl Connections {
         table.handles.insert(id, handle.clone());
         self.0.look_soon(id, &handle);
         metrics::gauge!("turnpike_gateway_sockets").increment(1);
-        Ok(Registration { connections: self.clone(), id, user_id, handle })
+        Ok(Registration { connections: self.clone(), id, handle })
     }
 
     fn end_session(&self, session: SessionId) {
@@ -187,6 +186,10 @@ impl Inner {
 }
 
 impl Registration {
+    pub(crate) fn user_id(&self) -> UserId {
+        self.handle.user_id
+    }
+
     /// The connection is open, and can be ended from now on.
     pub(crate) fn attach(&self, target: Target) {
         self.handle.attach(target);
@@ -208,7 +211,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut table = self.connections.0.table.lock();
         table.handles.remove(&self.id);
-        let counted = (self.user_id, self.handle.purpose);
+        let counted = (self.user_id(), self.handle.purpose);
         if let Some(count) = table.of_user.get_mut(&counted) {
             *count -= 1;
             if *count == 0 {

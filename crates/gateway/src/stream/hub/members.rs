@@ -22,8 +22,15 @@ pub(crate) trait Swept: Send + Sync {
     /// or its catch-up task will write.
     fn mark(&self, slot: usize) -> bool;
 
+    /// Reads the memory that a visit begins with, so that a loop over several connections waits for all of it at once. The result has
+    /// no meaning.
+    fn touch(&self) -> bool;
+
     /// Writes what is new, without waiting.
     fn visit(self: Arc<Self>, runs: &mut Vec<(usize, Run)>);
+
+    /// Both at once, when no other topic has news. Called under the lock of the members, so it must not drop a reader.
+    fn mark_and_visit(self: Arc<Self>, slot: usize, runs: &mut Vec<(usize, Run)>);
 }
 
 /// How a reader learns that its topic has news.

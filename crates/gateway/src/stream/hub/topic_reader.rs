@@ -40,10 +40,12 @@ pub(crate) enum Current {
     No,
 }
 
+/// The fields are in this order in memory: a delivery needs all but the first two.
+#[repr(C)]
 pub(crate) struct TopicReader {
+    member: Member,
     hub: Hub,
     channel: Arc<Channel>,
-    member: Member,
     position: Position,
     caught_up_reported: bool,
     resets: u64,

@@ -29,14 +29,16 @@ use super::{
 };
 use crate::access::scope;
 
+/// The fields are in this order in memory: a delivery needs those up to `position`.
+#[repr(C)]
 pub(crate) struct Reader {
     topic_reader: TopicReader,
-    /// `None`: the topic is not archived. Boxed, because most topics are not.
-    archive: Option<Box<Archive>>,
     stage: Stage,
+    order: Order<Arc<Frame>>,
     /// The position: after the last event that was taken.
     position: Since,
-    order: Order<Arc<Frame>>,
+    /// `None`: the topic is not archived. Boxed, because most topics are not.
+    archive: Option<Box<Archive>>,
     /// When to read the archive next, while the topic does not exist.
     recheck_at: Instant,
     /// Dropped with the reader.

@@ -1,6 +1,6 @@
 //! The messages of a client on an upgraded connection. tungstenite parses them and answers pings and close frames.
 
-use std::{future::poll_fn, io::ErrorKind, sync::Arc};
+use std::{future::poll_fn, io::ErrorKind, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::{
@@ -9,18 +9,19 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::stream::{
-    conn::{Conn, Input},
+    conn::{Ahead, Conn, Input},
     ending::Close,
 };
 
-/// The read buffer of an idle socket. A longer frame grows it.
-const READ_BUFFER: usize = 128;
+/// tungstenite's read buffer of an idle socket. A longer frame grows it, and [`Ahead`] saves system calls.
+const READ_BUFFER: usize = 32;
 /// A client that sends requests and does not read the answers is not read beyond this many bytes of answers.
 const MAX_UNREAD: usize = 16 << 10;
 
 pub(super) struct Incoming {
     conn: Arc<Conn>,
     context: WebSocketContext,
+    ahead: Ahead,
     /// The client sent a close frame.
     closed: bool,
 }
@@ -36,8 +37,8 @@ pub(super) fn config(max_message: usize) -> WebSocketConfig {
 impl Incoming {
     /// `early` came right behind the request of the upgrade. A message that is longer than `max_message` closes the socket.
     pub(super) fn new(conn: Arc<Conn>, early: Bytes, max_message: usize) -> Self {
-        let context = WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config(max_message)));
-        Self { conn, context, closed: false }
+        let context = WebSocketContext::new(Role::Server, Some(config(max_message)));
+        Self { conn, context, ahead: Ahead::new(early), closed: false }
     }
 
     /// The next message. `None`: the client has closed the socket, broken the protocol or left; `drain` must follow.
@@ -45,26 +46,35 @@ impl Incoming {
         loop {
             tokio::task::coop::consume_budget().await;
             if self.conn.unread() > MAX_UNREAD {
-                let _ = self.conn.stream.writable().await;
+                let _ = Box::pin(self.conn.stream.writable()).await; // boxed: an idle socket has no room for it
                 // Readiness takes nothing from the task's budget, and another task writes the answers.
                 tokio::task::yield_now().await;
                 continue;
             }
-            match self.context.read(&mut Input(&self.conn)) {
-                Ok(Message::Close(_)) => {
-                    let _ = self.context.flush(&mut Input(&self.conn)); // queues the answer
-                    self.closed = true;
-                    return None;
-                }
-                Ok(message) => {
-                    self.conn.heard();
-                    return Some(message);
-                }
-                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => self.readable().await,
-                Err(error) => {
-                    self.conn.end(Close::broken(&error));
-                    return None;
-                }
+            if let Poll::Ready(next) = self.parse() {
+                return next;
+            }
+            self.readable().await;
+        }
+    }
+
+    /// As [`Incoming::next`]. `Pending`: the stream has nothing more to read now.
+    fn parse(&mut self) -> Poll<Option<Message>> {
+        let mut input = Input { conn: &self.conn, ahead: &mut self.ahead };
+        match self.context.read(&mut input) {
+            Ok(Message::Close(_)) => {
+                let _ = self.context.flush(&mut input); // queues the answer
+                self.closed = true;
+                Poll::Ready(None)
+            }
+            Ok(message) => {
+                self.conn.heard();
+                Poll::Ready(Some(message))
+            }
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) => {
+                self.conn.end(Close::broken(&error));
+                Poll::Ready(None)
             }
         }
     }

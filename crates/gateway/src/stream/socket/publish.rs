@@ -10,7 +10,7 @@ use crate::stream::control_frames;
 
 impl Session {
     pub(super) async fn publish(&self, id: Option<&Value>, room: RoomId, what: Publication) {
-        self.context.rooms.touch(room, self.registration.user_id);
+        self.context.rooms.touch(room, self.registration.user_id());
         let published = match what {
             Publication::Message { content, key } => self.post(room, content, key).await,
             // Who follows the room was allowed to see it.
@@ -31,7 +31,7 @@ impl Session {
 
     /// The progress and the insights come as notices, to this user's sockets in the room.
     pub(super) async fn analyze(&self, id: Option<&Value>, room: RoomId, data: HealthData) {
-        self.context.rooms.touch(room, self.registration.user_id);
+        self.context.rooms.touch(room, self.registration.user_id());
         let request = self.registration.handle.caller().token.request(data.request(room));
         if let Err(status) = self.context.chat.clone().analyze_health(request).await {
             let fault = Fault::from(status);
