@@ -32,6 +32,9 @@ pub(crate) struct Compare {
     /// Duration of each measurement in seconds
     #[arg(long, default_value_t = 8)]
     seconds: u64,
+    /// Rounds of 20/s, in each of which every server has its turn: the middle one counts
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
     /// Sockets of one topic
     #[arg(long, default_value_t = 1000)]
     sockets: usize,
@@ -45,41 +48,68 @@ const SERVER: &str = "0";
 const GENERATOR: &str = "1";
 const BOTH: &str = "0,1";
 
+/// One of the servers that are compared, and what was measured of it.
+struct Compared {
+    row: Row,
+    /// `None`: it cannot be measured.
+    server: Option<Server>,
+}
+
 /// Measures each server in turn and prints a table.
 pub(crate) async fn compare(options: Compare) {
     let work = TempDir::new().expect("a temporary directory is created");
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    let mut rows = Vec::new();
+    let mut all = Vec::new();
     if wanted("turnpike") {
-        rows.extend(turnpike::measure(&options).await);
+        println!("measuring turnpike");
+        let server = turnpike::start(SERVER).await;
+        all.push(measure("turnpike", Ok(server), &options).await);
+        println!("measuring turnpike, events in memory");
+        let server = turnpike::start_in_memory().await;
+        all.push(measure("turnpike, events in memory", Ok(server), &options).await);
     }
     for name in peers::NAMES.into_iter().filter(|name| wanted(name)) {
-        eprint_progress(name);
+        println!("measuring {name}");
         let folder = options.peers.clone().unwrap_or_default();
-        rows.push(match peers::start(name, &folder, work.path()).await {
-            Ok(server) => measure(name, &server, &options).await,
-            Err(missing) => Row { name: name.to_owned(), missing: Some(missing), ..Row::default() },
-        });
+        all.push(measure(name, peers::start(name, &folder, work.path()).await, &options).await);
     }
+    paced(&mut all, &options).await;
+    let rows: Vec<_> = all.into_iter().map(|one| one.row).collect();
     table::print(&rows);
     if wanted("turnpike") {
         turnpike::more(&options).await;
     }
 }
 
-fn eprint_progress(name: &str) {
-    println!("measuring {name}");
+/// The measurements of one server that has just started. It runs on, for those that are compared round by round.
+async fn measure(name: &str, server: Result<Server, String>, options: &Compare) -> Compared {
+    let row = Row { name: name.to_owned(), ..Row::default() };
+    let server = match server {
+        Ok(server) => server,
+        Err(missing) => return Compared { row: Row { missing: Some(missing), ..row }, server: None },
+    };
+    // Memory first: a server keeps some of what a load needs.
+    let idle = Some(load::memory(&server, options.idle).await);
+    let saturated = Some(load::run(&server, Load { rate: None, ..one_topic(options) }).await);
+    let groups = Some(load::run(&server, groups(options)).await);
+    Compared { row: Row { saturated, groups, idle, ..row }, server: Some(server) }
 }
 
-/// All measurements of one server.
-async fn measure(name: &str, server: &Server, options: &Compare) -> Row {
-    let one = Load { sockets: options.sockets, topics: 1, rate: Some(20), seconds: options.seconds, stalled: 0 };
-    let paced = load::run(server, one).await;
-    let saturated = load::run(server, Load { rate: None, ..one }).await;
-    let groups = load::run(server, groups(options)).await;
-    let idle = load::memory(server, options.idle).await;
-    let (paced, saturated, groups) = (Some(paced), Some(saturated), Some(groups));
-    Row { name: name.to_owned(), missing: None, paced, saturated, groups, idle: Some(idle) }
+/// The measurements at 20/s, in rounds: how fast the machine is changes within a minute, and the ratios of one round do not.
+async fn paced(all: &mut [Compared], options: &Compare) {
+    for round in 1..=options.rounds {
+        println!("20/s, round {round}");
+        for Compared { row, server } in all.iter_mut() {
+            if let Some(server) = server {
+                row.paced.push(load::run(server, one_topic(options)).await);
+            }
+        }
+    }
+}
+
+/// All sockets follow one topic, with 20 payloads a second.
+fn one_topic(options: &Compare) -> Load {
+    Load { sockets: options.sockets, topics: 1, rate: Some(20), seconds: options.seconds, stalled: 0 }
 }
 
 /// A hundred topics of ten sockets each.

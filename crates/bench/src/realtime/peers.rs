@@ -1,6 +1,7 @@
 //! Starts the servers of others, each with its own configuration.
 
 use std::{
+    any::Any,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use super::{GENERATOR, SERVER, client::Protocol, publisher::Way};
-use crate::child::{Process, free_port, run_on, start as start_process};
+use crate::child::{free_port, run_on, start as start_process};
 
 /// In the order of the table.
 pub(crate) const NAMES: [&str; 6] = ["floor", "nchan", "nats", "mosquitto", "socketio", "fastapi"];
@@ -21,7 +22,8 @@ pub(crate) struct Server {
     pub(crate) publish: Way,
     /// Its processes; their children belong to them.
     pub(crate) pids: Vec<u32>,
-    pub(crate) _process: Option<Process>,
+    /// They end when this is dropped.
+    pub(crate) _processes: Box<dyn Any>,
 }
 
 /// Starts a peer on the core of servers and waits until it listens. Otherwise says why it cannot be measured.
@@ -55,7 +57,7 @@ pub(crate) async fn start(name: &str, peers: &Path, work: &Path) -> Result<Serve
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(Server { addresses: vec![address], protocol, publish, pids: vec![process.id()], _process: Some(process) })
+    Ok(Server { addresses: vec![address], protocol, publish, pids: vec![process.id()], _processes: Box::new(process) })
 }
 
 fn command(name: &str, peers: &Path, port: u16, second: u16, folder: &Path) -> Result<Command, String> {

@@ -8,7 +8,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// Why there are no measurements.
     pub(crate) missing: Option<String>,
-    pub(crate) paced: Option<Outcome>,
+    /// One for each round.
+    pub(crate) paced: Vec<Outcome>,
     pub(crate) saturated: Option<Outcome>,
     pub(crate) groups: Option<Outcome>,
     /// Bytes of each idle socket.
@@ -22,7 +23,7 @@ pub(crate) fn print(rows: &[Row]) {
     );
     println!("|---|---|---|---|---|---|");
     for row in rows {
-        match (&row.missing, &row.paced, &row.saturated, &row.groups, row.idle) {
+        match (&row.missing, middle(&row.paced), &row.saturated, &row.groups, row.idle) {
             (None, Some(paced), Some(saturated), Some(groups), Some(idle)) => println!(
                 "| {} | {} | {:.1} ms | {} | {:.2} / {:.2} ms | {:.2} KB |",
                 row.name,
@@ -42,11 +43,32 @@ pub(crate) fn print(rows: &[Row]) {
     }
     println!();
     for row in rows {
-        for (what, outcome) in [("20/s", &row.paced), ("saturated", &row.saturated), ("groups of ten", &row.groups)] {
-            if let Some(outcome) = outcome {
-                println!("{}", super::line(&format!("{}, {what}", row.name), outcome));
-            }
+        let paced = row.paced.iter().map(|outcome| ("20/s", outcome));
+        let others = [("saturated", &row.saturated), ("groups of ten", &row.groups)];
+        let others = others.into_iter().filter_map(|(what, outcome)| Some((what, outcome.as_ref()?)));
+        for (what, outcome) in paced.chain(others) {
+            println!("{}", super::line(&format!("{}, {what}", row.name), outcome));
         }
+    }
+    if let [first, others @ ..] = rows {
+        others.iter().for_each(|other| print_ratios(first, other));
+    }
+}
+
+/// The round in the middle.
+fn middle(rounds: &[Outcome]) -> Option<&Outcome> {
+    let mut rounds: Vec<_> = rounds.iter().collect();
+    rounds.sort_by(|a, b| a.per_cpu_second().total_cmp(&b.per_cpu_second()));
+    rounds.get(rounds.len() / 2).copied()
+}
+
+/// What the first server delivers for each second of CPU, as a multiple of the other, in each round.
+fn print_ratios(first: &Row, other: &Row) {
+    let rounds = first.paced.iter().zip(&other.paced);
+    let mut ratios: Vec<_> = rounds.map(|(first, other)| first.per_cpu_second() / other.per_cpu_second()).collect();
+    ratios.sort_by(f64::total_cmp);
+    if let Some(median) = ratios.get(ratios.len() / 2) {
+        println!("{} at 20/s: {median:.2} × {} (rounds: {ratios:.2?})", first.name, other.name);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Turnpike as one of the servers, and what is measured of Turnpike alone.
 
+use std::any::Any;
+
 use turnpike_bus::{Bus, Limits};
 use turnpike_testkit::{Person, RedisServer, SingleProcess, Stack, eventually};
 use turnpike_topic::{Topic, VehicleId};
@@ -9,23 +11,17 @@ use super::{
     client::Protocol,
     groups, line,
     load::{self, Load},
+    one_topic,
     peers::Server,
     publisher::Way,
-    table::Row,
 };
 use crate::child::run_on;
 
 /// Topics for groups of ten.
 const TOPICS: usize = 100;
 
-struct Running {
-    server: Server,
-    _process: SingleProcess,
-    _redis: RedisServer,
-}
-
 /// The one process with Redis as its bus, on these cores.
-async fn start(cores: &str) -> Running {
+pub(crate) async fn start(cores: &str) -> Server {
     run_on(GENERATOR);
     let redis = RedisServer::start(false).await;
     run_on(cores);
@@ -39,8 +35,8 @@ async fn start(cores: &str) -> Running {
     let admin = process.admin().await;
     let topics = topics(&admin).await;
     let way = over_redis(&redis, &topics);
-    let server = server(&admin, topics, way, &[process.url()], vec![process.process.id()]);
-    Running { server, _process: process, _redis: redis }
+    let (urls, pids) = ([process.url().to_owned()], vec![process.process.id()]);
+    server(&admin, topics, way, &urls, pids, Box::new((process, redis)))
 }
 
 /// The topics of the simulated vehicles, as soon as all are registered.
@@ -59,30 +55,26 @@ fn over_redis(redis: &RedisServer, topics: &[Topic]) -> Way {
     Way::Bus(Bus::redis(&redis.url(), Limits::default()).expect("the URL is valid"), topics.to_vec())
 }
 
-fn server(admin: &Person, topics: Vec<Topic>, publish: Way, urls: &[&str], pids: Vec<u32>) -> Server {
+fn server(
+    admin: &Person,
+    topics: Vec<Topic>,
+    publish: Way,
+    urls: &[String],
+    pids: Vec<u32>,
+    processes: Box<dyn Any>,
+) -> Server {
     let names = topics.iter().map(Topic::to_string).collect();
     Server {
         addresses: urls.iter().map(|url| url.trim_start_matches("http://").to_owned()).collect(),
         protocol: Protocol::Turnpike { token: admin.token.clone(), topics: names },
         publish,
         pids,
-        _process: None,
+        _processes: processes,
     }
 }
 
-/// The rows of the table: with Redis, and with events in the memory of the process.
-pub(crate) async fn measure(options: &Compare) -> [Row; 2] {
-    super::eprint_progress("turnpike");
-    let running = start(SERVER).await;
-    let redis = super::measure("turnpike", &running.server, options).await;
-    drop(running);
-    super::eprint_progress("turnpike, events in memory");
-    let (_process, server) = start_in_memory().await;
-    [redis, super::measure("turnpike, events in memory", &server, options).await]
-}
-
 /// The one process with its events in memory. The example `publisher` lets the load generator publish them.
-async fn start_in_memory() -> (SingleProcess, Server) {
+pub(crate) async fn start_in_memory() -> Server {
     run_on(SERVER);
     let variables = [("TURNPIKE_LOG", "warn"), ("TURNPIKE_MOCK_VEHICLES", &TOPICS.to_string())];
     let process = SingleProcess::start_program("examples/publisher", &variables).await;
@@ -93,22 +85,22 @@ async fn start_in_memory() -> (SingleProcess, Server) {
     let admin = process.admin().await;
     let topics = topics(&admin).await;
     let way = Way::Topics(address, topics.clone());
-    let server = server(&admin, topics, way, &[process.url()], vec![process.process.id()]);
-    (process, server)
+    let (urls, pids) = ([process.url().to_owned()], vec![process.process.id()]);
+    server(&admin, topics, way, &urls, pids, Box::new(process))
 }
 
 /// Readers that stall, two cores, and two gateways.
 pub(crate) async fn more(options: &Compare) {
-    let one = Load { sockets: options.sockets, topics: 1, rate: Some(20), seconds: options.seconds, stalled: 0 };
+    let one = one_topic(options);
     let running = start(SERVER).await;
     // The same number of sockets that read, with and without a tenth that does not.
-    let reading = load::run(&running.server, Load { sockets: options.sockets * 9 / 10, ..one }).await;
-    let stalled = load::run(&running.server, Load { stalled: options.sockets / 10, ..one }).await;
+    let reading = load::run(&running, Load { sockets: options.sockets * 9 / 10, ..one }).await;
+    let stalled = load::run(&running, Load { stalled: options.sockets / 10, ..one }).await;
     println!("{}", line("turnpike, 20/s, nine tenths of the sockets", &reading));
     println!("{}", line("turnpike, 20/s, the others stalled", &stalled));
     drop(running);
     let running = start(BOTH).await;
-    let both = load::run(&running.server, Load { rate: None, ..one }).await;
+    let both = load::run(&running, Load { rate: None, ..one }).await;
     println!("{}", line("turnpike, saturated, server on both cores", &both));
     drop(running);
     run_on(GENERATOR);
@@ -121,6 +113,7 @@ pub(crate) async fn more(options: &Compare) {
     let admin = stack.admin(0).await;
     let topics = topics(&admin).await;
     let way = over_redis(&stack.redis, &topics);
-    let server = server(&admin, topics, way, &[stack.url(0), stack.url(1)], pids);
+    let urls = [0, 1].map(|gateway| stack.url(gateway).to_owned());
+    let server = server(&admin, topics, way, &urls, pids, Box::new(stack));
     println!("{}", line("turnpike, groups of ten, two gateways", &load::run(&server, groups(options)).await));
 }
