@@ -13,6 +13,7 @@ pub const POLICY: Policy = &[
     ("/turnpike.captions.v1.CaptionService/GetTranscript", USER),
     ("/turnpike.captions.v1.CaptionService/GetMetrics", USER),
     ("/turnpike.captions.v1.CaptionService/GetAudio", USER),
+    ("/turnpike.captions.v1.CaptionService/ListEngines", USER),
     ("/turnpike.captions.v1.CaptionService/SelfTest", USER),
     ("/turnpike.captions.v1.CaptionService/PauseSession", USER),
     ("/turnpike.captions.v1.CaptionService/ResumeSession", USER),

@@ -332,6 +332,14 @@ impl CaptionService for Rpc {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
+    async fn list_engines(
+        &self,
+        _request: Request<pb::ListEnginesRequest>,
+    ) -> Result<Response<pb::ListEnginesResponse>, Status> {
+        let engines = self.registry.engines().map(|name| pb::Engine { name: name.to_owned() }).collect();
+        Ok(Response::new(pb::ListEnginesResponse { engines }))
+    }
+
     async fn self_test(&self, request: Request<pb::SelfTestRequest>) -> Result<Response<pb::SelfTestResponse>, Status> {
         caller(&request)?;
         let pb::SelfTestRequest { wav, engine } = request.into_inner();

@@ -10,7 +10,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The request that work is done for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
-    request_id: String,
+    request_id: Box<str>,
 }
 
 tokio::task_local! {
@@ -20,13 +20,13 @@ tokio::task_local! {
 impl Context {
     /// A context with a new request id.
     pub fn fresh() -> Self {
-        Self { request_id: format!("{:032x}", rand::random::<u128>()) }
+        Self { request_id: format!("{:032x}", rand::random::<u128>()).into() }
     }
 
     /// Takes over the caller's request id if it is well-formed; else the id is new.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let sent = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| well_formed(id));
-        sent.map_or_else(Self::fresh, |id| Self { request_id: id.to_owned() })
+        sent.map_or_else(Self::fresh, |id| Self { request_id: id.into() })
     }
 
     /// The context of the running task; a fresh one where there is none.

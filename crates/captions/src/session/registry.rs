@@ -138,6 +138,11 @@ impl Registry {
         }
     }
 
+    /// The names of the engines, the default one first.
+    pub(crate) fn engines(&self) -> impl Iterator<Item = &'static str> {
+        self.resources.engines.iter().map(|engine| engine.name())
+    }
+
     /// Opens a session. The flag tells whether an earlier request with the same key has opened it.
     pub(crate) async fn open(&self, new: NewSession) -> Result<(Arc<Session>, bool), OpenError> {
         let (engine, language) = self.engine(&new.engine, &new.language)?;

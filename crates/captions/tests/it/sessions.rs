@@ -79,6 +79,11 @@ async fn without_a_model_the_refusal_names_the_command_that_fetches_it() {
     let fault = Fault::from(refused);
     assert_eq!(fault.code(), "ENGINE_UNAVAILABLE");
     assert!(fault.detail().contains("scripts/captions-model"), "{}", fault.detail());
+    assert_eq!(world.caller(&instance).engines().await, Vec::<String>::new());
+    instance.stop().await;
+    let world = World::scripted(Act::Speak);
+    let instance = world.start().await;
+    assert_eq!(world.caller(&instance).engines().await, ["scripted"]);
     instance.stop().await;
 }
 

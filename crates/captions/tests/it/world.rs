@@ -186,6 +186,13 @@ impl Caller {
         Ok(answer.into_inner().session.expect("a session"))
     }
 
+    /// The names of the engines.
+    pub async fn engines(&self) -> Vec<String> {
+        let request = self.request(pb::ListEnginesRequest {});
+        let engines = self.client.clone().list_engines(request).await.expect("a list").into_inner().engines;
+        engines.into_iter().map(|engine| engine.name).collect()
+    }
+
     pub async fn snapshot(&self, id: &str) -> Result<pb::Snapshot, Status> {
         let request = self.request(pb::GetSnapshotRequest { session_id: id.to_owned() });
         Ok(self.client.clone().get_snapshot(request).await?.into_inner())

@@ -239,6 +239,7 @@ async fn one_installation_transcribes_for_another() {
     assert!(word_errors(&speech.said, &heard.heard()) <= 0.15, "{}", heard.heard());
     let snapshot = person.get(&format!("/api/captions/sessions/{id}/snapshot")).await.json;
     assert_eq!(snapshot["config"]["engine"], "remote");
+    assert_eq!(person.get("/api/captions/engines").await.json, json!([{ "name": "remote" }]));
     let words = snapshot["finals"][0]["words"].as_array().expect("words");
     assert!(
         words.len() > 3 && words.iter().all(|word| word["end_ms"].as_u64() > word["start_ms"].as_u64()),
@@ -270,4 +271,5 @@ async fn without_a_model_opening_a_session_says_what_fetches_it() {
     assert_eq!((refused.status, &refused.json["code"]), (503, &json!("ENGINE_UNAVAILABLE")), "{}", refused.text);
     assert!(refused.json["detail"].as_str().is_some_and(|detail| detail.contains("scripts/captions-model")));
     assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(process.admin().await.get("/api/captions/engines").await.json, json!([]));
 }

@@ -26,7 +26,7 @@ use crate::{
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Turnpike", description = "Commands to vehicles, conversations with language models, rooms of people, and the events that they produce.\n\n\
+    info(title = "Turnpike", description = "Commands to vehicles, conversations with language models, rooms of people, captions of speech, and the events that they produce.\n\n\
         `GET /ws`, `GET /ws/responses/{command_id}` and `GET /ws/rooms/{room_id}` are WebSockets; the README describes them."),
     modifiers(&Credentials)
 )]

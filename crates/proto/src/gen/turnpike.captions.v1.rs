@@ -212,6 +212,19 @@ pub struct GetAudioResponse {
     #[prost(bytes = "bytes", tag = "1")]
     pub wav: ::prost::bytes::Bytes,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEnginesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListEnginesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub engines: ::prost::alloc::vec::Vec<Engine>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Engine {
+    /// As in OpenSessionRequest.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SelfTestRequest {
     /// A WAV file; empty: silence.
@@ -1009,6 +1022,33 @@ pub mod caption_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The speech engines of this service, the default one first. None: no session can be opened until a model is installed.
+        pub async fn list_engines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListEnginesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEnginesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/turnpike.captions.v1.CaptionService/ListEngines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("turnpike.captions.v1.CaptionService", "ListEngines"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Whether speech is understood: takes the first 1.5 s of a recording through the engine.
         pub async fn self_test(
             &mut self,
@@ -1173,6 +1213,14 @@ pub mod caption_service_server {
             &self,
             request: tonic::Request<super::GetAudioRequest>,
         ) -> std::result::Result<tonic::Response<Self::GetAudioStream>, tonic::Status>;
+        /// The speech engines of this service, the default one first. None: no session can be opened until a model is installed.
+        async fn list_engines(
+            &self,
+            request: tonic::Request<super::ListEnginesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEnginesResponse>,
+            tonic::Status,
+        >;
         /// Whether speech is understood: takes the first 1.5 s of a recording through the engine.
         async fn self_test(
             &self,
@@ -1860,6 +1908,51 @@ pub mod caption_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/turnpike.captions.v1.CaptionService/ListEngines" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListEnginesSvc<T: CaptionService>(pub Arc<T>);
+                    impl<
+                        T: CaptionService,
+                    > tonic::server::UnaryService<super::ListEnginesRequest>
+                    for ListEnginesSvc<T> {
+                        type Response = super::ListEnginesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListEnginesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CaptionService>::list_engines(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListEnginesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

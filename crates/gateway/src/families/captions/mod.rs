@@ -2,6 +2,7 @@
 
 mod audio;
 pub(crate) mod cues;
+mod engines;
 mod finals;
 mod outputs;
 mod search;
@@ -31,6 +32,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(outputs::captions_json))
         .routes(routes!(finals::correct_caption))
         .routes(routes!(audio::captions_audio))
-        .routes(routes!(audio::test_captions))
+        .routes(routes!(engines::list_caption_engines))
+        .routes(routes!(engines::test_captions))
         .layer(Extension(ApiKeys::Of(Scope::Captions)))
 }
