@@ -206,13 +206,14 @@ test('a file whose first part has arrived is continued, and nothing is transcrib
 test('what is no sound, and a server without a model, are told in words', async () => {
   const poor = await new Turnpike().ready(), { signIn: enter, faults, context } = await visitor(browser, poor.url), page = await enter('captions');
   try {
+    await page.waitForSelector('text=No speech model is installed');
+    assert.equal(await page.locator('.sources pre').innerText(), './scripts/captions-model');
     const text = join(folder, 'notes.txt');
     writeFileSync(text, 'no sound');
     await page.setInputFiles('input[type=file]', text);
     await page.waitForSelector('text=cannot read the sound of notes.txt');
     await page.setInputFiles('input[type=file]', recording);
     await page.waitForSelector('text=There is no speech model');
-    assert.equal(await page.locator('.sources pre').innerText(), './scripts/captions-model');
     await fitsAndIsAccessible(page, 'captions without a model');
     assert.deepEqual(faults, []);
   } finally { await context.close(); await poor.end(); }

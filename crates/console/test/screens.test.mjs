@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { request } from 'node:http';
+import { createServer, request } from 'node:http';
 import { Turnpike, signIn, eventually, PASSWORD } from '../../e2e/browser/harness.mjs';
 import { answered, fitsAndIsAccessible, lastAnswer, launch, live, visitor } from '../../e2e/browser/browser.mjs';
 
@@ -162,6 +162,14 @@ test('two people talk in a room: presence, typing, and messages without delay', 
   await first.waitForSelector('.said-by:has-text("I am here")');
   assert.equal(await first.locator('.said-by:has-text("I am here")').count(), 1);
   assert.equal(await first.evaluate(() => window.__hit), undefined);
+  // A user who is mentioned gets a notice on every screen; in the room, the name is marked.
+  await first.click('nav[aria-label=Main] >> text=Vehicles');
+  await second.fill('#say', 'Please look, @admin.');
+  await second.press('#say', 'Enter');
+  await first.waitForSelector('.toast:has-text("rosa mentions you: Please look, @admin.")');
+  await first.click('.toast >> text=Show');
+  await first.waitForSelector('.said:has-text("Please look, @admin.") mark:text-is("@admin")');
+  assert.equal(await second.locator('.said mark').count(), 0, 'it is the name of somebody else');
   assert.deepEqual([...one.faults, ...other.faults], []);
   await one.context.close();
   await other.context.close();
@@ -306,6 +314,20 @@ test('an unsafe command and a deletion ask for the name; an operator may not sen
   await operator.context.close();
 });
 
+test('a list that is shown is loaded again from time to time', async () => {
+  const { signIn: enter, faults, context } = await visitor(browser, server.url);
+  await context.clock.install();
+  const page = await enter('admin/users');
+  await page.waitForSelector('tr:has-text("olga")');
+  await admin.post('/api/admin/users', { username: 'nele', email: 'nele@example.com', password: PASSWORD });
+  await context.clock.fastForward(20_000);
+  assert.equal(await page.locator('tr:has-text("nele")').count(), 0, 'not all the time');
+  await context.clock.fastForward(15_000);
+  await page.waitForSelector('tr:has-text("nele")');
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
 test('account and admin: a key shown once, a session ended, a user created, changed and deleted', async () => {
   const { signIn: enter, faults, context } = await visitor(browser, server.url), page = await enter('account');
   await page.fill('input[name=name]', 'build');
@@ -340,6 +362,37 @@ test('account and admin: a key shown once, a session ended, a user created, chan
   await page.waitForSelector('tr:has-text("uma")', { state: 'detached' });
   assert.deepEqual(faults, []);
   await context.close();
+});
+
+test('an admin loads another model on a server that can, and unloads it', async () => {
+  // What TabbyAPI answers.
+  let loaded = 'small-7b';
+  const models = createServer((request, response) => {
+    const send = (status, body) => { response.writeHead(status, { 'content-type': 'application/json' }); response.end(JSON.stringify(body)); };
+    let body = '';
+    request.on('data', (part) => { body += part; });
+    request.on('end', () => {
+      if (request.url === '/v1/models') return send(200, { object: 'list', data: ['small-7b', 'large-70b'].map((id) => ({ id, object: 'model', owned_by: 'tabbyAPI' })) });
+      if (request.url === '/v1/model') return loaded ? send(200, { id: loaded, object: 'model' }) : send(400, { detail: 'No models are currently loaded.' });
+      if (request.url === '/v1/model/load') { loaded = JSON.parse(body).model_name; return send(200, { status: 'finished' }); }
+      if (request.url === '/v1/model/unload') { loaded = null; return send(200, {}); }
+      return send(404, { detail: 'Not Found' });
+    });
+  });
+  await new Promise((resolve) => { models.listen(0, '127.0.0.1', resolve); });
+  const other = await new Turnpike({ TURNPIKE_LLM_URL: `http://127.0.0.1:${models.address().port}/v1` }).ready();
+  const { signIn: enter, faults, context } = await visitor(browser, other.url), page = await enter('admin/models');
+  try {
+    await page.waitForSelector('tr:has-text("small-7b") [data-state=active]');
+    await page.click('tr:has-text("large-70b") button:text-is("Load")');
+    await page.waitForSelector('.toast:has-text("large-70b is loaded.")');
+    await page.waitForSelector('tr:has-text("large-70b") [data-state=active]');
+    assert.equal(loaded, 'large-70b');
+    await page.click('tr:has-text("large-70b") button:text-is("Unload")');
+    await page.waitForSelector('.toast:has-text("The model was unloaded.")');
+    assert.equal(loaded, null);
+    assert.deepEqual(faults, []);
+  } finally { await context.close(); await other.end(); models.close(); }
 });
 
 test('what is shown copies as curl, and the copied line runs', async () => {

@@ -39,9 +39,9 @@ export async function json(path, init) {
   return response.status === 204 ? null : response.json();
 }
 
-/** A list, the address of its next page, and the gateways that did not answer for theirs. @param {string} path @param {AbortSignal} [signal] @returns {Promise<{ items: any[], next: string | null, missing: string | null }>} */
-export async function page(path, signal) {
-  const response = await send(path, signal ? { signal } : {});
+/** A list, the address of its next page, and the gateways that did not answer for theirs. @param {string} path @param {AbortSignal} [signal] @param {boolean} [patient] @returns {Promise<{ items: any[], next: string | null, missing: string | null }>} */
+export async function page(path, signal, patient = true) {
+  const response = await send(path, { patient, ...(signal ? { signal } : {}) });
   const next = /<([^>]+)>;\s*rel="next"/.exec(response.headers.get('link') ?? '')?.[1] ?? null;
   return { items: await response.json(), next, missing: response.headers.get('x-gateways-missing') };
 }

@@ -77,10 +77,11 @@ export function useTopicState(topic, read, take) {
 
 let user = '';
 /** The user's own topic keeps the socket open, and its end is the end of the session. */
-export function start(/** @type {string} */ id) {
+/** @param {string} id @param {(frames: Frame[]) => void} take */
+export function start(id, take) {
   if (user === id) { if (['signed_out', 'closed', 'paused'].includes(client.state)) client.retryNow(); return; }
   user = id;
-  follow(`user:${id}`, () => {}, 'live');
+  follow(`user:${id}`, take, 'live');
 }
 
 let lost = 0;

@@ -1,6 +1,8 @@
 // The signed-in user. All tabs of a browser share one session: when it ends in one, it ends in all.
 import { signal } from '../vendor/signals.js';
 import { client, json, Problem, send, signedOut } from './api.js';
+import { go, path } from '../ui/place.js';
+import { toast } from '../ui/toast.js';
 import * as drafts from './drafts.js';
 import * as link from './link.js';
 
@@ -20,6 +22,14 @@ tabs.onmessage = ({ data }) => {
 /** This page is being left: an answer that arrives late signs nobody in. */
 let leaving = false;
 
+/** A message in a room names this user: shows a notice, unless the room is on the screen. @param {import('../client/turnpike.js').Frame} frame */
+function mentioned(frame) {
+  const room = `rooms/${frame['room_id']}`;
+  if (path.peek().join('/') === room && !document.hidden) return;
+  const text = `${frame['content']}`;
+  toast(`${frame['username']} mentions you: ${text.length > 120 ? `${text.slice(0, 120)}…` : text}`, { action: { name: 'Show', run: () => go(room) } });
+}
+
 function entered(/** @type {User} */ user) {
   if (leaving) return;
   // Another user: nothing of the former one may stay in memory or on the screen.
@@ -28,7 +38,7 @@ function entered(/** @type {User} */ user) {
   known.value = true;
   drafts.of(user.id);
   signedOut.value = false;
-  link.start(user.id);
+  link.start(user.id, (frames) => { for (const frame of frames) if (frame.event === 'mention') mentioned(frame); });
 }
 
 function left() {

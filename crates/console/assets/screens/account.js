@@ -3,7 +3,7 @@ import { h } from '../vendor/preact.js';
 import { useSignal } from '../vendor/signals.js';
 import { tags } from '../ui/tags.js';
 import { pill } from '../ui/state.js';
-import { Field, useForm } from '../ui/field.js';
+import { Field, PASSWORD_HINT, useForm } from '../ui/field.js';
 import { ListEnd, useList } from '../ui/list.js';
 import { confirm } from '../ui/dialog.js';
 import { copy, CopyAs } from '../ui/copy.js';
@@ -33,7 +33,7 @@ function Password() {
   return section({ class: 'card', 'aria-labelledby': 'password' }, h2({ id: 'password' }, 'Password'), form({ onSubmit: (event) => { event.preventDefault(); void state.run(submit); } },
     input({ type: 'text', class: 'hidden', autocomplete: 'username', value: me.value?.username, readOnly: true, tabIndex: -1, 'aria-hidden': true }),
     h(Field, { name: 'current_password', label: 'Current password', type: 'password', autocomplete: 'current-password', required: true, value: now.value, set: (value) => { now.value = value; }, wrong: state.wrong('current_password') }),
-    h(Field, { name: 'new_password', label: 'New password', type: 'password', autocomplete: 'new-password', required: true, value: next.value, set: (value) => { next.value = value; }, wrong: state.wrong('new_password'), hint: 'At least 12 characters and hard to guess; several words are good' }),
+    h(Field, { name: 'new_password', label: 'New password', type: 'password', autocomplete: 'new-password', required: true, value: next.value, set: (value) => { next.value = value; }, wrong: state.wrong('new_password'), hint: PASSWORD_HINT }),
     state.says(), div({ class: 'buttons' }, button({ type: 'submit', class: 'primary', 'aria-disabled': state.busy.value }, 'Change password'))));
 }
 

@@ -5,7 +5,7 @@ import { useEffect } from '../vendor/preact-hooks.js';
 import { tags } from '../ui/tags.js';
 import { path, to } from '../ui/place.js';
 import { AsOf, pill } from '../ui/state.js';
-import { Field, Trouble, useForm } from '../ui/field.js';
+import { Field, PASSWORD_HINT, Trouble, useForm } from '../ui/field.js';
 import { ListEnd, Search, useList, useOne } from '../ui/list.js';
 import { confirm, Dialog } from '../ui/dialog.js';
 import { CopyAs } from '../ui/copy.js';
@@ -46,7 +46,7 @@ function NewUser({ done }) {
   return h(Dialog, { title: 'New user', onClose: done }, form({ onSubmit: (event) => { event.preventDefault(); void state.run(create); } }, h2(null, 'New user'),
     h(Field, { name: 'username', label: 'Username', value: username.value, set: (value) => { username.value = value; }, required: true, autofocus: true, wrong: state.wrong('username') }),
     h(Field, { name: 'email', label: 'E-mail', type: 'email', value: email.value, set: (value) => { email.value = value; }, required: true, wrong: state.wrong('email') }),
-    h(Field, { name: 'password', label: 'First password', type: 'password', autocomplete: 'new-password', value: password.value, set: (value) => { password.value = value; }, required: true, wrong: state.wrong('password'), hint: 'At least 12 characters and hard to guess; the user can change it' }),
+    h(Field, { name: 'password', label: 'First password', type: 'password', autocomplete: 'new-password', value: password.value, set: (value) => { password.value = value; }, required: true, wrong: state.wrong('password'), hint: `${PASSWORD_HINT}. The user can change it.` }),
     h(Field, { name: 'role', label: 'Role', value: role.value, set: (value) => { role.value = value; }, choices: ROLES, words: MEANINGS, wrong: state.wrong('role') }),
     state.says(), div({ class: 'buttons' }, button({ type: 'button', onClick: done }, 'Cancel'), button({ type: 'submit', class: 'primary', 'aria-disabled': state.busy.value }, 'Create user'))));
 }
@@ -60,7 +60,7 @@ function EditUser({ user, done }) {
   return h(Dialog, { title: `Edit ${user.username}`, onClose: done }, form({ onSubmit: (event) => { event.preventDefault(); void state.run(save); } }, h2(null, user.username),
     h(Field, { name: 'display_name', label: 'Name', value: name.value, set: (value) => { name.value = value; }, wrong: state.wrong('display_name') }),
     h(Field, { name: 'role', label: 'Role', value: role.value, set: (value) => { role.value = value; }, choices: ROLES, words: MEANINGS, wrong: state.wrong('role') }),
-    h(Field, { name: 'password', label: 'New password (optional)', type: 'password', autocomplete: 'new-password', value: password.value, set: (value) => { password.value = value; }, wrong: state.wrong('password') }),
+    h(Field, { name: 'password', label: 'New password (optional)', type: 'password', autocomplete: 'new-password', value: password.value, set: (value) => { password.value = value; }, wrong: state.wrong('password'), hint: PASSWORD_HINT }),
     state.says(), div({ class: 'buttons' }, button({ type: 'button', onClick: done }, 'Cancel'), button({ type: 'submit', class: 'primary', 'aria-disabled': state.busy.value }, 'Save')),
     own ? null : div({ class: 'buttons apart' },
       button({ type: 'button', onClick: () => void state.run(async () => { await change({ active: !user.active }); done(); }) }, user.active ? 'Deactivate' : 'Activate'),

@@ -6,7 +6,7 @@ import { tags } from '../ui/tags.js';
 import { go, path, to } from '../ui/place.js';
 import { AsOf, pill } from '../ui/state.js';
 import { Field, Trouble, useForm } from '../ui/field.js';
-import { ListEnd, Search, useList } from '../ui/list.js';
+import { ListEnd, Search, useList, useOne } from '../ui/list.js';
 import { copy, CopyAs, Snippet } from '../ui/copy.js';
 import { failed } from '../ui/toast.js';
 import { exact, when } from '../ui/text.js';
@@ -38,7 +38,7 @@ export default function Captions() {
           span({ class: 'stack' }, time({ class: 'num cut', title: exact(one.created_at) }, when(one.created_at)), small({ class: 'muted num' }, `${length(one.samples)}, ${one.final_count} ${one.final_count === 1 ? 'line' : 'lines'}`)), one.status === 'running' ? pill(one.state) : null))),
         li(null, h(ListEnd, { list, empty: p(null, 'Your sessions appear here. They are kept for some days.') })))),
     id ? h(Session, { key: id, id, changed: list.reload }) : div({ class: 'talk' }, div({ class: 'scroll' }, div({ class: 'column tall' }, h1({ class: 'centred' }, 'Captions'),
-      p({ class: 'muted centred' }, 'Speech becomes text while it is spoken. The speech model that ./scripts/captions-model installs understands English. Nothing is lost when the connection breaks.'),
+      p({ class: 'muted centred' }, 'Speech becomes text while it is spoken. The speech model understands English. Nothing is lost when the connection breaks.'),
       capturing.value ? p({ class: 'note' }, 'This tab captions already: ', to(`captions/${capturing.value.id}`, null, 'show it')) : h(Sources, { began: (session) => { list.reload(); go(`captions/${session}`); } }))))); 
 }
 
@@ -62,12 +62,15 @@ function useFound(words) {
 
 /** Where the sound comes from. @param {{ session?: string, began?: (id: string) => void }} props */
 function Sources({ session, began }) {
-  const state = useForm(), chosen = useRef(/** @type {HTMLInputElement | null} */ (null)), busy = useSignal(''), language = useSignal(''), room = useSignal('');
+  const state = useForm(), chosen = useRef(/** @type {HTMLInputElement | null} */ (null)), busy = useSignal(''), language = useSignal(''), room = useSignal(''), engine = useSignal('');
+  const engines = /** @type {{ name: string }[] | null} */ (useOne('/api/captions/engines').data);
   const rooms = useList(session ? null : '/api/rooms?joined=true').items ?? [], names = Object.fromEntries([['', 'No room'], ...rooms.map((one) => [one.id, one.name])]);
-  const options = () => ({ ...(language.peek().trim() ? { translate_to: language.peek().trim() } : {}), ...(room.peek() ? { room_id: room.peek() } : {}) });
+  const options = () => ({ ...(language.peek().trim() ? { translate_to: language.peek().trim() } : {}), ...(room.peek() ? { room_id: room.peek() } : {}), ...(engine.peek() ? { engine: engine.peek() } : {}) });
   const run = async (/** @type {string} */ words, /** @type {() => Promise<string>} */ start) => { busy.value = words; await state.run(async () => { const id = await start(); began?.(id); }); busy.value = ''; };
-  const problem = state.problem.value, no = problem instanceof Problem && problem.code === 'ENGINE_UNAVAILABLE';
+  const problem = state.problem.value, no = engines?.length === 0 || (problem instanceof Problem && problem.code === 'ENGINE_UNAVAILABLE');
   return div({ class: 'sources' },
+    no ? div({ class: 'note' }, p(null, 'No speech model is installed. To install one (88 MB), run this command on the server, in the folder of the source code, and restart the server:'), h(Snippet, { name: 'Terminal', text: './scripts/captions-model' })) : null,
+    !session && engines && engines.length > 1 ? h(Field, { name: 'engine', label: 'Speech engine', value: engine.value || engines[0]?.name || '', set: (one) => { engine.value = one; }, choices: engines.map((one) => one.name), wrong: state.wrong('engine') }) : null,
     session ? null : h(Field, { name: 'translate_to', label: 'Translate into', value: language.value, set: (text) => { language.value = text; }, placeholder: 'German', hint: 'Optional. The language model of the chat translates each line.', wrong: state.wrong('translate_to') }),
     rooms.length ? h(Field, { name: 'room_id', label: 'Write into a room', value: room.value, set: (one) => { room.value = one; }, choices: ['', ...rooms.map((one) => one.id)], words: names, hint: 'Each line becomes a message of yours, labelled as captions.', wrong: state.wrong('room_id') }) : null,
     div({ class: 'buttons' },
@@ -75,8 +78,7 @@ function Sources({ session, began }) {
       button({ type: 'button', 'aria-disabled': state.busy.value, onClick: () => chosen.current?.click() }, session ? 'Continue with the file' : 'Choose a file'),
       input({ ref: chosen, type: 'file', hidden: true, accept: 'audio/*,video/*', 'aria-label': 'File', onChange: (event) => { const [file] = event.currentTarget.files ?? []; event.currentTarget.value = ''; if (file) void run(`Reading ${file.name}…`, () => fromFile(file, session, options())); } })),
     p({ class: 'muted small-print', role: 'status' }, busy.value || (session ? 'The same file is continued where it was cut.' : 'A file can be WAV, MP3, Ogg, FLAC, MP4 or WebM.')),
-    problem ? h(Trouble, { problem }) : null,
-    no ? div(null, p(null, 'Somebody who can use the server’s terminal fetches the model once, in the folder of the source code, and restarts:'), h(Snippet, { name: 'Terminal', text: './scripts/captions-model' })) : null);
+    problem ? h(Trouble, { problem }) : null);
 }
 
 /** @param {{ id: string, changed: () => void }} props */

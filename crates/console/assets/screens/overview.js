@@ -12,7 +12,7 @@ const { div, h1, h2, p, section, ul, li, span, time, small } = tags;
 
 export default function Overview() {
   const vehicles = useList('/api/vehicles?limit=100'), commands = useList('/api/commands?limit=8'), conversations = useList('/api/chat/conversations?limit=6');
-  const services = useOne(may('admin') ? '/api/admin/services' : null), usage = useOne('/api/chat/usage');
+  const services = useOne(may('admin') ? '/api/admin/services' : null), usage = useOne('/api/chat/usage'), engines = useOne('/api/captions/engines');
   const first = vehicles.items?.find((one) => one.connection_status === 'connected') ?? vehicles.items?.[0];
   const connected = vehicles.items?.filter((one) => one.connection_status === 'connected').length ?? 0;
   const running = commands.items?.filter((one) => !ENDED.has(one.status)).length ?? 0;
@@ -21,7 +21,8 @@ export default function Overview() {
     div({ class: 'start' },
       to(first ? `vehicles/${first.id}` : 'vehicles', { class: 'step' }, span({ class: 'step-name' }, 'Run a command'), span({ class: 'muted' }, first ? `Read the trouble codes of ${first.make} ${first.model}` : 'No vehicle is connected yet')),
       to('chat', { class: 'step' }, span({ class: 'step-name' }, 'Ask the model'), span({ class: 'muted' }, 'An answer streams to every tab and survives every cut')),
-      to('captions', { class: 'step' }, span({ class: 'step-name' }, 'Caption a file'), span({ class: 'muted' }, 'Or what the microphone hears, while it is spoken')),
+      to('captions', { class: 'step' }, span({ class: 'step-name' }, 'Caption a file'), span({ class: 'muted' }, engines.data?.length === 0 ? 'No speech model is installed yet' : 'Or what the microphone hears, while it is spoken')),
+      to('rooms', { class: 'step' }, span({ class: 'step-name' }, 'Talk in a room'), span({ class: 'muted' }, 'Every message appears at once, and is kept for those who come later')),
       to('topics', { class: 'step' }, span({ class: 'step-name' }, 'Watch a topic'), span({ class: 'muted' }, 'Raw events, with their offsets, as they happen'))),
     div({ class: 'facts' }, fact(vehicles.items ? `${connected} of ${vehicles.items.length}${vehicles.next ? '+' : ''}` : '–', 'vehicles connected'), fact(running || '0', 'commands running'), fact(usage.data?.day?.used ?? '–', 'tokens today')),
     div({ class: 'cards' },

@@ -18,7 +18,7 @@ import { me } from '../live/session.js';
 import { Members, RoomSettings } from '../view/members.js';
 import { Insights, useAnalysis } from '../view/insights.js';
 
-const { div, h1, h2, p, ul, li, span, small, button, form, label, textarea, aside, article, time } = tags;
+const { div, h1, h2, p, ul, li, span, small, button, form, label, textarea, aside, article, time, mark } = tags;
 /** @typedef {{ id: string, user_id: string, username: string, content: string | null, source?: string | null, created_at: string, edited_at?: string | null, redacted_at?: string | null, offset?: string | null }} Said */
 const TYPING = 5000;
 
@@ -54,12 +54,12 @@ function Room({ id, changed, left }) {
   const pin = () => requestAnimationFrame(() => { if (box.current && following.current) box.current.scrollTop = box.current.scrollHeight; });
   /** Adds or replaces messages by their id, in their order. */
   const put = (/** @type {Said[]} */ some) => { const all = new Map([...said.peek(), ...some].map((one) => [one.id, one])); said.value = [...all.values()].sort((a, b) => (a.id < b.id ? -1 : 1)); pin(); };
-  const mark = (/** @type {string | null | undefined} */ offset) => { if (offset && offset !== marked.current && !document.hidden && room.data?.role) { marked.current = offset; json(`/api/rooms/${id}/read`, { body: { offset }, key: false }).then(changed, () => {}); } };
+  const markRead = (/** @type {string | null | undefined} */ offset) => { if (offset && offset !== marked.current && !document.hidden && room.data?.role) { marked.current = offset; json(`/api/rooms/${id}/read`, { body: { offset }, key: false }).then(changed, () => {}); } };
 
   const read = async () => {
     try {
       const [now, got, { users }] = await Promise.all([json(`/api/rooms/${id}`), page(`/api/rooms/${id}/messages?limit=50`), json(`/api/rooms/${id}/users`)]);
-      return () => { problem.value = null; room.set(now); membership.value += 1; put(got.items); next.value = got.next; mark(got.items.at(-1)?.offset); here.value = new Map(users.map((/** @type {any} */ one) => [one.user_id, one.username])); };
+      return () => { problem.value = null; room.set(now); membership.value += 1; put(got.items); next.value = got.next; markRead(got.items.at(-1)?.offset); here.value = new Map(users.map((/** @type {any} */ one) => [one.user_id, one.username])); };
     } catch (error) { return () => { problem.value = /** @type {Problem} */ (error); }; }
   };
   useTopicState(room.data ? `room:${id}` : null, read, (frames) => {
@@ -80,7 +80,7 @@ function Room({ id, changed, left }) {
       if (frame.event === 'room') { room.reload(); changed(); }
       if (frame.event === 'room_deleted') gone.value = 'This room was deleted.';
       if (frame.event === 'error' && !frame.offset) { if (frame['code'] === 'NOT_FOUND') gone.value = 'You are not a member of this room any more.'; else problem.value = new Problem(/** @type {any} */ (frame)); }
-      if (frame.offset && frame.event === 'message') mark(frame.offset);
+      if (frame.offset && frame.event === 'message') markRead(frame.offset);
     }
   });
   useEffect(() => { const timer = setInterval(() => { const now = new Map([...typing.peek()].filter(([, one]) => one.until > Date.now())); if (now.size !== typing.peek().size) typing.value = now; }, 1000); return () => clearInterval(timer); }, []);
@@ -110,6 +110,12 @@ function Room({ id, changed, left }) {
     shown.value === 'members' ? h(Members, { room: one, changes: membership.value, done: () => { shown.value = ''; } }) : shown.value === 'settings' ? h(RoomSettings, { room: one, done: () => { shown.value = ''; room.reload(); changed(); } }) : null);
 }
 
+/** The text, in which the name of this user is marked. @param {string} text */
+function named(text) {
+  const name = `@${me.value?.username}`, parts = text.split(/(?<![\p{L}\p{N}])(@[\w.-]*\w)/u);
+  return parts.length < 2 ? text : parts.map((part, at) => (at % 2 && part.toLowerCase() === name.toLowerCase() ? mark({ key: at }, part) : part));
+}
+
 const editing = signal(/** @type {string | null} */ (null));
 /** @param {{ room: string, message: Said, mayModerate: boolean }} props */
 function Message({ room, message: one, mayModerate }) {
@@ -119,7 +125,7 @@ function Message({ room, message: one, mayModerate }) {
   return article({ class: `said-by ${own ? 'own' : ''}`, 'aria-label': `${one.username}, ${when(one.created_at)}`, 'data-id': one.id },
     div({ class: 'who' }, one.username, ' ', time({ class: 'muted', title: exact(one.created_at) }, when(one.created_at)), one.source?.startsWith('captions:') ? small({ class: 'muted' }, ' captions') : null, one.edited_at && one.content !== null ? small({ class: 'muted' }, ' edited') : null),
     open ? form({ onSubmit: (event) => { event.preventDefault(); void save(); } }, label({ class: 'hidden', for: `edit-${one.id}` }, 'Message'), textarea({ id: `edit-${one.id}`, value: text.value, onInput: (event) => { text.value = event.currentTarget.value; } }), div({ class: 'buttons' }, button({ type: 'button', onClick: () => { editing.value = null; } }, 'Cancel'), button({ type: 'submit', class: 'primary' }, 'Save')))
-      : one.content === null || one.redacted_at ? p({ class: 'muted' }, 'This message was removed.') : div({ class: 'said' }, one.content),
+      : one.content === null || one.redacted_at ? p({ class: 'muted' }, 'This message was removed.') : div({ class: 'said' }, named(one.content)),
     !open && one.content !== null && (own || mayModerate) ? div({ class: 'actions' }, own ? button({ type: 'button', class: 'quiet', onClick: () => { text.value = one.content ?? ''; editing.value = one.id; } }, 'Edit') : null, button({ type: 'button', class: 'quiet', onClick: redact }, 'Remove')) : null);
 }
 

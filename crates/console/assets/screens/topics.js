@@ -8,7 +8,7 @@ import { AsOf } from '../ui/state.js';
 import { Field, Trouble } from '../ui/field.js';
 import { useList } from '../ui/list.js';
 import { CopyAs, copy } from '../ui/copy.js';
-import { clockTime, exact } from '../ui/text.js';
+import { clockTime, exact, when } from '../ui/text.js';
 import { Problem } from '../live/api.js';
 import { useTopic } from '../live/link.js';
 import { me } from '../live/session.js';
@@ -22,17 +22,17 @@ export default function Topics() {
   useEffect(() => { name.value = topic; from.value = since; }, [topic, since]);
   const show = (/** @type {Event} */ event) => { event.preventDefault(); if (name.value.trim()) go(`topics/${encodeURIComponent(name.value.trim())}${from.value.trim() && from.value !== 'start' ? `?since=${encodeURIComponent(from.value.trim())}` : ''}`); };
   return div({ class: 'scroll' }, div({ class: 'head' }, h1(null, 'Topics'), h(AsOf, null)),
-    form({ class: 'inline', onSubmit: show }, h(Field, { name: 'topic', label: 'Topic', value: name.value, set: (value) => { name.value = value; }, mono: true, placeholder: 'response:…  conversation:…  vehicle:…  user:…' }),
+    form({ class: 'inline', onSubmit: show }, h(Field, { name: 'topic', label: 'Topic', value: name.value, set: (value) => { name.value = value; }, mono: true, placeholder: 'response:…  conversation:…  room:…  captions:…  vehicle:…  user:…' }),
       h(Field, { name: 'since', label: 'From', value: from.value, set: (value) => { from.value = value; }, mono: true, hint: 'start, live, or an offset' }), button({ type: 'submit', class: 'primary' }, 'Follow')),
     topic ? h(Frames, { key: `${topic} ${since}`, topic, since }) : h(Examples, null));
 }
 
-/** Useful when empty: the topics that this user has. */
+/** Useful when empty: topics that this user may follow. */
 function Examples() {
-  const commands = useList('/api/commands?limit=3'), conversations = useList('/api/chat/conversations?limit=3'), vehicles = useList('/api/vehicles?limit=3');
+  const commands = useList('/api/commands?limit=3'), conversations = useList('/api/chat/conversations?limit=3'), rooms = useList('/api/rooms?joined=true&limit=3'), captions = useList('/api/captions/sessions?limit=3'), vehicles = useList('/api/vehicles?limit=3');
   const row = (/** @type {string} */ topic, /** @type {string} */ what) => li({ key: topic }, to(`topics/${topic}`, { 'data-row': '' }, span({ class: 'mono cut' }, topic), span({ class: 'muted' }, what)));
-  return div({ class: 'card' }, h2(null, 'Your topics'), p({ class: 'muted' }, 'A topic is a numbered list of events that only grows. A client that comes late reads it from the start; one that was cut continues after its last offset.'),
-    ul({ class: 'rows' }, (commands.items ?? []).map((one) => row(`response:${one.command_id}`, `${one.command_name}, a command`)), (conversations.items ?? []).map((one) => row(`conversation:${one.id}`, one.title)), (vehicles.items ?? []).map((one) => row(`vehicle:${one.id}`, `${one.make} ${one.model}`)), me.value ? row(`user:${me.value.id}`, 'your account') : null));
+  return div({ class: 'card' }, h2(null, 'Topics that you may follow'), p({ class: 'muted' }, 'A topic is a numbered list of events that only grows. A client that comes late reads it from the start; one that was cut continues after its last offset.'),
+    ul({ class: 'rows' }, (commands.items ?? []).map((one) => row(`response:${one.command_id}`, `${one.command_name}, a command`)), (conversations.items ?? []).map((one) => row(`conversation:${one.id}`, one.title)), (rooms.items ?? []).map((one) => row(`room:${one.id}`, `${one.name}, a room`)), (captions.items ?? []).map((one) => row(`captions:${one.session_id}`, `captions of ${when(one.created_at)}`)), (vehicles.items ?? []).map((one) => row(`vehicle:${one.id}`, `${one.make} ${one.model}`)), me.value ? row(`user:${me.value.id}`, 'your account') : null));
 }
 
 /** @param {{ topic: string, since: string }} props */

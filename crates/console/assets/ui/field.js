@@ -7,6 +7,9 @@ import { Problem } from '../live/api.js';
 
 const { div, label, small, input, select, option, p } = tags;
 
+/** What a password must be; the service checks it. */
+export const PASSWORD_HINT = 'At least 12 characters and hard to guess; several words are good';
+
 /**
  * @typedef {object} FieldProps
  * @property {string} name @property {string} label @property {string} value @property {(value: string) => void} set
