@@ -43,10 +43,11 @@ export function useList(path) {
       paged.current = add;
       state.value = { items: add ? [...(state.peek().items ?? []), ...got.items] : got.items, next: got.next, missing: got.missing, problem: null };
     } catch (error) { if (!abort.signal.aborted && !quiet) state.value = { ...state.peek(), problem: /** @type {Error} */ (error) }; }
+    finally { if (current.current === abort) current.current = null; }
   };
   const reload = () => { if (path) void load(path, false); };
   useEffect(() => { reload(); return () => current.current?.abort(); }, [path, cuts.value.length]);
-  useFresh(path, () => { if (path && !paged.current && state.peek().items) void load(path, false, true); });
+  useFresh(path, () => { if (path && !current.current && !paged.current && state.peek().items) void load(path, false, true); });
   return { ...state.value, more: () => { const { next } = state.peek(); if (next) void load(next, true); }, reload, set: (items) => { state.value = { ...state.peek(), items }; } };
 }
 

@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRef, FromRequest, Request},
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,12 +27,6 @@ const LARGE_IN_FLIGHT: usize = 16 << 20;
 const PROMPTS_IN_FLIGHT: usize = 64 << 20;
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Bodies that are too long are read to their end and dropped, because a connection that is closed with unread bytes is reset,
-/// and the reset overtakes the response. These limit how many are read at once, how many bytes of each, and for how long.
-const DISCARDED_AT_ONCE: usize = 64;
-const DISCARDED_BYTES: usize = 1 << 20;
-const DISCARDED_FOR: Duration = Duration::from_secs(2);
 
 /// A JSON body of at most `MAX` bytes. The second field holds its share of the memory until the handler has ended.
 pub(crate) struct Body<T, const MAX: usize = LARGE>(
@@ -120,7 +114,6 @@ pub(crate) struct Bodies {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
     prompts: Arc<Semaphore>,
-    discards: Semaphore,
     timeout: Duration,
 }
 
@@ -133,27 +126,18 @@ impl Default for Bodies {
 impl Bodies {
     fn new(bytes: [usize; 3], timeout: Duration) -> Self {
         let [small, large, prompts] = bytes.map(|bytes| Arc::new(Semaphore::new(bytes)));
-        Self { small, large, prompts, discards: Semaphore::new(DISCARDED_AT_ONCE), timeout }
+        Self { small, large, prompts, timeout }
     }
 
     /// A body of at most `max` bytes, and its share of the memory.
     pub(crate) async fn receive(&self, request: Request, max: usize) -> Result<(Vec<u8>, Share), Refused> {
-        let (parts, mut body) = request.into_parts();
-        let announced = http_body::Body::size_hint(&body).lower();
-        let received = if announced > max as u64 {
-            Err(Refused::TooLong { max })
-        } else {
-            // A prompt with images takes longer.
-            let timeout = if max > LARGE { 3 * self.timeout } else { self.timeout };
-            tokio::time::timeout(timeout, self.collect(&mut body, max)).await.unwrap_or(Err(Refused::TooSlow))
-        };
-        // A client that waits for `100 Continue` has sent nothing, and does not send it after another answer.
-        if let Err(Refused::TooLong { .. }) = received
-            && !parts.headers.contains_key(header::EXPECT)
-        {
-            self.discard(body).await;
+        let mut body = request.into_body();
+        if http_body::Body::size_hint(&body).lower() > max as u64 {
+            return Err(Refused::TooLong { max });
         }
-        received
+        // A prompt with images takes longer.
+        let timeout = if max > LARGE { 3 * self.timeout } else { self.timeout };
+        tokio::time::timeout(timeout, self.collect(&mut body, max)).await.unwrap_or(Err(Refused::TooSlow))
     }
 
     async fn collect(&self, body: &mut axum::body::Body, max: usize) -> Result<(Vec<u8>, Share), Refused> {
@@ -183,19 +167,6 @@ impl Bodies {
             bytes.extend_from_slice(&data);
         }
         Ok((bytes, share))
-    }
-
-    async fn discard(&self, mut body: axum::body::Body) {
-        let Ok(_permit) = self.discards.try_acquire() else { return };
-        let reading = async {
-            let mut read = 0;
-            while read < DISCARDED_BYTES
-                && let Some(Ok(frame)) = body.frame().await
-            {
-                read += frame.data_ref().map_or(0, bytes::Bytes::len);
-            }
-        };
-        let _ = tokio::time::timeout(DISCARDED_FOR, reading).await;
     }
 }
 
