@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use turnpike_bus::ResetReason;
+use turnpike_bus::{Bus, ResetReason};
 
 use super::*;
 use crate::stream::{
@@ -135,20 +135,13 @@ struct Scenario {
 }
 
 impl Scenario {
-    async fn new() -> Self {
+    async fn new(hub: fn(Bus, Tasks) -> Hub) -> Self {
         let (bus, tasks) = (model::bus(), Tasks::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let models = (0..TOPICS).map(|_| Model::new(&bus)).collect();
         let (wheel, heartbeat) = (Arc::new(Wheel::new()), Duration::from_secs(30));
         let shared = Arc::new(Shared { tasks: tasks.clone(), wheel, heartbeat });
-        Self {
-            hub: Hub::new(bus, tasks, &CancellationToken::new(), Arc::new(|_, _| {})),
-            shared,
-            models,
-            clients: Vec::new(),
-            listener,
-            next: 0,
-        }
+        Self { hub: hub(bus, tasks), shared, models, clients: Vec::new(), listener, next: 0 }
     }
 
     async fn connect(&mut self) {
@@ -344,8 +337,13 @@ impl Client {
     }
 }
 
-async fn run(steps: &[Step]) {
-    let mut scenario = Scenario::new().await;
+/// The hub as it is: it writes to the few connections of these tests without its sweepers.
+fn hub(bus: Bus, tasks: Tasks) -> Hub {
+    Hub::new(bus, tasks, &CancellationToken::new(), Arc::new(|_, _| {}))
+}
+
+async fn run(hub: fn(Bus, Tasks) -> Hub, steps: &[Step]) {
+    let mut scenario = Scenario::new(hub).await;
     scenario.connect().await;
     scenario.connect().await;
     for step in steps {
@@ -363,7 +361,7 @@ static TWO_CORES: LazyLock<Runtime> = LazyLock::new(|| {
 /// A frame is partly written, and the client reads all of that before the catch-up task starts.
 #[tokio::test]
 async fn a_connection_that_has_room_again_before_its_catch_up_task_runs_is_not_blocked() {
-    let mut scenario = Scenario::new().await;
+    let mut scenario = Scenario::new(hub).await;
     let mut blocked = 0;
     for kilobytes in 1.. {
         scenario.connect().await;
@@ -391,12 +389,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_client_gets_every_event_once_or_a_reset(steps in steps()) {
-        ONE_CORE.block_on(run(&steps));
+    fn every_client_gets_every_event_once_or_a_reset_from_a_sweeper(steps in steps()) {
+        ONE_CORE.block_on(run(Hub::of_sweepers, &steps));
     }
 
     #[test]
     fn every_client_gets_every_event_once_or_a_reset_from_two_sweepers(steps in steps()) {
-        TWO_CORES.block_on(run(&steps));
+        TWO_CORES.block_on(run(Hub::of_sweepers, &steps));
+    }
+
+    #[test]
+    fn every_client_gets_every_event_once_or_a_reset_without_sweepers(steps in steps()) {
+        TWO_CORES.block_on(run(hub, &steps));
     }
 }

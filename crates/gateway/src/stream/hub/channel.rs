@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
 use turnpike_bus::{Bus, Delivery, From, ResetReason};
@@ -45,10 +46,15 @@ impl Channel {
     fn follow(self: &Arc<Self>, bus: &Bus, tasks: &Tasks) {
         let (followed, mut follower) = (Arc::downgrade(self), bus.follow(self.topic, From::Live));
         let handle = tasks.spawn("topic", OnExit::Continue, async move {
+            let mut arrived = None;
             loop {
-                let delivery = follower.next().await;
+                let delivery = match arrived.take() {
+                    Some(delivery) => delivery,
+                    None => follower.next().await,
+                };
+                arrived = follower.next().now_or_never();
                 let Some(channel) = followed.upgrade() else { return };
-                if !channel.take(delivery) {
+                if !channel.take(delivery, arrived.is_none()) {
                     // The topic is closed. Readers that are not at its end yet use the ring.
                     return;
                 }
@@ -80,8 +86,8 @@ impl Channel {
         self.ring.lock()
     }
 
-    /// Returns whether more can follow.
-    fn take(&self, delivery: Delivery) -> bool {
+    /// `is_last`: no further delivery has arrived yet. Returns whether more can follow.
+    fn take(&self, delivery: Delivery, is_last: bool) -> bool {
         let mut ring = self.ring();
         let mut seen = None;
         match delivery {
@@ -115,7 +121,7 @@ impl Channel {
         }
         let more = !ring.closed;
         drop(ring);
-        self.sweepers.news(&self.members);
+        self.sweepers.news(&self.members, is_last);
         if let Some(event) = seen {
             (self.on_event)(self.topic, &event);
         }

@@ -99,11 +99,15 @@ impl Members {
         self.listed[shard].store(false, Ordering::SeqCst);
     }
 
-    /// Wakes the readers that have tasks. `list` is called for each sweeper that does not have the topic on its list.
-    pub(super) fn wake(&self, list: impl Fn(usize)) {
-        for (shard, listed) in self.listed.iter().enumerate() {
+    /// Wakes the readers that have tasks. For each sweeper that does not have the topic on its list, `write` is called with its
+    /// connections, unless another thread holds them. If it returns false, the sweeper gets the topic on its list by `list`.
+    pub(super) fn wake(&self, mut write: impl FnMut(&Shard) -> bool, list: impl Fn(usize)) {
+        for (number, (listed, shard)) in self.listed.iter().zip(&self.shards).enumerate() {
+            if listed.load(Ordering::SeqCst) || shard.try_lock().is_some_and(|shard| write(&shard)) {
+                continue;
+            }
             if !listed.swap(true, Ordering::SeqCst) {
-                list(shard);
+                list(number);
             }
         }
         for wake in self.tasks.lock().values() {

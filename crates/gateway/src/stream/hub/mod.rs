@@ -29,7 +29,10 @@ use turnpike_event::Event;
 use turnpike_kit::Tasks;
 use turnpike_topic::Topic;
 
-use self::{channel::Channel, sweep::Sweepers};
+use self::{
+    channel::Channel,
+    sweep::{FEW, Sweepers},
+};
 
 /// Called with each event that passes this gateway. It may end readers.
 pub(crate) type Seen = Arc<dyn Fn(Topic, &Event) + Send + Sync>;
@@ -54,8 +57,18 @@ struct Entry {
 impl Hub {
     /// Must be called within a runtime: it starts the sweepers, which run until `drained`.
     pub(crate) fn new(bus: Bus, tasks: Tasks, drained: &CancellationToken, seen: Seen) -> Self {
-        let sweepers = Sweepers::start(&tasks, drained);
+        Self::with(FEW, bus, tasks, drained, seen)
+    }
+
+    fn with(few: usize, bus: Bus, tasks: Tasks, drained: &CancellationToken, seen: Seen) -> Self {
+        let sweepers = Sweepers::start(few, &tasks, drained);
         Self(Arc::new(Inner { bus, tasks, seen, sweepers, channels: Mutex::default() }))
+    }
+
+    /// A hub whose sweepers write to every connection, also to the few of a small topic.
+    #[cfg(test)]
+    pub(crate) fn of_sweepers(bus: Bus, tasks: Tasks) -> Self {
+        Self::with(0, bus, tasks, &CancellationToken::new(), Arc::new(|_, _| {}))
     }
 
     /// Adds a reader of a topic. The topic is followed until every reader has called [`Hub::leave`].

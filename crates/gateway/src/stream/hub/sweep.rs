@@ -1,4 +1,5 @@
-//! The sweepers: one task for each core writes to all connections that are current. No task is woken for a delivery.
+//! The sweepers: one task for each core writes to all connections that are current. No task is woken for a delivery. The few readers
+//! of a small topic are written to by the task that follows the topic, because waking a sweeper takes longer.
 //!
 //! A sweeper takes the topics that have news, marks their members, and visits each marked connection once. With one such topic,
 //! which is most of the time, it does both at once. A visit writes everything up to the head of the topic at that moment, so under
@@ -11,13 +12,22 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use turnpike_kit::{OnExit, Tasks};
 
-use super::{members::Members, ring::Run};
+use super::{
+    members::{Members, Shard},
+    ring::Run,
+};
 
 /// Visits between two looks at the rest of the runtime: about 0.2 ms.
 const STRIDE: usize = 32;
+/// As many connections of one sweeper are few: another task writes to them in less time than it takes to wake the sweeper and to
+/// run it, and does not delay others.
+pub(super) const FEW: usize = 16;
 
 #[derive(Clone)]
-pub(super) struct Sweepers(Arc<[List]>);
+pub(super) struct Sweepers {
+    lists: Arc<[List]>,
+    few: usize,
+}
 
 /// The topics that have news for one sweeper.
 #[derive(Default)]
@@ -27,10 +37,11 @@ struct List {
 }
 
 impl Sweepers {
-    /// Starts a sweeper for each worker of the runtime, until `drained`.
-    pub(super) fn start(tasks: &Tasks, drained: &CancellationToken) -> Self {
+    /// Starts a sweeper for each worker of the runtime, until `drained`. A topic with at most `few` connections of each sweeper is
+    /// written to without them.
+    pub(super) fn start(few: usize, tasks: &Tasks, drained: &CancellationToken) -> Self {
         let count = tokio::runtime::Handle::current().metrics().num_workers();
-        let sweepers = Self((0..count).map(|_| List::default()).collect());
+        let sweepers = Self { lists: (0..count).map(|_| List::default()).collect(), few };
         for number in 0..count {
             let (sweepers, drained) = (sweepers.clone(), drained.clone());
             tasks.spawn("sweeper", OnExit::StopProcess, async move {
@@ -42,20 +53,29 @@ impl Sweepers {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.lists.len()
     }
 
-    /// A topic has news for all its members. Never waits.
-    pub(super) fn news(&self, members: &Arc<Members>) {
-        members.wake(|number| {
-            let list = &self.0[number];
+    /// A topic has news for all its members. Never waits. `is_last`: no further event of the topic has arrived yet, so nothing would
+    /// be written together with this one, and a few members get it at once.
+    pub(super) fn news(&self, members: &Arc<Members>, is_last: bool) {
+        let mut runs = Vec::new();
+        let write = |shard: &Shard| {
+            let is_written = shard.is_empty() || is_last && shard.len() <= self.few;
+            if is_written {
+                shard.values().for_each(|(connection, slot)| connection.clone().mark_and_visit(*slot, &mut runs));
+            }
+            is_written
+        };
+        members.wake(write, |number| {
+            let list = &self.lists[number];
             list.topics.lock().push(members.clone());
             list.wake.notify_one();
         });
     }
 
     async fn sweep(&self, number: usize) {
-        let list = &self.0[number];
+        let list = &self.lists[number];
         let (mut marked, mut runs) = (Vec::new(), Vec::new());
         loop {
             list.wake.notified().await;
