@@ -336,7 +336,7 @@ impl CaptionService for Rpc {
         &self,
         _request: Request<pb::ListEnginesRequest>,
     ) -> Result<Response<pb::ListEnginesResponse>, Status> {
-        let engines = self.registry.engines().map(|name| pb::Engine { name: name.to_owned() }).collect();
+        let engines = self.registry.engines().into_iter().map(|name| pb::Engine { name: name.to_owned() }).collect();
         Ok(Response::new(pb::ListEnginesResponse { engines }))
     }
 

@@ -1,13 +1,13 @@
 //! The service: its parts and its tasks.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tonic::service::{Routes, RoutesBuilder};
 use tracing::{info, warn};
 use turnpike_bus::Bus;
 use turnpike_identity::Verifier;
-use turnpike_kit::Process;
+use turnpike_kit::{OnExit, Process};
 use turnpike_proto::{
     captions::v1::caption_service_server::CaptionServiceServer, topic::v1::topic_owner_server::TopicOwnerServer,
 };
@@ -16,13 +16,16 @@ use turnpike_rpc::Transport;
 use crate::{
     Config,
     chat::Chat,
-    engine::{Engine, Engines, moonshine::Moonshine, remote::Remote},
+    engine::{Engines, moonshine::Moonshine, remote::Remote},
     policy::POLICY,
     recording::MAX_FILE,
     rpc::Rpc,
     session::{Pool, Registry, Resources, Store, sweep},
     topic_rpc::TopicRpc,
 };
+
+/// Pause between two searches for a model that is not installed yet.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub struct Deps {
     pub bus: Bus,
@@ -39,7 +42,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Loads the model and the transcripts. Without a model the service runs, and refuses to open sessions.
+    /// Loads the model and the transcripts. Without a model the service runs, and refuses to open sessions until there is
+    /// one.
     pub async fn bind(config: Config, process: &Process, deps: Deps) -> anyhow::Result<Self> {
         let engines = match deps.engines {
             Some(engines) => engines,
@@ -81,34 +85,51 @@ impl Service {
     }
 }
 
-/// The configured engines. The model on this machine is the default one.
+/// The configured engines. The model on this machine is the default one, also if it is installed while the service runs.
 async fn engines(config: &Config, process: &Process) -> anyhow::Result<Engines> {
-    let folder = config.model.clone();
-    let model = tokio::task::spawn_blocking(move || load(&folder)).await.context("TURNPIKE_CAPTIONS_MODEL")?;
-    let mut engines: Vec<Arc<dyn Engine>> = model.into_iter().map(|model| Arc::new(model) as Arc<dyn Engine>).collect();
+    let engines = Engines::default();
     if let Some(remote) = &config.remote {
         process.outbound.permit(&remote.url.to_string())?;
-        engines.push(Arc::new(Remote::new(remote.clone())));
+        engines.install(Arc::new(Remote::new(remote.clone())));
     }
-    if engines.is_empty() {
-        info!("there is no speech engine: no caption session can be opened; scripts/captions-model fetches a model");
+    if !install(&config.model, &engines, true).await {
+        info!(
+            folder = %config.model.display(),
+            "there is no speech model; scripts/captions-model fetches it, and it is loaded when it is there"
+        );
+        let (folder, engines) = (config.model.clone(), engines.clone());
+        let stopping = process.tasks.stopping().clone();
+        process.tasks.spawn("speech model", OnExit::Continue, async move {
+            let awaited = async {
+                loop {
+                    // The failure of a model is logged once.
+                    let is_new = !folder.exists();
+                    tokio::time::sleep(LOOK).await;
+                    if install(&folder, &engines, is_new).await {
+                        return;
+                    }
+                }
+            };
+            stopping.run_until_cancelled(awaited).await;
+        });
     }
-    Ok(engines.into())
+    Ok(engines)
 }
 
-fn load(folder: &Path) -> Option<Moonshine> {
-    if !folder.exists() {
-        info!(folder = %folder.display(), "there is no speech model");
-        return None;
-    }
-    match Moonshine::load(folder) {
-        Ok(engine) => {
+/// Loads the model, if its folder exists. Returns whether it is an engine now.
+async fn install(folder: &Path, engines: &Engines, log_failure: bool) -> bool {
+    let path = folder.to_owned();
+    let loaded = tokio::task::spawn_blocking(move || path.exists().then(|| Moonshine::load(&path))).await;
+    match loaded {
+        Ok(Some(Ok(engine))) => {
             info!(folder = %folder.display(), "the speech model is loaded");
-            Some(engine)
+            engines.install(Arc::new(engine));
+            true
         }
-        Err(error) => {
+        Ok(Some(Err(error))) if log_failure => {
             warn!(%error, folder = %folder.display(), "the speech model cannot be loaded; scripts/captions-model checks it");
-            None
+            false
         }
+        _ => false,
     }
 }

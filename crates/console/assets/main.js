@@ -85,6 +85,7 @@ function Shell() {
       outdated.value ? button({ type: 'button', class: 'primary small', onClick: () => location.reload() }, 'New version: reload') : null,
       capturing.value ? to(`captions/${capturing.value.id}`, { class: 'state bad' }, capturing.value.kind === 'microphone' ? 'Microphone on' : 'Sending a file') : null,
       h(Connection, null),
+      to('account', { class: 'me muted cut wide-only', title: 'Your account' }, me.value.username),
       button({ type: 'button', class: 'wide-only', 'aria-keyshortcuts': 'Control+K', onClick: () => { open.value = true; } }, 'Go to… ', kbd(null, 'Ctrl K')),
       button({ type: 'button', class: 'narrow-only', 'aria-label': 'Go to', onClick: () => { open.value = true; } }, '⌕')),
     nav({ 'aria-label': 'Main' }, ul(null, mine().map((screen) =>

@@ -2,7 +2,7 @@
 // `console_captions` names both.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Proxy, Turnpike, eventually, signIn } from '../../e2e/browser/harness.mjs';
 import { fitsAndIsAccessible, launch, live, visitor } from '../../e2e/browser/browser.mjs';
@@ -204,17 +204,24 @@ test('a file whose first part has arrived is continued, and nothing is transcrib
 });
 
 test('what is no sound, and a server without a model, are told in words', async () => {
-  const poor = await new Turnpike().ready(), { signIn: enter, faults, context } = await visitor(browser, poor.url), page = await enter('captions');
+  const later = join(folder, 'later'), poor = await new Turnpike({ TURNPIKE_CAPTIONS_MODEL: later }).ready(), { signIn: enter, faults, context } = await visitor(browser, poor.url), page = await enter('captions');
   try {
     await page.waitForSelector('text=No speech model is installed');
     assert.equal(await page.locator('.sources pre').innerText(), './scripts/captions-model');
+    assert.equal(await page.locator('.sources button[aria-disabled=true]').count(), 2);
     const text = join(folder, 'notes.txt');
     writeFileSync(text, 'no sound');
     await page.setInputFiles('input[type=file]', text);
     await page.waitForSelector('text=cannot read the sound of notes.txt');
     await page.setInputFiles('input[type=file]', recording);
-    await page.waitForSelector('text=There is no speech model');
+    await page.waitForFunction(() => !document.querySelector('.sources .trouble'));
     await fitsAndIsAccessible(page, 'captions without a model');
+    // The model is installed while the page is open, and the server runs.
+    symlinkSync(model, later);
+    await page.waitForSelector('.sources button[aria-disabled=false]');
+    assert.equal(await page.locator('text=No speech model is installed').count(), 0);
+    await page.setInputFiles('input[type=file]', recording);
+    await ended(page);
     assert.deepEqual(faults, []);
   } finally { await context.close(); await poor.end(); }
 });

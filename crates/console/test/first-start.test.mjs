@@ -78,6 +78,7 @@ test('a newcomer does everything that the README names, from the link on', async
     await page.fill('dialog input[name=username]', 'otto');
     await page.fill('dialog input[name=email]', 'otto@example.com');
     await page.fill('dialog input[name=password]', PASSWORD);
+    await page.selectOption('dialog select[name=role]', 'operator');
     await page.click('text=Create user');
     await page.waitForSelector('tr:has-text("otto"):has-text("operator")');
     // A room, between two browsers.

@@ -157,7 +157,7 @@ test('two people talk in a room: presence, typing, and messages without delay', 
   const first = await one.signIn(`rooms/${room}`), second = await other.signIn(`rooms/${room}`, 'rosa');
   await first.waitForSelector('.talk-head:has-text("2 here")');
   await second.locator('#say').pressSequentially('I am here');
-  await first.waitForSelector('.typing:has-text("rosa types")');
+  await first.waitForSelector('.typing:has-text("rosa is typing")');
   await second.press('#say', 'Enter');
   await first.waitForSelector('.said-by:has-text("I am here")');
   assert.equal(await first.locator('.said-by:has-text("I am here")').count(), 1);
@@ -409,6 +409,7 @@ test('what is shown copies as curl, and the copied line runs', async () => {
     await page.waitForFunction(() => !document.querySelector('main [aria-busy=true]'));
     const summaries = page.locator('main summary:has-text("command line")');
     for (let i = 0; i < await summaries.count(); i++) await summaries.nth(i).click();
+    await page.waitForFunction(() => [...document.querySelectorAll('main .copy-as')].every((one) => one.querySelector('pre'))); // they are opened by an event
     for (const text of await page.locator('.copy-as pre').allInnerTexts()) copied.add(text);
   }
   assert.ok(copied.size >= 25, `${copied.size} lines`);

@@ -42,6 +42,9 @@ pub(crate) fn ready(started: &Started) {
     let turnpike = quote(&turnpike);
     let data_dir = started.one_time.as_deref().map(|path| data_dir(path, relative)).unwrap_or_default();
     match &started.one_time {
+        Some(_) if relative => {
+            println!("\nWatch a vehicle answer (copy this line into another terminal, in the same directory):\n");
+        }
         Some(_) => println!("\nWatch a vehicle answer (copy this line into another terminal):\n"),
         None => {
             println!(

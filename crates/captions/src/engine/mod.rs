@@ -7,6 +7,8 @@ pub mod scripted;
 
 use std::sync::Arc;
 
+use parking_lot::RwLock;
+
 /// The rate of all audio that engines get, in samples a second.
 pub const RATE: u32 = 16_000;
 
@@ -66,5 +68,22 @@ pub struct Heard {
 #[error("the speech engine failed: {0}")]
 pub struct EngineError(pub String);
 
-/// The engines of this process, the default one first.
-pub type Engines = Arc<[Arc<dyn Engine>]>;
+/// The engines of this process, the default one first. Clones share them.
+#[derive(Clone, Default)]
+pub struct Engines(Arc<RwLock<Vec<Arc<dyn Engine>>>>);
+
+impl Engines {
+    /// Adds an engine, which becomes the default one.
+    pub fn install(&self, engine: Arc<dyn Engine>) {
+        self.0.write().insert(0, engine);
+    }
+
+    /// The engine of this name; an empty name is the default one.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Engine>> {
+        self.0.read().iter().find(|engine| name.is_empty() || engine.name() == name).cloned()
+    }
+
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.0.read().iter().map(|engine| engine.name()).collect()
+    }
+}

@@ -82,7 +82,7 @@ pub(crate) enum OpenError {
 }
 
 /// The command that fetches the model.
-const FETCH: &str = "There is no speech model: run scripts/captions-model, then restart the captions service";
+const FETCH: &str = "There is no speech model yet: run scripts/captions-model on the server, and try again";
 /// Until a session may have ended.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -124,23 +124,20 @@ impl Registry {
     /// The engine for a request; an empty name is the default one, an empty language English.
     pub(crate) fn engine(&self, name: &str, language: &str) -> Result<(Arc<dyn Engine>, String), OpenError> {
         let engines = &self.resources.engines;
-        let first = engines.first().ok_or(OpenError::NoEngine)?;
-        let engine = match name {
-            "" => first,
-            name => engines.iter().find(|engine| engine.name() == name).ok_or(OpenError::UnknownEngine)?,
-        };
+        let first = engines.find("").ok_or(OpenError::NoEngine)?;
+        let engine = if name.is_empty() { first } else { engines.find(name).ok_or(OpenError::UnknownEngine)? };
         let language = if language.is_empty() { "en" } else { language };
         let is_tag = language.len() <= 35 && language.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         let primary = language.split('-').next().unwrap_or_default().to_ascii_lowercase();
         match is_tag && engine.knows(&primary) {
-            true => Ok((engine.clone(), language.to_owned())),
+            true => Ok((engine, language.to_owned())),
             false => Err(OpenError::UnknownLanguage),
         }
     }
 
     /// The names of the engines, the default one first.
-    pub(crate) fn engines(&self) -> impl Iterator<Item = &'static str> {
-        self.resources.engines.iter().map(|engine| engine.name())
+    pub(crate) fn engines(&self) -> Vec<&'static str> {
+        self.resources.engines.names()
     }
 
     /// Opens a session. The flag tells whether an earlier request with the same key has opened it.

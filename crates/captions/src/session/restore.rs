@@ -34,7 +34,7 @@ impl Registry {
         let Transcript { opened, finals, .. } = transcript;
         let now = self.resources.clock.now();
         let stored = finals.last().map_or(0, |kept| kept.stored);
-        let engine = self.resources.engines.iter().find(|engine| engine.name() == opened.engine);
+        let engine = self.resources.engines.find(&opened.engine);
         let Some(engine) = engine else {
             warn!(session_id = %opened.session_id, engine = opened.engine, "an interrupted session has no engine any more");
             let reason = INTERRUPTED.to_owned();

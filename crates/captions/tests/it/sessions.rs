@@ -9,7 +9,7 @@ use turnpike_fault::Fault;
 use turnpike_proto::captions::v1 as pb;
 use turnpike_testkit::{eventually, pcm, recordings};
 
-use crate::world::World;
+use crate::world::{Caller, World};
 
 fn speech() -> Vec<u8> {
     pcm(&recordings().swap_remove(1).samples)
@@ -72,15 +72,44 @@ async fn more_sessions_than_can_be_transcribed_are_refused_with_a_time() {
 }
 
 #[tokio::test]
-async fn without_a_model_the_refusal_names_the_command_that_fetches_it() {
-    let world = World::scripted(Act::Speak).without_engine();
+async fn without_a_model_the_refusal_names_the_command_that_fetches_it_and_no_restart_is_needed() {
+    let world = World::scripted(Act::Speak).without_model();
     let instance = world.start().await;
-    let refused = world.caller(&instance).try_open(pb::OpenSessionRequest::default()).await.expect_err("no engine");
+    let caller = world.caller(&instance);
+    let refused = caller.try_open(pb::OpenSessionRequest::default()).await.expect_err("no engine");
     let fault = Fault::from(refused);
     assert_eq!(fault.code(), "ENGINE_UNAVAILABLE");
     assert!(fault.detail().contains("scripts/captions-model"), "{}", fault.detail());
-    assert_eq!(world.caller(&instance).engines().await, Vec::<String>::new());
+    assert_eq!(caller.engines().await, Vec::<String>::new());
+    let model = turnpike_testkit::captions_model();
+    std::os::unix::fs::symlink(model, world.folder.path().join("model")).expect("installed");
+    until_installed(&caller).await;
+    caller.try_open(pb::OpenSessionRequest::default()).await.expect("an engine");
     instance.stop().await;
+}
+
+/// The service looks once a second.
+async fn until_installed(caller: &Caller) {
+    eventually("the model is an engine", 30, async || (caller.engines().await == ["moonshine"]).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_broken_is_no_engine_until_it_is_replaced() {
+    let world = World::scripted(Act::Speak).without_model();
+    let folder = world.folder.path().join("model");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("tokenizer.bin"), "no tokenizer").expect("written");
+    let instance = world.start().await;
+    let caller = world.caller(&instance);
+    assert_eq!(caller.engines().await, Vec::<String>::new());
+    std::fs::remove_dir_all(&folder).expect("removed");
+    std::os::unix::fs::symlink(turnpike_testkit::captions_model(), folder).expect("installed");
+    until_installed(&caller).await;
+    instance.stop().await;
+}
+
+#[tokio::test]
+async fn the_engines_are_listed() {
     let world = World::scripted(Act::Speak);
     let instance = world.start().await;
     assert_eq!(world.caller(&instance).engines().await, ["scripted"]);

@@ -38,7 +38,8 @@ pub struct World {
     key: SigningKey,
     pub folder: TempDir,
     pub chat: Chat,
-    engines: Engines,
+    /// `None`: the service loads the model itself.
+    engines: Option<Engines>,
     variables: Vec<(&'static str, String)>,
 }
 
@@ -77,9 +78,10 @@ impl World {
         let (clock, hand) = Clock::controlled(Timestamp::from_second(1_763_700_000).expect("in range"));
         let key = SigningKey::from_secret(&SecretBox::new(Box::new([7; 32])));
         let folder = tempfile::tempdir().expect("a folder");
-        let engines = Engines::from([engine]);
+        let engines = Engines::default();
+        engines.install(engine);
         let (chat, variables) = (Chat::default(), Vec::new());
-        Self { bus: Bus::memory(Limits::default()), clock, hand, key, folder, chat, engines, variables }
+        Self { bus: Bus::memory(Limits::default()), clock, hand, key, folder, chat, engines: Some(engines), variables }
     }
 
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -87,10 +89,11 @@ impl World {
         self
     }
 
-    /// Without an engine.
-    pub fn without_engine(mut self) -> Self {
-        self.engines = Engines::from([]);
-        self
+    /// Without a model. The service looks for it in the folder `model`, which does not exist.
+    pub fn without_model(mut self) -> Self {
+        self.engines = None;
+        let folder = self.folder.path().join("model");
+        self.with("TURNPIKE_CAPTIONS_MODEL", folder.to_str().expect("UTF-8"))
     }
 
     pub async fn start(&self) -> Instance {
@@ -100,7 +103,7 @@ impl World {
         let process = Process::new(env.clone(), self.clock.clone()).expect("a process");
         let verifier = Verifier::local(KeySet::new([self.key.public()]));
         let deps =
-            Deps { bus: self.bus.clone(), verifier, chat: self.chat.transport(), engines: Some(self.engines.clone()) };
+            Deps { bus: self.bus.clone(), verifier, chat: self.chat.transport(), engines: self.engines.clone() };
         let config = Config::new(&env).expect("a configuration");
         let service = Service::bind(config, &process, deps).await.expect("a service");
         Instance { process, transport: Transport::direct(service.routes()).deadline(Duration::from_secs(60)) }

@@ -39,14 +39,17 @@ function Users() {
     h(CopyAs, { calls: [{ path: '/api/admin/users', rpc: 'turnpike.auth.v1.AuthService/ListUsers', message: { limit: 100 }, port: 50051 }, { path: '/api/admin/users', body: { email: 'ada@example.com', username: 'ada', password: '…', role: 'operator' } }] }));
 }
 
+/** A password that nobody guesses: 80 bits, in groups that can be read out. */
+const suggested = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => 'abcdefghjkmnpqrstuvwxyz23456789ab'[byte % 32]).join('').replace(/(.{4})(?=.)/g, '$1-');
+
 /** @param {{ done: () => void }} props */
 function NewUser({ done }) {
-  const username = useSignal(''), email = useSignal(''), password = useSignal(''), role = useSignal('operator'), state = useForm();
+  const username = useSignal(''), email = useSignal(''), password = useSignal(suggested()), role = useSignal('user'), state = useForm();
   const create = async () => { await json('/api/admin/users', { body: { username: username.value.trim(), email: email.value.trim(), password: password.value, role: role.value } }); toast(`${username.peek()} can sign in now.`); done(); };
   return h(Dialog, { title: 'New user', onClose: done }, form({ onSubmit: (event) => { event.preventDefault(); void state.run(create); } }, h2(null, 'New user'),
     h(Field, { name: 'username', label: 'Username', value: username.value, set: (value) => { username.value = value; }, required: true, autofocus: true, wrong: state.wrong('username') }),
     h(Field, { name: 'email', label: 'E-mail', type: 'email', value: email.value, set: (value) => { email.value = value; }, required: true, wrong: state.wrong('email') }),
-    h(Field, { name: 'password', label: 'First password', type: 'password', autocomplete: 'new-password', value: password.value, set: (value) => { password.value = value; }, required: true, wrong: state.wrong('password'), hint: `${PASSWORD_HINT}. The user can change it.` }),
+    h(Field, { name: 'password', label: 'First password', mono: true, value: password.value, set: (value) => { password.value = value; }, required: true, wrong: state.wrong('password'), hint: 'Give it to the user, who can change it. It is not shown again.' }),
     h(Field, { name: 'role', label: 'Role', value: role.value, set: (value) => { role.value = value; }, choices: ROLES, words: MEANINGS, wrong: state.wrong('role') }),
     state.says(), div({ class: 'buttons' }, button({ type: 'button', onClick: done }, 'Cancel'), button({ type: 'submit', class: 'primary', 'aria-disabled': state.busy.value }, 'Create user'))));
 }

@@ -63,22 +63,28 @@ function useFound(words) {
 /** Where the sound comes from. @param {{ session?: string, began?: (id: string) => void }} props */
 function Sources({ session, began }) {
   const state = useForm(), chosen = useRef(/** @type {HTMLInputElement | null} */ (null)), busy = useSignal(''), language = useSignal(''), room = useSignal(''), engine = useSignal('');
-  const engines = /** @type {{ name: string }[] | null} */ (useOne('/api/captions/engines').data);
+  const known = useOne('/api/captions/engines'), engines = /** @type {{ name: string }[] | null} */ (known.data);
   const rooms = useList(session ? null : '/api/rooms?joined=true').items ?? [], names = Object.fromEntries([['', 'No room'], ...rooms.map((one) => [one.id, one.name])]);
   const options = () => ({ ...(language.peek().trim() ? { translate_to: language.peek().trim() } : {}), ...(room.peek() ? { room_id: room.peek() } : {}), ...(engine.peek() ? { engine: engine.peek() } : {}) });
   const run = async (/** @type {string} */ words, /** @type {() => Promise<string>} */ start) => { busy.value = words; await state.run(async () => { const id = await start(); began?.(id); }); busy.value = ''; };
-  const problem = state.problem.value, no = engines?.length === 0 || (problem instanceof Problem && problem.code === 'ENGINE_UNAVAILABLE');
+  const problem = state.problem.value, refused = problem instanceof Problem && problem.code === 'ENGINE_UNAVAILABLE', no = engines ? engines.length === 0 : refused;
+  // The server loads a model as soon as it is installed.
+  useEffect(() => {
+    if (!no) return undefined;
+    const timer = setInterval(known.reload, 2_000);
+    return () => clearInterval(timer);
+  }, [no]);
   return div({ class: 'sources' },
-    no ? div({ class: 'note' }, p(null, 'No speech model is installed. To install one (88 MB), run this command on the server, in the folder of the source code, and restart the server:'), h(Snippet, { name: 'Terminal', text: './scripts/captions-model' })) : null,
+    no ? div({ class: 'note' }, p(null, 'No speech model is installed. To install one (88 MB), run this command on the server, in the folder of the source code. This page notices when it is done.'), h(Snippet, { name: 'Terminal', text: './scripts/captions-model' })) : null,
     !session && engines && engines.length > 1 ? h(Field, { name: 'engine', label: 'Speech engine', value: engine.value || engines[0]?.name || '', set: (one) => { engine.value = one; }, choices: engines.map((one) => one.name), wrong: state.wrong('engine') }) : null,
     session ? null : h(Field, { name: 'translate_to', label: 'Translate into', value: language.value, set: (text) => { language.value = text; }, placeholder: 'German', hint: 'Optional. The language model of the chat translates each line.', wrong: state.wrong('translate_to') }),
     rooms.length ? h(Field, { name: 'room_id', label: 'Write into a room', value: room.value, set: (one) => { room.value = one; }, choices: ['', ...rooms.map((one) => one.id)], words: names, hint: 'Each line becomes a message of yours, labelled as captions.', wrong: state.wrong('room_id') }) : null,
     div({ class: 'buttons' },
-      button({ type: 'button', class: 'primary', 'aria-disabled': state.busy.value, onClick: () => void run('Starting the microphone…', () => fromMicrophone(session, options())) }, session ? 'Continue with the microphone' : 'Use the microphone'),
-      button({ type: 'button', 'aria-disabled': state.busy.value, onClick: () => chosen.current?.click() }, session ? 'Continue with the file' : 'Choose a file'),
+      button({ type: 'button', class: 'primary', 'aria-disabled': state.busy.value || no, onClick: () => { if (!no) void run('Starting the microphone…', () => fromMicrophone(session, options())); } }, session ? 'Continue with the microphone' : 'Use the microphone'),
+      button({ type: 'button', 'aria-disabled': state.busy.value || no, onClick: () => { if (!no) chosen.current?.click(); } }, session ? 'Continue with the file' : 'Choose a file'),
       input({ ref: chosen, type: 'file', hidden: true, accept: 'audio/*,video/*', 'aria-label': 'File', onChange: (event) => { const [file] = event.currentTarget.files ?? []; event.currentTarget.value = ''; if (file) void run(`Reading ${file.name}…`, () => fromFile(file, session, options())); } })),
     p({ class: 'muted small-print', role: 'status' }, busy.value || (session ? 'The same file is continued where it was cut.' : 'A file can be WAV, MP3, Ogg, FLAC, MP4 or WebM.')),
-    problem ? h(Trouble, { problem }) : null);
+    problem && !refused ? h(Trouble, { problem }) : null);
 }
 
 /** @param {{ id: string, changed: () => void }} props */

@@ -19,7 +19,7 @@ export default function Overview() {
   const fact = (/** @type {any} */ value, /** @type {string} */ name) => div({ class: 'fact' }, span({ class: 'num' }, value), small({ class: 'muted' }, name));
   return div({ class: 'scroll' }, div({ class: 'head' }, h1(null, `Hello, ${me.value?.display_name || me.value?.username}`), h(AsOf, null)),
     div({ class: 'start' },
-      to(first ? `vehicles/${first.id}` : 'vehicles', { class: 'step' }, span({ class: 'step-name' }, 'Run a command'), span({ class: 'muted' }, first ? `Read the trouble codes of ${first.make} ${first.model}` : 'No vehicle is connected yet')),
+      to(first ? `vehicles/${first.id}` : 'vehicles', { class: 'step' }, span({ class: 'step-name' }, may('operator') ? 'Run a command' : 'See the vehicles'), span({ class: 'muted' }, !first ? 'No vehicle is connected yet' : may('operator') ? `Read the trouble codes of ${first.make} ${first.model}` : 'What is connected, and what it answered')),
       to('chat', { class: 'step' }, span({ class: 'step-name' }, 'Ask the model'), span({ class: 'muted' }, 'An answer streams to every tab and survives every cut')),
       to('captions', { class: 'step' }, span({ class: 'step-name' }, 'Caption a file'), span({ class: 'muted' }, engines.data?.length === 0 ? 'No speech model is installed yet' : 'Or what the microphone hears, while it is spoken')),
       to('rooms', { class: 'step' }, span({ class: 'step-name' }, 'Talk in a room'), span({ class: 'muted' }, 'Every message appears at once, and is kept for those who come later')),
@@ -28,7 +28,7 @@ export default function Overview() {
     div({ class: 'cards' },
       section({ class: 'card', 'aria-labelledby': 'recent' }, div({ class: 'head' }, h2({ id: 'recent' }, 'Latest commands'), to('commands', null, 'All commands')),
         ul({ class: 'rows' }, (commands.items ?? []).map((one) => li({ key: one.command_id }, to(`commands/${one.command_id}`, { 'data-row': '' }, span(null, one.command_name), span({ class: 'row-end' }, pill(one.status), time({ class: 'muted num', title: exact(one.submitted_at) }, when(one.submitted_at))))))),
-        h(ListEnd, { list: { ...commands, next: null }, empty: [p(null, 'No command was sent yet.'), to('vehicles', { class: 'button' }, 'Choose a vehicle')] })),
+        h(ListEnd, { list: { ...commands, next: null }, empty: [p(null, 'You have not sent a command yet.'), to('vehicles', { class: 'button' }, 'Choose a vehicle')] })),
       section({ class: 'card', 'aria-labelledby': 'talks' }, div({ class: 'head' }, h2({ id: 'talks' }, 'Latest conversations'), to('chat', null, 'Chat')),
         ul({ class: 'rows' }, (conversations.items ?? []).map((one) => li({ key: one.id }, to(`chat/${one.id}`, { 'data-row': '' }, span({ class: 'cut' }, one.title), span({ class: 'row-end' }, time({ class: 'muted num', title: exact(one.updated_at) }, when(one.updated_at))))))),
         h(ListEnd, { list: { ...conversations, next: null }, empty: [p(null, 'No conversation yet.'), to('chat', { class: 'button' }, 'Ask the model')] })),

@@ -14,7 +14,7 @@ import { exact, uuid, when } from '../ui/text.js';
 import { client, json, page, Problem } from '../live/api.js';
 import { draft } from '../live/drafts.js';
 import { useTopicState } from '../live/link.js';
-import { me } from '../live/session.js';
+import { may, me } from '../live/session.js';
 import { Members, RoomSettings } from '../view/members.js';
 import { Insights, useAnalysis } from '../view/insights.js';
 
@@ -101,11 +101,11 @@ function Room({ id, changed, left }) {
     gone.value ? p({ class: 'note' }, gone.value) : null, failure ? h(Trouble, { problem: failure }) : null,
     div({ class: 'scroll', ref: box, tabIndex: 0, role: 'log', 'aria-label': `Messages in ${one.name}`, onScroll: (event) => { const b = event.currentTarget; following.current = b.scrollHeight - b.scrollTop - b.clientHeight < 48; } },
       div({ class: 'column' }, next.value ? button({ type: 'button', class: 'more', onClick: () => { const from = next.peek(); if (from) page(from).then((got) => { next.value = got.next; put(got.items); }, failed); } }, 'Earlier messages') : null,
-        said.value.length ? said.value.map((message) => h(Message, { key: message.id, room: id, message, mayModerate })) : p({ class: 'empty' }, one.description || 'Nothing was written here yet.'),
+        said.value.length ? said.value.map((message) => h(Message, { key: message.id, room: id, message, mayModerate })) : div({ class: 'empty' }, p(null, one.description || 'Nothing was written here yet.'), p({ class: 'muted' }, one.visibility === 'public' ? 'Every user finds this room under Rooms.' : 'Members are invited under “Members”.', may('admin') ? [' Somebody without an account needs one first: ', to('admin/users', { key: 'users' }, 'create a user'), '.'] : null)),
         h(CopyAs, { calls: [{ path: `/api/rooms/${id}/messages`, rpc: 'turnpike.chat.v1.RoomService/ListRoomMessages', message: { room_id: id }, port: 50052 }, { path: `/api/rooms/${id}/messages`, body: { content: 'Hello' }, rpc: 'turnpike.chat.v1.RoomService/PostMessage', message: { room_id: id, content: 'Hello' }, port: 50052 },
           { path: `/api/rooms/${id}/insights`, body: { metric: 'steps', data_points: [{ timestamp: Math.floor(Date.now() / 1000), value: 5000 }] } }, { path: `/api/topics/room:${id}/events?since=live`, stream: true }] }))),
     h(Insights, { analysis }),
-    p({ class: 'typing muted', role: 'status' }, names.length ? `${names.slice(0, 3).join(', ')} ${names.length > 1 ? 'type' : 'types'}…` : ''),
+    p({ class: 'typing muted', role: 'status' }, names.length ? `${names.slice(0, 3).join(', ')} ${names.length > 1 ? 'are' : 'is'} typing…` : ''),
     h(Composer, { id }),
     shown.value === 'members' ? h(Members, { room: one, changes: membership.value, done: () => { shown.value = ''; } }) : shown.value === 'settings' ? h(RoomSettings, { room: one, done: () => { shown.value = ''; room.reload(); changed(); } }) : null);
 }
@@ -131,7 +131,8 @@ function Message({ room, message: one, mayModerate }) {
 
 /** @param {{ id: string }} props */
 function Composer({ id }) {
-  const text = draft(`room:${id}`), busy = useSignal(false), published = useRef(0);
+  const text = draft(`room:${id}`), busy = useSignal(false), published = useRef(0), box = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
+  useEffect(() => { if (matchMedia('(pointer: fine)').matches) box.current?.focus(); }, []);
   const publishTyping = (/** @type {boolean} */ is) => { if (is && Date.now() - published.current < 2500) return; published.current = is ? Date.now() : 0; client.publish(`room:${id}`, 'typing', { is_typing: is }).catch(() => {}); };
   const submit = async () => {
     const content = text.peek().trim();
@@ -140,6 +141,6 @@ function Composer({ id }) {
     try { await json(`/api/rooms/${id}/messages`, { body: { content }, key: uuid() }); text.value = ''; publishTyping(false); } catch (error) { failed(error); } finally { busy.value = false; }
   };
   return div({ class: 'composer' }, form({ onSubmit: (event) => { event.preventDefault(); void submit(); } }, label({ for: 'say', class: 'hidden' }, 'Message'),
-    textarea({ id: 'say', rows: 1, maxLength: 2000, placeholder: 'Write to the room; @name mentions', value: text.value, onInput: (event) => { text.value = event.currentTarget.value; publishTyping(text.peek() !== ''); }, onKeyDown: (event) => { if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) { event.preventDefault(); void submit(); } } }),
+    textarea({ id: 'say', ref: box, rows: 1, maxLength: 2000, placeholder: 'Write to the room; @name mentions', value: text.value, onInput: (event) => { text.value = event.currentTarget.value; publishTyping(text.peek() !== ''); }, onKeyDown: (event) => { if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) { event.preventDefault(); void submit(); } } }),
     div({ class: 'composer-end' }, small({ class: 'muted wide-only' }, 'Enter sends, Shift Enter breaks the line'), button({ type: 'submit', class: 'primary', 'aria-disabled': busy.value || !text.value.trim() }, busy.value ? 'Sending…' : 'Send'))));
 }

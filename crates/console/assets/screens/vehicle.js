@@ -34,7 +34,7 @@ export function Vehicle({ id }) {
       section({ class: 'card', 'aria-labelledby': 'answer' }, shown ? h(Answer, { key: shown, id: shown, heading: 'answer', ended: commands.reload }) : [h2({ id: 'answer' }, 'Answer'), p({ class: 'empty' }, 'The answer appears here, piece by piece, as the vehicle sends it.')]),
       section({ class: 'card', 'aria-labelledby': 'history' }, h2({ id: 'history' }, 'Latest commands'),
         ul({ class: 'rows' }, (commands.items ?? []).map((command) => li({ key: command.command_id }, to(`vehicles/${id}/${command.command_id}`, { 'data-row': '', 'aria-current': shown === command.command_id ? 'true' : undefined }, span(null, command.command_name), span({ class: 'row-end' }, pill(command.status), time({ class: 'muted num', title: exact(command.submitted_at) }, when(command.submitted_at))))))),
-        h(ListEnd, { list: { ...commands, next: null }, empty: p(null, 'No command was sent to this vehicle yet.') }))),
+        h(ListEnd, { list: { ...commands, next: null }, empty: p(null, 'You have not sent a command to this vehicle yet.') }))),
     h(CopyAs, { calls: [{ path: `/api/vehicles/${id}/status`, rpc: 'turnpike.vehicle.v1.VehicleService/GetVehicle', message: { vehicle_id: id }, port: 50053 }, { path: `/api/topics/vehicle:${id}/events?since=start`, stream: true }] }));
 }
 

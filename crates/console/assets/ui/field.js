@@ -25,16 +25,22 @@ export function Field({ name, label: text, value, set, hint, wrong, type = 'text
       ? select({ ...common, value, onChange: (event) => set(event.currentTarget.value) }, choices.map((choice) => option({ key: choice, value: choice }, words[choice] ?? (choice || '–'))))
       : input({ ...common, type: /** @type {any} */ (type), value, pattern, placeholder, autofocus, autocomplete: /** @type {any} */ (autocomplete), class: mono ? 'mono' : '', spellcheck: false, onInput: (event) => set(event.currentTarget.value) }),
     hint ? small({ id: `${id}-hint`, class: 'muted' }, hint) : null,
-    wrong ? small({ id: `${id}-wrong`, class: 'wrong' }, wrong) : null);
+    wrong ? small({ id: `${id}-wrong`, class: 'wrong' }, `${text.replace(/ \(.*\)$/, '')} ${wrong}`) : null);
 }
 
 /** The state of a form: what the server said about each field, and whether it is being sent. */
 export function useForm() {
   const busy = useSignal(false), problem = useSignal(/** @type {Problem | Error | null} */ (null));
+  /** The errors that stand at their fields. */
+  const placed = new Set();
   return {
     busy,
-    /** @param {string} field */
-    wrong: (field) => (problem.value instanceof Problem ? problem.value.errors.find((one) => one.field === field || one.field.endsWith(`.${field}`))?.message : undefined),
+    /** What is wrong with a field: the rest of a sentence that begins with its name. @param {string} field */
+    wrong: (field) => {
+      const found = problem.value instanceof Problem ? problem.value.errors.find((one) => one.field === field || one.field.endsWith(`.${field}`)) : undefined;
+      if (found) placed.add(found);
+      return found?.message;
+    },
     /** Runs an action of the form once at a time. @param {() => Promise<unknown>} action */
     run: async (action) => {
       if (busy.peek()) return false;
@@ -43,13 +49,13 @@ export function useForm() {
       try { await action(); return true; } catch (error) { problem.value = error instanceof Error ? error : new Error(String(error)); return false; } finally { busy.value = false; }
     },
     problem,
-    says: () => (problem.value ? h(Trouble, { problem: problem.value }) : null),
+    says: () => (problem.value ? h(Trouble, { problem: problem.value, placed }) : null),
   };
 }
 
-/** An error in words, with the id under which the server logged it. @param {{ problem: Problem | Error }} props */
-export function Trouble({ problem }) {
-  const unnamed = problem instanceof Problem ? problem.errors.map((one) => `${one.field} ${one.message}`).join('; ') : '';
+/** An error in words, with the id under which the server logged it. @param {{ problem: Problem | Error, placed?: Set<unknown> }} props */
+export function Trouble({ problem, placed }) {
+  const unnamed = problem instanceof Problem ? problem.errors.filter((one) => !placed?.has(one)).map((one) => `${one.field} ${one.message}`).join('; ') : '';
   return div({ class: 'trouble', role: 'alert' }, p(null, problem.message, unnamed ? `: ${unnamed}` : ''),
     problem instanceof Problem && problem.requestId && problem.status >= 500 ? small({ class: 'mono' }, `request ${problem.requestId}`) : null);
 }

@@ -48,11 +48,18 @@ pub(crate) fn run(action: Action) -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // `turnpike … | head` has what it wants. The same exit code as of a program that SIGPIPE ends.
+        Err(error) if is_closed_output(&error) => ExitCode::from(128 + 13),
         Err(error) => {
             eprintln!("turnpike: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether nobody reads the output any more. The errors of connections are of other types.
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 async fn execute(action: Action) -> anyhow::Result<bool> {
