@@ -102,8 +102,7 @@ impl World {
         let env = Environment::new(variables).expect("known names");
         let process = Process::new(env.clone(), self.clock.clone()).expect("a process");
         let verifier = Verifier::local(KeySet::new([self.key.public()]));
-        let deps =
-            Deps { bus: self.bus.clone(), verifier, chat: self.chat.transport(), engines: self.engines.clone() };
+        let deps = Deps { bus: self.bus.clone(), verifier, chat: self.chat.transport(), engines: self.engines.clone() };
         let config = Config::new(&env).expect("a configuration");
         let service = Service::bind(config, &process, deps).await.expect("a service");
         Instance { process, transport: Transport::direct(service.routes()).deadline(Duration::from_secs(60)) }
