@@ -1,6 +1,10 @@
 //! The service: its parts and its tasks.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use anyhow::Context;
 use tonic::service::{Routes, RoutesBuilder};
@@ -26,6 +30,8 @@ use crate::{
 
 /// Pause between two searches for a model that is not installed yet.
 const LOOK: Duration = Duration::from_secs(1);
+/// Pause between two attempts to load a model whose folder has not changed.
+const AGAIN: Duration = Duration::from_secs(30);
 
 pub struct Deps {
     pub bus: Bus,
@@ -92,32 +98,44 @@ async fn engines(config: &Config, process: &Process) -> anyhow::Result<Engines> 
         process.outbound.permit(&remote.url.to_string())?;
         engines.install(Arc::new(Remote::new(remote.clone())));
     }
-    if !install(&config.model, &engines, true).await {
+    let changed = changed(&config.model);
+    if !install(&config.model, &engines).await {
         info!(
             folder = %config.model.display(),
             "there is no speech model; scripts/captions-model fetches it, and it is loaded when it is there"
         );
-        let (folder, engines) = (config.model.clone(), engines.clone());
-        let stopping = process.tasks.stopping().clone();
+        let (folder, engines, stopping) = (config.model.clone(), engines.clone(), process.tasks.stopping().clone());
         process.tasks.spawn("speech model", OnExit::Continue, async move {
-            let awaited = async {
-                loop {
-                    // The failure of a model is logged once.
-                    let is_new = !folder.exists();
-                    tokio::time::sleep(LOOK).await;
-                    if install(&folder, &engines, is_new).await {
-                        return;
-                    }
-                }
-            };
-            stopping.run_until_cancelled(awaited).await;
+            stopping.run_until_cancelled(await_model(&folder, &engines, changed)).await;
         });
     }
     Ok(engines)
 }
 
+/// When the folder was changed for the last time; `None` if it does not exist.
+fn changed(folder: &Path) -> Option<SystemTime> {
+    std::fs::metadata(folder).and_then(|folder| folder.modified()).ok()
+}
+
+/// Loads the model once its folder exists. A model that cannot be loaded is tried again when its folder changes, and now and then,
+/// because a file that is still being written does not change its folder.
+async fn await_model(folder: &Path, engines: &Engines, mut tried: Option<SystemTime>) {
+    let mut last = Instant::now();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = changed(folder);
+        if now == tried && last.elapsed() < AGAIN {
+            continue;
+        }
+        (tried, last) = (now, Instant::now());
+        if install(folder, engines).await {
+            return;
+        }
+    }
+}
+
 /// Loads the model, if its folder exists. Returns whether it is an engine now.
-async fn install(folder: &Path, engines: &Engines, log_failure: bool) -> bool {
+async fn install(folder: &Path, engines: &Engines) -> bool {
     let path = folder.to_owned();
     let loaded = tokio::task::spawn_blocking(move || path.exists().then(|| Moonshine::load(&path))).await;
     match loaded {
@@ -126,10 +144,14 @@ async fn install(folder: &Path, engines: &Engines, log_failure: bool) -> bool {
             engines.install(Arc::new(engine));
             true
         }
-        Ok(Some(Err(error))) if log_failure => {
+        Ok(Some(Err(error))) => {
             warn!(%error, folder = %folder.display(), "the speech model cannot be loaded; scripts/captions-model checks it");
             false
         }
-        _ => false,
+        Ok(None) => false,
+        Err(error) => {
+            warn!(%error, folder = %folder.display(), "the speech model cannot be loaded");
+            false
+        }
     }
 }
