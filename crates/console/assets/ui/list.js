@@ -12,7 +12,7 @@ const { div, p, button, input, label } = tags;
 /** @typedef {{ items: any[] | null, next: string | null, missing?: string | null, problem: Error | null, more: () => void, reload: () => void, set: (items: any[]) => void }} Loaded */
 
 /** What is shown is loaded again after this time: no topic reports the changes of a list. */
-const FRESH = 30_000;
+const FRESH = 10_000;
 
 /** Calls `reload` now and then while the page is visible, and when it becomes visible again. @param {string | null} path @param {() => void} reload */
 function useFresh(path, reload) {
