@@ -44,22 +44,25 @@ test('a command is followed from its start to its end', async () => {
   assert.equal(frames.at(-1).event, 'closed');
 });
 
-test('an answer that is cut twenty times is whole, without loss and without duplicates', async () => {
+test('answers that are cut twenty times are whole, without loss and without duplicates', async () => {
   const proxy = await Proxy.to(server.url);
-  const one = client({ url: proxy.url }), frames = [], states = new Set();
+  const one = client({ url: proxy.url }), states = new Set();
   one.options.onstate = (state) => states.add(state);
-  const { topic, asked } = await ask(1500);
-  const subscription = one.follow(topic, (frame) => frames.push(frame));
   let cuts = 0;
-  const cutting = setInterval(() => { if (one.state === 'live' && cuts < 20) { cuts += 1; proxy.cut(); } }, 40);
-  await asked;
-  await eventually('the end of the answer', () => frames.some((frame) => frame.event === 'message'), 60);
-  clearInterval(cutting);
-  complete(frames);
-  assert.equal(whole(frames), frames.find((frame) => frame.event === 'message').content);
-  assert.ok(cuts >= 10, `${cuts} cuts`);
+  // The fewer cuts there are in one answer, the busier the machine is.
+  for (let answers = 0; cuts < 20; answers += 1) {
+    assert.ok(answers < 20, `${cuts} cuts in ${answers} answers`);
+    const frames = [], { topic, asked } = await ask(1500);
+    const subscription = one.follow(topic, (frame) => frames.push(frame));
+    const cutting = setInterval(() => { if (one.state === 'live' && cuts < 20) { cuts += 1; proxy.cut(); } }, 40);
+    await asked;
+    await eventually('the end of the answer', () => frames.some((frame) => frame.event === 'message'), 60);
+    clearInterval(cutting);
+    complete(frames);
+    assert.equal(whole(frames), frames.find((frame) => frame.event === 'message').content);
+    assert.equal(subscription.offset, frames.filter((frame) => frame.offset).at(-1).offset);
+  }
   assert.ok(states.has('waiting') && states.has('live'), [...states].join());
-  assert.equal(subscription.offset, frames.filter((frame) => frame.offset).at(-1).offset);
   one.close();
   proxy.close();
 });
