@@ -15,9 +15,6 @@ use crate::{
 pub(crate) const MAX_FILE: usize = 25 << 20;
 /// The longest recording, in milliseconds.
 const LONGEST_MS: u64 = 1_800_000;
-/// The silence behind a recording, in samples: 400 ms, as behind every other segment. The model hears its words better with it, and
-/// the voice detector is behind by its window.
-const BEHIND: usize = RATE as usize * 2 / 5;
 
 /// Opens a WAV file.
 pub(crate) fn open(file: impl AsRef<[u8]> + Send + 'static) -> Result<Wav, Fault> {
@@ -51,7 +48,8 @@ pub(crate) fn transcribe(
             Output::Partial { .. } => true,
         })
     };
-    for piece in recording.chain([vec![0.0; BEHIND]]) {
+    let behind = vec![0.0; RATE as usize / 10]; // the voice detector is behind by its window
+    for piece in recording.chain([behind]) {
         if !is_wanted() || !all(captioner.listen(&piece)?) {
             return Ok(());
         }
