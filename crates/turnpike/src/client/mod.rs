@@ -57,7 +57,7 @@ pub(crate) fn run(action: Action) -> ExitCode {
     }
 }
 
-/// Whether nobody reads the output any more. The errors of connections are of other types.
+/// Whether the reader of the standard output has closed it. The errors of connections have other types.
 fn is_closed_output(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
