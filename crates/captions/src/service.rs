@@ -102,7 +102,7 @@ async fn engines(config: &Config, process: &Process) -> anyhow::Result<Engines> 
     if !install(&config.model, &engines).await {
         info!(
             folder = %config.model.display(),
-            "there is no speech model; scripts/captions-model fetches it, and it is loaded when it is there"
+            "no speech model is loaded; scripts/captions-model fetches it, and it is loaded when it is there"
         );
         let (folder, engines, stopping) = (config.model.clone(), engines.clone(), process.tasks.stopping().clone());
         process.tasks.spawn("speech model", OnExit::Continue, async move {

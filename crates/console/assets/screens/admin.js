@@ -40,7 +40,7 @@ function Users() {
 }
 
 /** A password that nobody guesses: 80 bits, in groups that can be read out. */
-const suggested = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => 'abcdefghjkmnpqrstuvwxyz23456789ab'[byte % 32]).join('').replace(/(.{4})(?=.)/g, '$1-');
+const suggested = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => 'abcdefghijkmnpqrstuvwxyz23456789'[byte % 32]).join('').replace(/(.{4})(?=.)/g, '$1-');
 
 /** @param {{ done: () => void }} props */
 function NewUser({ done }) {
