@@ -15,6 +15,9 @@ use crate::{
 pub(crate) const MAX_FILE: usize = 25 << 20;
 /// The longest recording, in milliseconds.
 const LONGEST_MS: u64 = 1_800_000;
+/// The silence behind a recording, in samples: 400 ms end its last segment like every other one, and the voice detector is behind by
+/// its window.
+const BEHIND: usize = RATE as usize / 2;
 
 /// Opens a WAV file.
 pub(crate) fn open(file: impl AsRef<[u8]> + Send + 'static) -> Result<Wav, Fault> {
@@ -39,7 +42,7 @@ pub(crate) fn transcribe(
     is_wanted: impl Fn() -> bool,
 ) -> Result<(), EngineError> {
     let duration_ms = recording.duration_ms();
-    let mut captioner = Captioner::new(engine.open(language), 0, 0);
+    let mut captioner = Captioner::of_recording(engine.open(language));
     let mut all = |outputs: Vec<Output>| {
         outputs.into_iter().all(|output| match output {
             Output::Final { caption, reason, settled, .. } => {
@@ -48,8 +51,7 @@ pub(crate) fn transcribe(
             Output::Partial { .. } => true,
         })
     };
-    let behind = vec![0.0; RATE as usize / 10]; // the voice detector is behind by its window
-    for piece in recording.chain([behind]) {
+    for piece in recording.chain([vec![0.0; BEHIND]]) {
         if !is_wanted() || !all(captioner.listen(&piece)?) {
             return Ok(());
         }

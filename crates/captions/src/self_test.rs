@@ -37,7 +37,7 @@ pub(crate) fn run(engine: &Arc<dyn Engine>, recording: Option<Wav>) -> Result<Se
     meter.add(&pcm);
     let level = meter.take();
     let begun = Instant::now();
-    let mut captioner = Captioner::new(engine.open("en"), 0, 0);
+    let mut captioner = Captioner::of_recording(engine.open("en"));
     let open = begun.elapsed();
     let begun = Instant::now();
     let mut outputs = captioner.listen(&pcm)?;

@@ -10,6 +10,7 @@ pub mod listen;
 mod log;
 pub mod ops;
 mod outbound;
+mod pages;
 mod probe;
 mod process;
 mod recorder;

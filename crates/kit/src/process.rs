@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::{Clock, Environment, Health, Outbound, Tasks, descriptors, log, recorder::recorder};
+use crate::{Clock, Environment, Health, Outbound, Tasks, descriptors, log, pages, recorder::recorder};
 
 /// How long a soft stop may take before the remaining tasks are dropped.
 const GRACE: Duration = Duration::from_secs(20);
@@ -68,6 +68,7 @@ pub fn run(name: &'static str, start: impl AsyncFnOnce(&Process) -> anyhow::Resu
         Ok(env) => env,
         Err(error) => return failed(error.into()),
     };
+    pages::keep_small();
     descriptors::raise();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

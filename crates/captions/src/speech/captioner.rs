@@ -48,6 +48,8 @@ pub struct Captioner {
     heard: u64,
     /// Segments that had words.
     segments: u64,
+    /// Whether the words are heard at a pause, which may end the segment: the final is earlier, but has more errors.
+    prepares: bool,
     live: Option<Live>,
 }
 
@@ -72,7 +74,12 @@ impl Captioner {
     /// A session whose first sample is number `first`, after `segments` earlier segments.
     pub fn new(stream: Box<dyn Stream>, first: u64, segments: u64) -> Self {
         let (activity, audio) = (Activity::new(), Vec::new());
-        Self { stream, activity, audio, base: first, heard: first, segments, live: None }
+        Self { stream, activity, audio, base: first, heard: first, segments, prepares: true, live: None }
+    }
+
+    /// A whole recording. Nobody waits for its finals, so the words of a segment are heard with all the silence that ends it.
+    pub fn of_recording(stream: Box<dyn Stream>) -> Self {
+        Self { prepares: false, ..Self::new(stream, 0, 0) }
     }
 
     /// Takes audio. Returns the segments that end in it.
@@ -83,15 +90,15 @@ impl Captioner {
             self.heard += FRAME as u64;
             let floor = self.base;
             match self.activity.hear(&frame, self.heard, floor) {
-                Change::None => {}
                 Change::Begin(start) => {
                     self.stream.begin_segment();
                     let onset = self.heard.saturating_sub(4 * FRAME as u64);
                     self.live = Some(Live::new(start, onset, self.heard + STEP - samples(64)));
                 }
-                Change::Pause => self.prepare()?,
+                Change::Pause if self.prepares => self.prepare()?,
                 Change::Silence => outputs.extend(self.end(SegmentEnd::Silence)?),
                 Change::TooLong => outputs.extend(self.cut()?),
+                Change::None | Change::Pause => {}
             }
             if self.activity.last() == self.heard
                 && let Some(live) = &mut self.live
