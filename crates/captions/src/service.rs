@@ -122,7 +122,7 @@ fn changed(folder: &Path) -> Option<SystemTime> {
 async fn await_model(folder: &Path, engines: &Engines, mut tried: Option<SystemTime>) {
     let mut last = Instant::now();
     loop {
-        tokio::time::sleep(LOOK).await;
+        turnpike_kit::tick(LOOK).await;
         let now = changed(folder);
         if now == tried && last.elapsed() < AGAIN {
             continue;

@@ -1,9 +1,9 @@
 //! Time that a test can control.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::LazyLock, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// Tells the time, and waits until a time.
 #[derive(Clone)]
@@ -68,6 +68,32 @@ impl Clock {
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         self.sleep_until(self.now().checked_add(duration).unwrap_or(Timestamp::MAX))
     }
+
+    /// As [`tick`]; on a clock of [`Clock::controlled`], [`Clock::sleep`].
+    pub async fn tick(&self, every: Duration) {
+        match &self.0 {
+            Source::System => tick(every).await,
+            Source::Controlled(_) => self.sleep(every).await,
+        }
+    }
+}
+
+/// Waits until [`next_tick`]: at most `every`. Loops that look at intervals wait with this instead of a sleep, so that they wake an
+/// idle process together and not each at its own time.
+pub async fn tick(every: Duration) {
+    tokio::time::sleep_until(next_tick(every)).await;
+}
+
+/// The next time at which a whole number of `every` has passed since the process began.
+///
+/// # Panics
+///
+/// If `every` is zero.
+pub fn next_tick(every: Duration) -> Instant {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let now = Instant::now();
+    let over = now.saturating_duration_since(*BEGAN).as_nanos() % every.as_nanos();
+    now + (every - Duration::from_nanos(over as u64))
 }
 
 impl ClockControl {
@@ -80,6 +106,25 @@ impl ClockControl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn ticks_of_loops_that_began_at_different_times_are_at_the_same_time() {
+        tick(Duration::from_millis(100)).await;
+        let begin = Instant::now();
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(37)).await;
+            tick(Duration::from_millis(100)).await;
+            begin.elapsed()
+        };
+        let loop_of_two = async {
+            tick(Duration::from_millis(50)).await;
+            tick(Duration::from_millis(50)).await;
+            begin.elapsed()
+        };
+        let (late, loop_of_two) = tokio::join!(late, loop_of_two);
+        assert_eq!(late, loop_of_two);
+        assert!(late.abs_diff(Duration::from_millis(100)) <= Duration::from_millis(2), "{late:?}");
+    }
 
     #[tokio::test]
     async fn a_moved_clock_wakes_a_waiting_task() {

@@ -19,7 +19,7 @@ mod tasks;
 mod trust;
 pub mod variables;
 
-pub use clock::{Clock, ClockControl};
+pub use clock::{Clock, ClockControl, next_tick, tick};
 pub use env::{ConfigError, Environment};
 pub use health::{Changes, Component, Health};
 pub use home::config_home;

@@ -56,7 +56,7 @@ pub(crate) fn serve(process: &Process, listener: TcpListener) {
 /// them.
 async fn run_upkeep(metrics: PrometheusHandle) {
     loop {
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        crate::tick(std::time::Duration::from_secs(5)).await;
         metrics.run_upkeep();
     }
 }

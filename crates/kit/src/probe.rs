@@ -19,7 +19,7 @@ where
             }
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = crate::tick(Duration::from_secs(1)) => {}
             }
         }
     });

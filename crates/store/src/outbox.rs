@@ -18,7 +18,7 @@ pub trait Outbox: Send + 'static {
 pub enum Next {
     /// Now: there may be more events.
     Now,
-    /// After this time, or earlier if the [`Bell`] rings.
+    /// At the next [tick](turnpike_kit::tick) of this period, or earlier if the [`Bell`] rings.
     After(Duration),
 }
 
@@ -43,7 +43,7 @@ pub fn publish(process: &Process, task: &'static str, mut outbox: impl Outbox) -
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = rung.0.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = turnpike_kit::tick(pause) => {}
             }
         }
     });

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
 use tracing::debug;
-use turnpike_kit::{OnExit, Process};
+use turnpike_kit::{OnExit, Process, tick};
 
 use crate::{Backend, Store};
 
@@ -31,7 +30,7 @@ impl Store {
     /// connection waits for it.
     async fn checkpoint(self) {
         loop {
-            sleep(CHECKPOINT).await;
+            tick(CHECKPOINT).await;
             if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(self.reader()).await {
                 debug!(%error, "the log of the database could not be copied yet");
             }

@@ -92,7 +92,7 @@ impl Supervisor {
                 }
                 tokio::select! {
                     () = stopping.cancelled() => return,
-                    () = clock.sleep(TAKE_OVER_EVERY) => {}
+                    () = clock.tick(TAKE_OVER_EVERY) => {}
                 }
             }
         });

@@ -10,6 +10,7 @@ use redis::{
 use tokio::time::{Duration, Instant, error::Elapsed, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use turnpike_kit::tick;
 
 use crate::{
     followed::{FollowedTopics, Signal},
@@ -125,7 +126,7 @@ impl Connection {
         loop {
             tokio::select! {
                 () = self.lost.cancelled() => return,
-                () = sleep(PING_INTERVAL) => {}
+                () = tick(PING_INTERVAL) => {}
             }
             if !matches!(timeout(ANSWER_TIMEOUT, ping.query_async::<Value>(&mut commands)).await, Ok(Ok(_))) {
                 self.lost.cancel();

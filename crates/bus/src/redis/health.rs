@@ -4,9 +4,10 @@ use parking_lot::Mutex;
 use redis::{RedisResult, Value};
 use tokio::{
     sync::watch,
-    time::{Duration, Instant, sleep, timeout},
+    time::{Duration, Instant, timeout},
 };
 use tracing::{info, warn};
+use turnpike_kit::tick;
 
 use super::connection::Connection;
 use crate::status::{DownReason, Status};
@@ -107,6 +108,6 @@ pub(super) async fn probe_writes(connection: &Connection, health: &Health) {
                 Ok(_) => refused_before = false,
             }
         }
-        sleep(PROBE_INTERVAL).await;
+        tick(PROBE_INTERVAL).await;
     }
 }

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use redis::RedisResult;
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use turnpike_kit::tick;
 use turnpike_topic::{Offset, Topic};
 
 use super::{connection::Connection, keys::Keys, link::Link};
@@ -23,7 +24,7 @@ const HEADS_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn keep(link: Link, followed: Arc<FollowedTopics>, stop: CancellationToken) {
     let keep_on = async move {
         loop {
-            sleep(INTERVAL).await;
+            tick(INTERVAL).await;
             // Without a connection there are no heads to compare; after the next connection every follower reads history.
             let Some(connection) = link.connection(Instant::now() + INTERVAL).await else { continue };
             for topics in followed.topics().chunks(BATCH) {

@@ -35,7 +35,7 @@ pub(crate) fn recover(process: &Process, resources: &Resources) {
             }
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = resources.clock.sleep(EVERY) => {}
+                () = resources.clock.tick(EVERY) => {}
             }
         }
     });

@@ -227,7 +227,7 @@ pub(crate) fn expire(process: &Process, store: &Store, bell: &Bell) {
             }
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = clock.sleep(LOOK) => {}
+                () = clock.tick(LOOK) => {}
             }
         }
     });

@@ -5,11 +5,11 @@ use std::{sync::atomic::Ordering, time::Duration};
 use jiff::SignedDuration;
 use tokio::{
     sync::broadcast::error::RecvError,
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{MissedTickBehavior, interval_at},
 };
 use turnpike_bus::{Bus, Status};
 use turnpike_identity::{Refusal, Revocations, Revoked};
-use turnpike_kit::{OnExit, Process};
+use turnpike_kit::{OnExit, Process, next_tick};
 
 use super::Connections;
 use crate::stream::wheel::TICK;
@@ -63,9 +63,9 @@ impl Connections {
     pub(crate) fn turn_the_wheel(&self, process: &Process) {
         let (connections, clock) = (self.clone(), process.clock.clone());
         process.tasks.spawn("connections timer", OnExit::StopProcess, async move {
-            let (began, mut set) = (Instant::now(), clock.now());
-            let mut ticks = interval_at(began + TICK, TICK);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut ticks = interval_at(next_tick(TICK), TICK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            let (began, mut set) = (ticks.tick().await, clock.now());
             loop {
                 ticks.tick().await;
                 let wheel = &connections.0.wheel;

@@ -69,7 +69,7 @@ impl Rooms {
             loop {
                 tokio::select! {
                     () = drained.cancelled() => return,
-                    () = tokio::time::sleep(LOOK) => {}
+                    () = turnpike_kit::tick(LOOK) => {}
                 }
                 if rooms.0.typing.lock().0.is_empty() {
                     continue;
