@@ -48,8 +48,8 @@ pub struct Captioner {
     heard: u64,
     /// Segments that had words.
     segments: u64,
-    /// Whether the words are heard at a pause, which may end the segment: the final is earlier, but has more errors.
-    prepares: bool,
+    /// Somebody waits for the finals.
+    awaited: bool,
     live: Option<Live>,
 }
 
@@ -74,12 +74,12 @@ impl Captioner {
     /// A session whose first sample is number `first`, after `segments` earlier segments.
     pub fn new(stream: Box<dyn Stream>, first: u64, segments: u64) -> Self {
         let (activity, audio) = (Activity::new(), Vec::new());
-        Self { stream, activity, audio, base: first, heard: first, segments, prepares: true, live: None }
+        Self { stream, activity, audio, base: first, heard: first, segments, awaited: true, live: None }
     }
 
-    /// A whole recording. Nobody waits for its finals, so the words of a segment are heard with all the silence that ends it.
+    /// A whole recording, of which partials are not asked for. Nobody waits for its finals, so they have fewer errors.
     pub fn of_recording(stream: Box<dyn Stream>) -> Self {
-        Self { prepares: false, ..Self::new(stream, 0, 0) }
+        Self { awaited: false, ..Self::new(stream, 0, 0) }
     }
 
     /// Takes audio. Returns the segments that end in it.
@@ -95,7 +95,7 @@ impl Captioner {
                     let onset = self.heard.saturating_sub(4 * FRAME as u64);
                     self.live = Some(Live::new(start, onset, self.heard + STEP - samples(64)));
                 }
-                Change::Pause if self.prepares => self.prepare()?,
+                Change::Pause if self.awaited => self.prepare()?,
                 Change::Silence => outputs.extend(self.end(SegmentEnd::Silence)?),
                 Change::TooLong => outputs.extend(self.cut()?),
                 Change::None | Change::Pause => {}
@@ -193,12 +193,21 @@ impl Captioner {
 
     /// Hears the words while the speaker pauses: most pauses are the end of the segment.
     fn prepare(&mut self) -> Result<(), EngineError> {
-        let until = self.heard;
-        if let Some(live) = &mut self.live {
-            let pcm = &self.audio[(live.start - self.base) as usize..(until - self.base) as usize];
-            live.prepared = Some(self.stream.finalize(pcm, live.agreement.committed())?.words);
+        if let Some(mut live) = self.live.take() {
+            live.prepared = Some(self.words(&live, self.heard)?);
+            self.live = Some(live);
         }
         Ok(())
+    }
+
+    /// The words of a segment that ends at `until`.
+    fn words(&mut self, live: &Live, until: u64) -> Result<Vec<Heard>, EngineError> {
+        let pcm = &self.audio[(live.start - self.base) as usize..(until - self.base) as usize];
+        let heard = match self.awaited {
+            true => self.stream.finalize(pcm, live.agreement.committed()),
+            false => self.stream.finalize_unhurried(pcm),
+        };
+        heard.map(|heard| heard.words)
     }
 
     fn end(&mut self, reason: SegmentEnd) -> Result<Option<Output>, EngineError> {
@@ -213,10 +222,7 @@ impl Captioner {
         let until = self.heard;
         let words = match live.prepared.take() {
             Some(words) => words,
-            None => {
-                let pcm = &self.audio[(live.start - self.base) as usize..(until - self.base) as usize];
-                self.stream.finalize(pcm, live.agreement.committed())?.words
-            }
+            None => self.words(&live, until)?,
         };
         let output = self.finished(&live, words, until, reason, spoken_until);
         self.forget_through(until);
@@ -229,8 +235,7 @@ impl Captioner {
         let from = (self.heard - CUT).max(live.agreement.committed_until);
         let place = quietest(&self.audio[(from - self.base) as usize..(self.heard - self.base) as usize]) as u64;
         let cut = from + place;
-        let pcm = &self.audio[(live.start - self.base) as usize..(cut - self.base) as usize];
-        let words = self.stream.finalize(pcm, live.agreement.committed())?.words;
+        let words = self.words(&live, cut)?;
         let output = self.finished(&live, words, cut, SegmentEnd::Timeout, self.heard);
         self.stream.begin_segment();
         self.activity.cut(cut);

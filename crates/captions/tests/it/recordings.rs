@@ -45,6 +45,22 @@ async fn a_recording_is_transcribed_without_a_session() {
     instance.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_1_000_words_in_whole_recordings_at_most_25_are_wrong() {
+    let world = World::real();
+    let instance = world.start().await;
+    let caller = world.caller(&instance);
+    let (mut said, mut heard) = (String::new(), String::new());
+    for recording in recordings() {
+        said += &format!("{} ", recording.text);
+        let (_, finals) = transcribe(&caller, wav(&recording.samples)).await.expect("transcribed");
+        finals.iter().for_each(|last| heard += &format!("{} ", last.text));
+    }
+    let errors = word_errors(&said, &heard);
+    assert!(errors <= 0.025, "word error rate {errors:.3}: {heard}");
+    instance.stop().await;
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_recording_names_its_field() {
     let world = World::scripted(Act::Speak);

@@ -19,10 +19,21 @@ pub(super) struct Decoded {
     pub(super) tokens: Vec<i32>,
     /// Of each token.
     pub(super) probabilities: Vec<f32>,
+    /// That nothing follows the tokens.
+    pub(super) end: f32,
     /// The frames of each token, first and last; empty unless times were asked for.
     pub(super) spans: Vec<(usize, usize)>,
     /// The frames of the audio.
     pub(super) frames: usize,
+}
+
+impl Decoded {
+    /// The mean natural logarithm of the probabilities of the tokens and of the end, so that words that are left out count, too.
+    pub(super) fn certainty(&self) -> f32 {
+        let all = self.probabilities.iter().chain([&self.end]);
+        let sum: f32 = all.map(|probability| probability.max(f32::MIN_POSITIVE).ln()).sum();
+        sum / (self.probabilities.len() + 1) as f32
+    }
 }
 
 /// What audio is decoded for.
@@ -102,6 +113,9 @@ pub(super) fn decode(
             return Ok(None);
         }
         next = run.next(next.0, &mut cache)?;
+    }
+    if next.0 == END {
+        decoded.end = next.1;
     }
     if matches!(purpose, Purpose::Final) && !decoded.tokens.is_empty() {
         input.truncate(1);
