@@ -90,6 +90,37 @@ async fn long_bodies_are_refused_on_credential_routes() {
     assert_eq!(answer.status, 422, "other routes accept longer bodies: {}", answer.text);
 }
 
+/// The head of the response to a login with this body.
+async fn head_of_login(stream: &mut TcpStream, body: &str) -> String {
+    let request = format!(
+        "POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within("the head of the response", 20, stream.read_u8()).await.expect("a byte"));
+    }
+    String::from_utf8(head).expect("text").to_lowercase()
+}
+
+#[tokio::test]
+async fn the_response_says_so_when_the_connection_closes_because_the_body_was_not_read() {
+    let turnpike = SingleProcess::start(&[]).await;
+    let mut stream = connect(turnpike.url()).await;
+    for body in ["{}", "{\"username\":\"nobody\",\"password\":\"wrong\"}"] {
+        let head = head_of_login(&mut stream, body).await;
+        assert!(head.starts_with("http/1.1 4") && !head.contains("connection:"), "{head}");
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
+        let length = length.and_then(|length| length.parse().ok()).expect("a length");
+        stream.read_exact(&mut vec![0; length]).await.expect("the body of the response");
+    }
+    let head = head_of_login(&mut stream, &"x".repeat(200_000)).await;
+    assert!(head.starts_with("http/1.1 413") && head.contains("connection: close\r\n"), "{head}");
+    let mut rest = Vec::new();
+    within("the end of the connection", 20, stream.read_to_end(&mut rest)).await.expect("no reset");
+}
+
 async fn connect(url: &str) -> TcpStream {
     TcpStream::connect(url.strip_prefix("http://").expect("the URL is valid"))
         .await

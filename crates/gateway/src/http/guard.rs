@@ -13,7 +13,7 @@ use tracing::{Instrument, error, info, info_span};
 use turnpike_fault::{Fault, Kind};
 use turnpike_rpc::{Context, REQUEST_ID};
 
-use super::problem::Problem;
+use super::{problem::Problem, request_body::Unread};
 use crate::{
     app::MODEL_TIMEOUT,
     families::openai::{self, OpenAiError},
@@ -48,6 +48,7 @@ pub(crate) async fn guard(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let span = info_span!("request", method, route, request_id = context.request_id());
     let request_id = HeaderValue::from_str(context.request_id());
+    let (request, unread) = Unread::watch(request);
     let work = async {
         let answered = std::panic::AssertUnwindSafe(tokio::time::timeout(response_timeout(&route), next.run(request)))
             .catch_unwind()
@@ -70,6 +71,9 @@ pub(crate) async fn guard(request: Request, next: Next) -> Response {
     };
     let mut response = context.scope(work.instrument(span.clone())).await;
     let headers = response.headers_mut();
+    if unread.is_some() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(request_id) = request_id {
         headers.insert(REQUEST_ID, request_id);
     }

@@ -9,6 +9,7 @@ pub(crate) mod listener;
 pub(crate) mod number;
 pub(crate) mod openapi;
 pub(crate) mod problem;
+mod request_body;
 
 use turnpike_proto::timestamp;
 
