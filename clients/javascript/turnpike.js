@@ -80,7 +80,7 @@ export class Turnpike {
   #id = 0;
   #pinged = 0;
   #useTicket = false;
-  #refused = false;
+  /** The token of the last connection, if the server ended it for that token. */ #refused = '';
   /** @type {any} */ #timer = 0;
   /** @type {any} */ #watch = 0;
   /** @type {any} */ #renewal = 0;
@@ -113,7 +113,7 @@ export class Turnpike {
    * @returns {Promise<Response>}
    */
   async fetch(path, { method, body, headers = {}, idempotencyKey, signal } = {}) {
-    for (let refused = false; ; refused = true) {
+    for (let refused = ''; ;) {
       const token = await this.#token(refused);
       /** @type {Record<string, string>} */ const all = { ...headers };
       if (token) all['authorization'] = `Bearer ${token}`;
@@ -126,7 +126,7 @@ export class Turnpike {
       if (response.ok) return response;
       const problem = await response.json().catch(() => ({}));
       const renewable = token && !token.startsWith('tp_') && (this.#pair || typeof this.options.token === 'function');
-      if (response.status === 401 && renewable && !refused) continue;
+      if (response.status === 401 && renewable && !refused) { refused = token; continue; }
       throw new Problem({ status: response.status, ...problem });
     }
   }
@@ -154,15 +154,16 @@ export class Turnpike {
     this.close();
   }
 
-  /** @returns {Promise<string>} The credential; empty: the cookie. */
-  async #token(/** @type {boolean} */ refused) {
+  /** @param {string} refused A token that the server did not accept, or that ends soon; empty: none. @returns {Promise<string>} The credential; empty: the cookie. */
+  async #token(refused) {
     if (this.#pair) {
+      // Many requests can be refused with one token: the first of them refreshes it, one that is answered later uses what that gave.
       // Two refreshes at once would count as reuse of a refresh token.
-      if (refused) await (this.#refreshing ??= this.#refresh(this.#pair.refresh_token).finally(() => { this.#refreshing = null; }));
+      if (refused === this.#pair.access_token) await (this.#refreshing ??= this.#refresh(this.#pair.refresh_token).finally(() => { this.#refreshing = null; }));
       return this.#pair.access_token;
     }
     const { token } = this.options;
-    return typeof token === 'function' ? token(refused) : token ?? '';
+    return typeof token === 'function' ? token(refused !== '') : token ?? '';
   }
 
   async #refresh(/** @type {string} */ refresh_token) {
@@ -269,7 +270,7 @@ export class Turnpike {
     const protocols = ['turnpike.v1'];
     try {
       token = await this.#token(this.#refused);
-      this.#refused = false;
+      this.#refused = '';
       if (token.startsWith('tp_')) url += `?token=${encodeURIComponent(token)}`;
       else if (token || this.#useTicket) protocols.push(`ticket.${(await this.json('/api/auth/tickets', { method: 'POST' })).ticket}`);
     } catch (error) {
@@ -289,7 +290,7 @@ export class Turnpike {
       clearTimeout(late);
       if (this.#socket !== socket) return;
       this.#drop();
-      void this.#ended(code, reason, opened);
+      void this.#ended(code, reason, opened, token);
     };
     socket.onclose = ended;
   }
@@ -299,7 +300,7 @@ export class Turnpike {
     this.heard = Date.now();
     this.#ask([...this.#topics]);
     const until = expiry(token);
-    if (until !== Infinity) this.#renewal = setTimeout(() => this.#renew(), Math.max(1000, Math.min(until - Date.now() - 60_000, 2 ** 31 - 1)));
+    if (until !== Infinity) this.#renewal = setTimeout(() => this.#renew(token), Math.max(1000, Math.min(until - Date.now() - 60_000, 2 ** 31 - 1)));
     // Pings of the WebSocket protocol are invisible to scripts, so a connection that died in silence is found by our own.
     this.#watch = setInterval(() => {
       const silent = Date.now() - this.heard, patience = (this.hello?.['heartbeat_interval'] ?? 30) * 1000;
@@ -308,12 +309,12 @@ export class Turnpike {
     }, 1000);
   }
 
-  async #renew() {
+  async #renew(/** @type {string} */ old) {
     try {
-      const token = await this.#token(true);
+      const token = await this.#token(old);
       this.#write({ action: 'auth', token });
       const until = expiry(token);
-      if (this.#open && until !== Infinity) this.#renewal = setTimeout(() => this.#renew(), Math.max(1000, until - Date.now() - 60_000));
+      if (this.#open && until !== Infinity) this.#renewal = setTimeout(() => this.#renew(token), Math.max(1000, until - Date.now() - 60_000));
     } catch { /* the server closes with 4401, and the next attempt to connect finds out why */ }
   }
 
@@ -329,8 +330,8 @@ export class Turnpike {
     this.#answers.clear();
   }
 
-  async #ended(/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened) {
-    this.#refused = code === 4401 || code === 1008;
+  async #ended(/** @type {number} */ code, /** @type {string} */ reason, /** @type {boolean} */ opened, /** @type {string} */ token) {
+    this.#refused = code === 4401 || code === 1008 ? token : '';
     if (code === 1001) return this.#wait(Number(/retry_after=(\d+)/.exec(reason)?.[1] ?? 1) * 1000, 'stopping');
     if (code === 4429) return this.#wait(this.#pauses.longest, 'too_many');
     const cookie = !this.#pair && this.options.token === undefined;

@@ -129,19 +129,24 @@ test('an API key, a token function, and a password with refresh', async () => {
   assert.ok(asked >= 2, 'the function is asked again after a refusal');
 });
 
-test('an access token that is no longer accepted is refreshed once for many requests', async () => {
-  let logins = 0, refreshes = 0;
-  const spying = (url, init = {}) => {
-    if (String(url).endsWith('/refresh')) refreshes += 1;
+test('an access token that is no longer accepted is refreshed once for many requests, also for one that is refused late', async () => {
+  let logins = 0, refreshes = 0, refused = 0;
+  /** @type {() => void} */ let refreshed = () => {};
+  const after = new Promise((resolve) => { refreshed = () => resolve(undefined); });
+  const spying = async (url, init = {}) => {
     if (String(url).endsWith('/login')) logins += 1;
-    const stale = refreshes === 0 && init.headers?.authorization;
-    return fetch(url, stale ? { ...init, headers: { ...init.headers, authorization: 'Bearer stale' } } : init);
+    if (String(url).endsWith('/refresh')) { refreshes += 1; const response = await fetch(url, init); setTimeout(refreshed, 20); return response; }
+    if (refreshes > 0 || !init.headers?.authorization) return fetch(url, init);
+    const last = ++refused === 10;
+    const response = await fetch(url, { ...init, headers: { ...init.headers, authorization: 'Bearer stale' } });
+    if (last) await after;
+    return response;
   };
   const one = client({ token: undefined, fetch: spying });
   await one.signIn({ username: 'admin', password: PASSWORD });
   const names = await Promise.all(Array.from({ length: 10 }, async () => (await one.json('/api/auth/me')).username));
   assert.deepEqual([...new Set(names)], ['admin']);
-  assert.deepEqual([logins, refreshes], [1, 1]);
+  assert.deepEqual([logins, refreshes, refused], [1, 1, 10]);
 });
 
 test('a topic that one may not follow, and a refusal, are problems', async () => {

@@ -126,9 +126,19 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
     async def test_a_refused_access_token_is_refreshed_once(self):
         async with Turnpike(URL, **PAUSES) as turnpike:
             await turnpike.sign_in("admin", PASSWORD)
-            turnpike._pair["access_token"] = "stale"
+            stale = turnpike._pair["access_token"] = "stale"
+            posts, post = [], turnpike._post
+
+            async def spying(path, body):
+                posts.append(path)
+                return await post(path, body)
+
+            turnpike._post = spying
             users = await asyncio.gather(*(turnpike.get("/api/auth/me") for _ in range(10)))
             self.assertEqual({user["username"] for user in users}, {"admin"})
+            # A request that is refused after the refresh uses what that gave.
+            self.assertEqual(await turnpike._credential(stale), turnpike._pair["access_token"])
+            self.assertEqual(posts, ["/api/auth/refresh"])
 
     async def test_refusals_are_problems(self):
         async with Turnpike(URL, TOKEN, **PAUSES) as turnpike:

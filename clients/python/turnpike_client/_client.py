@@ -123,7 +123,7 @@ class Turnpike:
 
     async def request(self, method: str, path: str, body: Any = None, *, idempotency_key: str | None = None) -> Any:
         """Sends a request and returns the JSON of the response. Raises a `Problem` for a status of 400 or above."""
-        refused = False
+        refused: str | None = None
         while True:
             token = await self._credential(refused)
             headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -133,8 +133,8 @@ class Turnpike:
                 if response.status < 400:
                     return await response.json() if "json" in response.content_type else await response.text()
                 renewable = token and not token.startswith("tp_") and (self._pair or callable(self._token))
-                if response.status == 401 and renewable and not refused:
-                    refused = True
+                if response.status == 401 and renewable and refused is None:
+                    refused = token
                     continue
                 raise Problem(await _problem(response), response.status)
 
@@ -156,16 +156,17 @@ class Turnpike:
                 raise Problem(await _problem(response), response.status)
             return dict(await response.json())
 
-    async def _credential(self, refused: bool) -> str:
+    async def _credential(self, refused: str | None) -> str:
+        """Returns the credential; `refused`: a token that the server did not accept, or that ends soon."""
         if self._pair:
-            stale = self._pair["access_token"]
-            if refused:
+            # Many requests can be refused with one token: the first of them refreshes it, one that is answered later uses what that gave.
+            if refused is not None:
                 async with self._refreshing:  # two refreshes at once would count as reuse of a refresh token
-                    if self._pair["access_token"] == stale:
+                    if self._pair["access_token"] == refused:
                         self._pair = await self._post("/api/auth/refresh", {"refresh_token": self._pair["refresh_token"]})
             return str(self._pair["access_token"])
         if callable(self._token):
-            return await self._token(refused)
+            return await self._token(refused is not None)
         return self._token or ""
 
     # --- topics ---
@@ -218,13 +219,14 @@ class Turnpike:
                 self._on_state(state)
 
     async def _run(self) -> None:
-        tries, refused = 0, False
+        tries = 0
+        refused: str | None = None
         while True:
             least, state = 0.0, "waiting"
             try:
                 self._set("connecting")
                 socket, token = await self._open(refused)
-                refused = False
+                refused = None
                 async with socket:
                     self._socket = socket
                     renewal = asyncio.create_task(self._renew(token))
@@ -235,7 +237,7 @@ class Turnpike:
                         self._socket = None
                         renewal.cancel()
                 code, reason = socket.close_code, getattr(socket, "close_reason", "") or ""
-                refused = code in (4401, 1008)
+                refused = token if code in (4401, 1008) else None
                 if code == 1001:
                     least, state = 1.0, "stopping"
                     if match := re.search(r"retry_after=(\d+)", reason):
@@ -255,7 +257,7 @@ class Turnpike:
             self._set(state)
             await asyncio.sleep(pause)
 
-    async def _open(self, refused: bool) -> tuple[aiohttp.ClientWebSocketResponse, str]:
+    async def _open(self, refused: str | None) -> tuple[aiohttp.ClientWebSocketResponse, str]:
         token = await self._credential(refused)
         headers = {"authorization": f"Bearer {token}"}
         try:
@@ -264,8 +266,8 @@ class Turnpike:
                 timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
             )
         except aiohttp.WSServerHandshakeError as error:
-            if error.status == 401 and not refused and (self._pair or callable(self._token)):
-                return await self._open(True)
+            if error.status == 401 and refused is None and (self._pair or callable(self._token)):
+                return await self._open(token)
             if error.status in (401, 403):
                 raise Problem({"code": "UNAUTHENTICATED", "detail": "The credential is not accepted"}, error.status) from error
             raise
@@ -275,7 +277,7 @@ class Turnpike:
         while (until := _expiry(token)) is not None:
             await asyncio.sleep(max(1.0, until - time.time() - 60))
             try:
-                token = await self._credential(True)
+                token = await self._credential(token)
             except (Problem, aiohttp.ClientError):
                 return  # the server closes with 4401, and the next attempt to connect finds out why
             await self._send({"action": "auth", "token": token})
