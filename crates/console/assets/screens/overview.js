@@ -16,10 +16,13 @@ export default function Overview() {
   const first = vehicles.items?.find((one) => one.connection_status === 'connected') ?? vehicles.items?.[0];
   const connected = vehicles.items?.filter((one) => one.connection_status === 'connected').length ?? 0;
   const running = commands.items?.filter((one) => !ENDED.has(one.status)).length ?? 0;
+  // The step says what a click does now: while the list is being read, or is empty, it leads to the list of vehicles.
+  const [step, promise] = first && may('operator') ? ['Run a command', `Read the trouble codes of ${first.make} ${first.model}`]
+    : ['See the vehicles', vehicles.items?.length === 0 ? 'No vehicle is connected yet' : 'What is connected, and what it answered'];
   const fact = (/** @type {any} */ value, /** @type {string} */ name) => div({ class: 'fact' }, span({ class: 'num' }, value), small({ class: 'muted' }, name));
   return div({ class: 'scroll' }, div({ class: 'head' }, h1(null, `Hello, ${me.value?.display_name || me.value?.username}`), h(AsOf, null)),
     div({ class: 'start' },
-      to(first ? `vehicles/${first.id}` : 'vehicles', { class: 'step' }, span({ class: 'step-name' }, may('operator') ? 'Run a command' : 'See the vehicles'), span({ class: 'muted' }, !first ? 'No vehicle is connected yet' : may('operator') ? `Read the trouble codes of ${first.make} ${first.model}` : 'What is connected, and what it answered')),
+      to(first ? `vehicles/${first.id}` : 'vehicles', { class: 'step' }, span({ class: 'step-name' }, step), span({ class: 'muted' }, promise)),
       to('chat', { class: 'step' }, span({ class: 'step-name' }, 'Ask the model'), span({ class: 'muted' }, 'An answer streams to every tab and survives every cut')),
       to('captions', { class: 'step' }, span({ class: 'step-name' }, 'Caption a file'), span({ class: 'muted' }, engines.data?.length === 0 ? 'No speech model is installed yet' : 'Or what the microphone hears, while it is spoken')),
       to('rooms', { class: 'step' }, span({ class: 'step-name' }, 'Talk in a room'), span({ class: 'muted' }, 'Every message appears at once, and is kept for those who come later')),
