@@ -11,6 +11,8 @@
 //!   committed like any other.
 //! - A write that begins after another one has returned is performed after it. Concurrent writes of different kinds have no
 //!   order.
+//! - Writes that no client waits for ([`Write::DEFERRABLE`]) let the others go first. So the records of what was done share fewer
+//!   transactions under load, and a request does not wait for their statements.
 
 use std::{
     any::{Any, TypeId},
@@ -23,7 +25,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{AnyConnection, Connection, Error};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -32,6 +34,9 @@ use crate::{Store, error::is_rolled_back, is_unavailable, parts};
 
 /// A write that can share a transaction, and statements, with others.
 pub trait Write: Send + Sync + Sized + 'static {
+    /// Whether no client waits for such a write. It then lets other writes go first, for at most 5 ms.
+    const DEFERRABLE: bool = false;
+
     /// The caller's result. A refusal is an output, too; it leaves nothing written.
     type Output: Send + 'static;
 
@@ -47,6 +52,8 @@ pub trait Write: Send + Sync + Sized + 'static {
 const ROOM: usize = 1024;
 /// Maximum number of writes that share their statements.
 const TOGETHER: usize = 128;
+/// How long a deferrable write lets others go first.
+const DEFERRED: Duration = Duration::from_millis(5);
 /// How long a caller waits for room in the queue.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one batch may take. A statement is bounded by the database; this bounds a database that does not answer.
@@ -68,7 +75,30 @@ pub(crate) struct Queue {
 struct Waiting {
     /// Whether a task serves the queue.
     served: bool,
-    kinds: Vec<(TypeId, Box<dyn Kind>)>,
+    first: Batch,
+    deferred: Batch,
+    /// Since when the oldest deferred write has waited.
+    deferred_since: Option<Instant>,
+}
+
+/// Writes by kind.
+type Batch = Vec<(TypeId, Box<dyn Kind>)>;
+
+impl Waiting {
+    /// The writes to be performed next; empty if none waits.
+    fn take(&mut self) -> Batch {
+        let overdue = self.deferred_since.is_some_and(|since| since.elapsed() >= DEFERRED);
+        let mut batch = mem::take(&mut self.first);
+        if batch.is_empty() || overdue {
+            batch.append(&mut self.deferred);
+            self.deferred_since = None;
+        }
+        batch
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.deferred.is_empty()
+    }
 }
 
 impl Default for Queue {
@@ -96,11 +126,17 @@ impl Queue {
         }
         let (caller, answer) = oneshot::channel();
         let kind = TypeId::of::<W>();
-        let at = waiting.kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
-            waiting.kinds.push((kind, Box::new(Writes::<W>::default())));
-            waiting.kinds.len() - 1
+        let batch = if W::DEFERRABLE {
+            waiting.deferred_since.get_or_insert_with(Instant::now);
+            &mut waiting.deferred
+        } else {
+            &mut waiting.first
+        };
+        let at = batch.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
+            batch.push((kind, Box::new(Writes::<W>::default())));
+            batch.len() - 1
         });
-        let writes: &mut dyn Any = &mut *waiting.kinds[at].1;
+        let writes: &mut dyn Any = &mut *batch[at].1;
         let writes = writes.downcast_mut::<Writes<W>>().expect("found by its type");
         writes.writes.push(write);
         writes.callers.push((caller, room));
@@ -253,7 +289,7 @@ impl Store {
         // If this future is dropped or panics, waiting callers get an error, and later writes have transactions of their own.
         let _closing = Closing(&self.queue);
         loop {
-            let batch = mem::take(&mut self.queue.waiting().kinds);
+            let batch = self.queue.waiting().take();
             if !batch.is_empty() {
                 self.write_batch(batch).await;
                 continue;
@@ -262,7 +298,7 @@ impl Store {
                 () = self.queue.more.notified() => {}
                 () = idle_at_the_stop(&stopping) => {
                     let mut waiting = self.queue.waiting();
-                    if waiting.kinds.is_empty() {
+                    if waiting.is_empty() {
                         waiting.served = false;
                         return;
                     }
@@ -271,7 +307,7 @@ impl Store {
         }
     }
 
-    async fn write_batch(&self, mut batch: Vec<(TypeId, Box<dyn Kind>)>) {
+    async fn write_batch(&self, mut batch: Batch) {
         let writes: usize = batch.iter().map(|(_, kind)| kind.len()).sum();
         metrics::histogram!("turnpike_store_batch_writes").record(writes as f64);
         let work = async {
@@ -304,7 +340,7 @@ impl Store {
 
     /// Returns whether the batch was committed. `false`: a write failed and nothing was written; an attempt with savepoints can
     /// succeed.
-    async fn attempt(&self, batch: &mut Vec<(TypeId, Box<dyn Kind>)>, how: How) -> Result<bool, Error> {
+    async fn attempt(&self, batch: &mut Batch, how: How) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         // Callers may have gone while the task waited for the connection.
         batch.retain_mut(|(_, kind)| kind.prune() > 0);
@@ -333,9 +369,70 @@ struct Closing<'a>(&'a Queue);
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting();
-        waiting.served = false;
-        for (_, kind) in mem::take(&mut waiting.kinds) {
+        let lost = mem::take(&mut *waiting); // which is not served
+        drop(waiting);
+        for (_, kind) in lost.first.into_iter().chain(lost.deferred) {
             kind.answer(Some("the process stops"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct First;
+    struct Deferrable;
+
+    impl Write for First {
+        type Output = ();
+
+        async fn perform(writes: &[Self], _: &mut AnyConnection) -> Result<Vec<()>, Error> {
+            Ok(vec![(); writes.len()])
+        }
+    }
+
+    impl Write for Deferrable {
+        const DEFERRABLE: bool = true;
+        type Output = ();
+
+        async fn perform(writes: &[Self], _: &mut AnyConnection) -> Result<Vec<()>, Error> {
+            Ok(vec![(); writes.len()])
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deferrable_write_lets_others_go_first_for_a_while() {
+        let queue = Queue::default();
+        queue.waiting().served = true;
+        let push = |deferrable: bool| {
+            let room = queue.room.clone().try_acquire_owned().expect("room");
+            match deferrable {
+                true => drop(queue.push(Deferrable, room).map_err(drop).expect("served")),
+                false => drop(queue.push(First, room).map_err(drop).expect("served")),
+            }
+        };
+        let take = || queue.waiting().take().iter().map(|(kind, writes)| (*kind, writes.len())).collect::<Vec<_>>();
+        let (first, deferrable) = (TypeId::of::<First>(), TypeId::of::<Deferrable>());
+
+        push(true);
+        assert_eq!(take(), [(deferrable, 1)], "alone, it is performed at once");
+        for _ in 0..2 {
+            push(true);
+            push(false);
+            assert_eq!(take(), [(first, 1)]);
+            push(true);
+            tokio::time::advance(DEFERRED - Duration::from_millis(1)).await;
+            push(false);
+            assert_eq!(take(), [(first, 1)]);
+            push(false);
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert_eq!(take(), [(first, 1), (deferrable, 2)], "for how long is bounded");
+            assert!(take().is_empty());
+        }
+        push(true);
+        push(false);
+        assert_eq!((take(), take()), (vec![(first, 1)], vec![(deferrable, 1)]));
+        assert!(queue.waiting().is_empty());
     }
 }

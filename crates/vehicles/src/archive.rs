@@ -97,6 +97,9 @@ const APPENDED: [&str; 10] =
 const INSERTED_AT_ONCE: usize = 512;
 
 impl Write for Append {
+    /// Clients get the events from the topic.
+    const DEFERRABLE: bool = true;
+
     /// Whether this instance still supervises the command.
     type Output = bool;
 

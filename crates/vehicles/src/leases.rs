@@ -209,6 +209,9 @@ struct MarkAccepted {
 }
 
 impl Write for MarkAccepted {
+    /// The connector runs the command already.
+    const DEFERRABLE: bool = true;
+
     type Output = bool;
 
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<bool>, Error> {

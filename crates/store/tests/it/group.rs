@@ -50,10 +50,12 @@ impl Write for Note {
     }
 }
 
-/// A write of another kind.
+/// A write of another kind, which lets notes go first.
 struct Count;
 
 impl Write for Count {
+    const DEFERRABLE: bool = true;
+
     type Output = ();
 
     async fn perform(writes: &[Self], on: &mut AnyConnection) -> Result<Vec<()>, Error> {
