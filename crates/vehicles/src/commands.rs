@@ -75,6 +75,16 @@ pub async fn get_of(store: &Store, id: CommandId, user: UserId) -> Result<Option
     Ok(get(store, id).await?.filter(|command| command.user_id == user))
 }
 
+/// The command that must not run twice and has not ended on a vehicle's control unit.
+pub async fn get_unsafe(store: &Store, vehicle_id: VehicleId, ecu: &str) -> Result<Option<Command>, sqlx::Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM commands c
+         WHERE c.vehicle_id = $1 AND c.ecu = $2 AND c.ended = 0 AND c.effect = 'unsafe'"
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(vehicle_id.to_string()).bind(ecu.to_owned());
+    query.fetch_optional(store.reader()).await?.as_ref().map(command).transpose()
+}
+
 /// `None` if the command has ended.
 pub async fn get_open(store: &Store, id: CommandId) -> Result<Option<Open>, sqlx::Error> {
     let sql = format!(

@@ -21,7 +21,7 @@ use crate::{
     registry::{self, Vehicle},
     resources::Resources,
     submission::{Draft, New},
-    submit::{self, Submitted},
+    submit::{self, SubmitError, Submitted},
     supervisor::Supervisor,
 };
 
@@ -50,6 +50,16 @@ impl Rpc {
     async fn wait_until_archived(&self, command: &Command) {
         let Resources { store, bus, progress, .. } = &self.resources;
         progress.wait_until_archived(store, bus, command).await;
+    }
+
+    /// Whether the command for which a submission was refused as busy has ended. A caller can have seen its end on the topic before
+    /// the end was archived.
+    async fn has_ended(&self, refused: &New) -> Result<bool, Fault> {
+        let running = || commands::get_unsafe(&self.resources.store, refused.vehicle_id, refused.request.ecu.as_str());
+        let Some(command) = running().await.map_err(turnpike_store::fault)? else { return Ok(true) };
+        self.wait_until_archived(&command).await;
+        let now = running().await.map_err(turnpike_store::fault)?;
+        Ok(now.is_none_or(|now| now.id != command.id))
     }
 
     /// The caller's own command, or any command for an admin. Commands of other users are reported as not found.
@@ -124,16 +134,19 @@ impl VehicleService for Rpc {
         let caller = caller(&request)?.clone();
         let new = New::validate(caller.claims.user_id, caller.claims.role, &to_draft(request.into_inner()))?;
         self.supervisor.can_begin()?;
-        let now = self.resources.clock.now();
-        let (command, replayed) =
-            match submit::submit(&self.resources.store, new, self.limit, now).await.map_err(Fault::from)? {
-                Submitted::New(open) => {
-                    let command = open.command.clone();
-                    self.supervisor.begin(*open);
-                    (command, false)
-                }
-                Submitted::Before(command) => (*command, true),
-            };
+        let submit = || submit::submit(&self.resources.store, new.clone(), self.limit, self.resources.clock.now());
+        let submitted = match submit().await {
+            Err(SubmitError::Busy) if self.has_ended(&new).await? => submit().await,
+            submitted => submitted,
+        };
+        let (command, replayed) = match submitted.map_err(Fault::from)? {
+            Submitted::New(open) => {
+                let command = open.command.clone();
+                self.supervisor.begin(*open);
+                (command, false)
+            }
+            Submitted::Before(command) => (*command, true),
+        };
         Ok(Response::new(pb::SubmitCommandResponse {
             command: Some(to_pb_command(command.into_submitted())),
             replayed,

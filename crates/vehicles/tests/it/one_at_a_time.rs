@@ -15,6 +15,7 @@ use crate::{
 
 turnpike_testkit::on_both!(
     a_control_unit_is_busy_until_the_end,
+    a_control_unit_is_free_once_the_end_was_seen,
     of_many_unsafe_commands_at_once_one_runs,
     an_unsafe_command_that_may_have_run_is_not_sent_again
 );
@@ -40,6 +41,21 @@ async fn a_control_unit_is_busy_until_the_end(database: Database) {
     world.say(id, CommandState::Completed).await.expect("open");
     caller.end(id).await;
     other.send("ECUReset", r#"{"ecuAddress":"0x1A"}"#).await;
+}
+
+/// A client sees the end on the topic, which is before the end is archived, and sends the next command at once.
+async fn a_control_unit_is_free_once_the_end_was_seen(database: Database) {
+    let world = World::new(database);
+    let (instance, second) = (world.start().await, world.start().await);
+    let person = world.person(Role::Engineer);
+    let callers = [person.at(&instance), person.at(&second)];
+    let mut running = callers[0].send("ECUReset", MOTOR).await;
+    for n in 0..40 {
+        world.script.has(running).await;
+        assert_eq!(callers[n % 2].try_send("ECUReset", MOTOR).await.expect_err("it runs").code(), "BUSY");
+        world.say(running, CommandState::Completed).await.expect("open");
+        running = callers[n / 2 % 2].send("ECUReset", MOTOR).await;
+    }
 }
 
 async fn of_many_unsafe_commands_at_once_one_runs(database: Database) {

@@ -36,6 +36,13 @@ async fn no_statement_reads_a_whole_table(database: Database) {
     let end = caller.end(done).await;
     assert_eq!(end.state(), pb::CommandState::Completed);
 
+    let engineer = world.person(Role::Engineer).at(&instance);
+    let reset = engineer.send("ECUReset", MOTOR).await;
+    world.script.has(reset).await;
+    engineer.try_send("ECUReset", MOTOR).await.expect_err("one at a time");
+    world.say(reset, CommandState::Completed).await.expect("open");
+    engineer.end(reset).await;
+
     let vehicle = caller.vehicle().await;
     let at = |second: i64| Some(prost_types::Timestamp { seconds: 1_763_700_000 + second, nanos: 0 });
     for caller in [&caller, &admin] {
@@ -86,6 +93,7 @@ async fn no_statement_reads_a_whole_table(database: Database) {
 
     let wanted = [
         "FROM commands c WHERE",
+        "AND c.effect = 'unsafe'",
         "LEFT JOIN command_events oldest",
         "INSERT INTO command_events",
         "UPDATE commands SET lease_until",
