@@ -275,7 +275,7 @@ test('the keyboard alone: palette, keys, forms, a command, an answer (18)', asyn
   await page.focus('input[name=ecuAddress]');
   await page.keyboard.press('Control+Enter');
   await page.waitForSelector('.head [data-state=completed]');
-  assert.ok(await page.locator('.timeline [data-offset]').count() >= 3);
+  await eventually('the events', async () => (await page.locator('.timeline [data-offset]').count()) >= 3);
   await page.evaluate(() => document.activeElement.blur());
   // On a stalled machine, more than the time for the second key can pass between the two.
   for (let tries = 0; tries < 5 && !page.url().endsWith('/chat'); tries++) await page.keyboard.type('gc');

@@ -80,7 +80,8 @@ impl RedisServer {
         let (ip, port) = (address.ip().to_string(), address.port().to_string());
         let process = Command::new("redis-server")
             .args(["--bind", &ip, "--port", &port, "--protected-mode", "no"])
-            .args(["--save", "", "--appendonly", append_only])
+            // With the default, a write reaches the file later while the disk is slow, and a killed process would lose it.
+            .args(["--save", "", "--appendonly", append_only, "--appendfsync", "always"])
             .arg("--dir")
             .arg(self.directory.path())
             .stdout(Stdio::null())

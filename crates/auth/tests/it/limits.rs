@@ -212,7 +212,8 @@ async fn limits_store_no_names_and_are_removed(database: Database) {
     harness.admin().await;
     refused(harness.sign_in("somebody@example.com", "wrong").await, Code::Unauthenticated, "INVALID_CREDENTIALS");
     let texts = kept(&database).await;
-    assert!(texts.len() >= 4, "an account, an address, both, and where the admin is known: {texts:?}");
+    // What the admin's own sign-in has counted and given back may be removed already.
+    assert!(texts.len() >= 3, "an account, an address, which is that of the admin, too, and both: {texts:?}");
     for text in &texts {
         for name in ["somebody", "example.com", "admin", "192.0.2.7"] {
             assert!(!text.contains(name), "{text} names {name}");
