@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all, stream};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use tokio::{task::JoinSet, time::sleep};
@@ -97,53 +97,92 @@ struct Arrived {
     latencies: Mutex<Histogram<u64>>,
 }
 
+/// The sockets of a load on one server.
+struct Opened<'a> {
+    server: &'a Server,
+    load: Load,
+    arrived: Arc<Arrived>,
+    readers: JoinSet<()>,
+    stalled: Vec<tokio::net::TcpStream>,
+    /// The sockets of each topic that read.
+    followers: Vec<u64>,
+}
+
 pub(crate) async fn run(server: &Server, load: Load) -> Outcome {
-    let arrived = Arc::new(Arrived { count: AtomicU64::new(0), latencies: Mutex::new(histogram()) });
-    let mut readers = JoinSet::new();
-    let mut stalled = Vec::new();
-    let mut followers = vec![0; load.topics];
-    let open = async |n: usize| {
-        let topic = n % load.topics;
-        // Those that stall are spread over all addresses and topics.
-        let stalls = load.stalled > 0 && n.is_multiple_of(load.sockets / load.stalled);
-        let address = &server.addresses[n / load.topics % server.addresses.len()];
-        (topic, stalls, client::open(address, &server.protocol, topic, stalls).await)
-    };
-    let mut opened = stream::iter(0..load.sockets).map(open).buffered(OPENED_AT_ONCE);
-    while let Some((topic, stalls, stream)) = opened.next().await {
-        if stalls {
-            stalled.push(stream);
-        } else {
-            followers[topic] += 1;
-            readers.spawn(read(stream, arrived.clone()));
-        }
+    run_at_once(&[server], load).await.remove(0)
+}
+
+/// The same load on each of the servers at the same time. Their payloads are spread over the interval between two, so that one
+/// server has delivered before the next one gets a payload.
+pub(crate) async fn run_at_once(servers: &[&Server], load: Load) -> Vec<Outcome> {
+    let mut all = Vec::new();
+    for server in servers {
+        all.push(Opened::open(server, load).await);
     }
     sleep(Duration::from_secs(1)).await; // the buffers of the upgrades are freed
-    let mut publisher = Publisher::open(&server.publish).await;
-    if !stalled.is_empty() {
-        let fill = Load { rate: None, seconds: FILL, ..load };
-        let expected = publish(&mut publisher, fill, &followers, &arrived.count).await;
-        last_arrival(expected, &arrived.count).await;
-        arrived.count.store(0, Ordering::Relaxed);
-        arrived.latencies.lock().clear();
+    let share = load.rate.map_or(0, |rate| 1_000_000 / rate / servers.len() as u64);
+    let outcomes = join_all(all.iter_mut().zip(0..).map(async |(one, nth)| {
+        sleep(Duration::from_micros(nth * share)).await;
+        one.measure().await
+    }));
+    let outcomes = outcomes.await;
+    for one in &mut all {
+        one.readers.shutdown().await;
     }
-    let cpu = || (server.pids.iter().map(|pid| resources::cpu_seconds(*pid)).sum::<f64>(), own_cpu());
-    let (before, started) = (cpu(), Instant::now());
-    let expected = publish(&mut publisher, load, &followers, &arrived.count).await;
-    let last = last_arrival(expected, &arrived.count).await;
-    let (seconds, after) = ((last.1 - started).as_secs_f64(), cpu());
-    let latencies = arrived.latencies.lock().clone();
-    readers.shutdown().await;
-    drop(stalled);
+    drop(all);
     sleep(Duration::from_secs(1)).await; // the server closes the sockets
-    Outcome {
-        delivered: last.0,
-        expected,
-        seconds,
-        server_cpu: (after.0 - before.0).max(0.01),
-        generator_cpu: after.1 - before.1,
-        p50: latencies.value_at_quantile(0.5),
-        p99: latencies.value_at_quantile(0.99),
+    outcomes
+}
+
+impl<'a> Opened<'a> {
+    async fn open(server: &'a Server, load: Load) -> Self {
+        let arrived = Arc::new(Arrived { count: AtomicU64::new(0), latencies: Mutex::new(histogram()) });
+        let (mut readers, mut stalled) = (JoinSet::new(), Vec::new());
+        let mut followers = vec![0; load.topics];
+        let open = async |n: usize| {
+            let topic = n % load.topics;
+            // Those that stall are spread over all addresses and topics.
+            let stalls = load.stalled > 0 && n.is_multiple_of(load.sockets / load.stalled);
+            let address = &server.addresses[n / load.topics % server.addresses.len()];
+            (topic, stalls, client::open(address, &server.protocol, topic, stalls).await)
+        };
+        let mut opened = stream::iter(0..load.sockets).map(open).buffered(OPENED_AT_ONCE);
+        while let Some((topic, stalls, stream)) = opened.next().await {
+            if stalls {
+                stalled.push(stream);
+            } else {
+                followers[topic] += 1;
+                readers.spawn(read(stream, arrived.clone()));
+            }
+        }
+        Self { server, load, arrived, readers, stalled, followers }
+    }
+
+    async fn measure(&mut self) -> Outcome {
+        let Self { server, load, arrived, followers, .. } = self;
+        let mut publisher = Publisher::open(&server.publish).await;
+        if !self.stalled.is_empty() {
+            let fill = Load { rate: None, seconds: FILL, ..*load };
+            let expected = publish(&mut publisher, fill, followers, &arrived.count).await;
+            last_arrival(expected, &arrived.count).await;
+            arrived.count.store(0, Ordering::Relaxed);
+            arrived.latencies.lock().clear();
+        }
+        let cpu = || (server.pids.iter().map(|pid| resources::cpu_seconds(*pid)).sum::<f64>(), own_cpu());
+        let (before, started) = (cpu(), Instant::now());
+        let expected = publish(&mut publisher, *load, followers, &arrived.count).await;
+        let last = last_arrival(expected, &arrived.count).await;
+        let (seconds, after) = ((last.1 - started).as_secs_f64(), cpu());
+        let latencies = arrived.latencies.lock();
+        Outcome {
+            delivered: last.0,
+            expected,
+            seconds,
+            server_cpu: (after.0 - before.0).max(0.01),
+            generator_cpu: after.1 - before.1,
+            p50: latencies.value_at_quantile(0.5),
+            p99: latencies.value_at_quantile(0.99),
+        }
     }
 }
 

@@ -35,6 +35,10 @@ pub(crate) struct Compare {
     /// Rounds of 20/s, in each of which every server has its turn: the middle one counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// In each round, all servers have the load of 20/s at the same time instead of one after the other: so they have the same
+    /// machine, however fast it is at that moment. For a few servers only, which share the core; their latencies say nothing then
+    #[arg(long)]
+    at_once: bool,
     /// Sockets of one topic
     #[arg(long, default_value_t = 1000)]
     sockets: usize,
@@ -99,11 +103,19 @@ async fn measure(name: &str, server: Result<Server, String>, options: &Compare) 
 async fn paced(all: &mut [Compared], options: &Compare) {
     for round in 1..=options.rounds {
         println!("20/s, round {round}");
+        let (mut rows, mut servers) = (Vec::new(), Vec::new());
         for Compared { row, server } in all.iter_mut() {
             if let Some(server) = server {
-                row.paced.push(load::run(server, one_topic(options)).await);
+                rows.push(row);
+                servers.push(&*server);
             }
         }
+        let together = if options.at_once { servers.len().max(1) } else { 1 };
+        let mut outcomes = Vec::new();
+        for servers in servers.chunks(together) {
+            outcomes.extend(load::run_at_once(servers, one_topic(options)).await);
+        }
+        rows.into_iter().zip(outcomes).for_each(|(row, outcome)| row.paced.push(outcome));
     }
 }
 
