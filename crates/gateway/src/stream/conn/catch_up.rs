@@ -133,7 +133,7 @@ impl Conn {
 
     /// Begins to work for a slot. A subscription is confirmed, with the topic's head, before its first event.
     fn begin(&self, out: &mut Out, number: usize) -> Option<Step> {
-        let slot = out.slots.get(number)?;
+        let slot = out.slots().get(number)?;
         let Place::Here(reader) = &slot.place else { return None };
         if slot.confirm.is_some() {
             let head = reader.head()?; // the topic has news when its head is known
@@ -158,7 +158,7 @@ impl Conn {
         if out.is_open() {
             out.dirty |= later;
         }
-        let Some(slot) = out.slots.get(number).filter(|slot| slot.serial == serial) else {
+        let Some(slot) = out.slots().get(number).filter(|slot| slot.serial == serial) else {
             drop(out); // the topic was unsubscribed meanwhile
             drop(reader);
             return;

@@ -14,6 +14,7 @@ mod catch_up;
 mod input;
 mod out;
 mod slots;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -44,6 +45,7 @@ pub(crate) use self::{
 use self::{
     out::{Out, Turn},
     slots::Place,
+    stream::Stream,
 };
 use super::{
     control_frames,
@@ -97,14 +99,15 @@ pub(crate) struct Shared {
     pub(crate) heartbeat: Duration,
 }
 
-/// The fields are in this order in memory: a delivery needs the first three (see [`Out`]).
-#[repr(C)]
+/// The fields are in this order in memory: a delivery needs the stream, in one line of the processor's cache, and what [`Out`]
+/// begins with, in the next one.
+#[repr(C, align(64))]
 pub(crate) struct Conn {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     shared: Arc<Shared>,
+    frames: &'static dyn TopicFrames,
     out: Mutex<Out>,
     id: u64,
-    frames: &'static dyn TopicFrames,
     pub(crate) format: Format,
     /// When the latest frame of the client arrived, and the latest one that was no pong.
     heard: AtomicTick,
@@ -125,11 +128,11 @@ impl Conn {
         let now = shared.wheel.now();
         let out = Mutex::new(Out::new(format, now, now.after(ticks(shared.heartbeat))));
         Arc::new(Self {
-            stream,
+            stream: Stream::new(stream),
             shared: shared.clone(),
+            frames,
             out,
             id,
-            frames,
             format,
             heard: AtomicTick::new(now),
             active: AtomicTick::new(now),
@@ -212,7 +215,7 @@ impl Conn {
     /// Reserves a slot for a topic: its number, and how the topic's reader wakes this connection. `None`: the socket has as many
     /// topics as it may have. Only the reading task changes the topics of a connection.
     pub(crate) fn reserve(self: &Arc<Self>, topic: Topic) -> Option<(usize, Wake)> {
-        let slot = self.out.lock().slots.reserve(topic)?;
+        let slot = self.out.lock().slots().reserve(topic)?;
         Some((slot, Wake::Sweep(self.clone(), slot)))
     }
 
@@ -220,7 +223,7 @@ impl Conn {
     /// head.
     pub(crate) fn subscribe(self: &Arc<Self>, slot: usize, reader: Reader, confirm: Option<Option<Value>>) {
         let mut out = self.out.lock();
-        out.slots.fill(slot, reader, confirm);
+        out.slots().fill(slot, reader, confirm);
         out.dirty |= 1 << slot;
         self.write(out, &mut Vec::new());
     }
@@ -234,9 +237,9 @@ impl Conn {
     /// The client may no longer follow a topic: ends its reader, or the socket.
     pub(crate) fn end_reading(self: &Arc<Self>, topic: Topic) {
         let mut out = self.out.lock();
-        let Some(slot) = out.slots.find(topic) else { return };
+        let Some(slot) = out.slots().find(topic) else { return };
         // The reader is being opened by the reading task, which has the slot. It is refused with the next report of presence.
-        if out.slots.get(slot).is_some_and(|slot| matches!(slot.place, Place::Opening)) {
+        if out.slots().get(slot).is_some_and(|slot| matches!(slot.place, Place::Opening)) {
             return;
         }
         let removed = out.remove(topic);
@@ -256,14 +259,14 @@ impl Conn {
     /// Queues a notice about a topic, unless the subscription to the topic is not confirmed yet.
     pub(crate) fn notify(self: &Arc<Self>, topic: Topic, frame: &[u8]) {
         let mut out = self.out.lock();
-        if out.is_open() && out.slots.find(topic).is_some() && out.is_confirmed(topic) {
+        if out.is_open() && out.slots().find(topic).is_some() && out.is_confirmed(topic) {
             out.queue(frame);
             self.flush(out);
         }
     }
 
     pub(crate) fn follows(&self, topic: Topic) -> bool {
-        self.out.lock().slots.find(topic).is_some()
+        self.out.lock().slots().find(topic).is_some()
     }
 
     /// The reading task has ended, and with it the connection. Returns why.
@@ -276,12 +279,12 @@ impl Conn {
 
     /// Ends the direction to the client, after the close frame: a client that waits for the end of the stream sees it.
     pub(crate) fn finish(&self) {
-        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
+        let _ = socket2::SockRef::from(&*self.stream).shutdown(Shutdown::Write);
     }
 
     /// Ends both directions in the kernel: the reading task and a blocked catch-up task wake up.
     fn shutdown(&self) {
-        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
+        let _ = socket2::SockRef::from(&*self.stream).shutdown(Shutdown::Both);
     }
 
     /// Does what is due at this time: pings, the end of a client that is silent or does not read, a retry. Returns when to look
@@ -396,6 +399,10 @@ impl Swept for Conn {
     fn touch(&self) -> bool {
         // Both are read, always; the result is not used.
         (self.stream.as_raw_fd() < 0) & self.out.is_locked()
+    }
+
+    fn write_run(&self, run: &Run) -> bool {
+        self.out.lock().write_run(&self.stream, run)
     }
 
     fn mark_and_visit(self: Arc<Self>, slot: usize, runs: &mut Vec<(usize, Run)>) {

@@ -1,15 +1,17 @@
 //! What a connection still has to write, and how it is written.
 
-use std::io::{self, IoSlice};
+use std::{
+    io::{self, IoSlice},
+    num::NonZeroU64,
+};
 
 use bytes::{Buf, Bytes};
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use turnpike_topic::Topic;
 
 use super::{
     Place,
     slots::{Slot, Slots},
+    stream::Stream,
 };
 use crate::stream::{
     ending::Close,
@@ -24,13 +26,17 @@ const GATHER: usize = 32;
 
 /// At most the rest of one frame, a page of history, and answers: a client that does not read has no queue of events.
 ///
-/// The fields are in this order in memory: a delivery needs those up to `slots`. Beside the system call, it mostly waits for memory.
+/// The fields are in this order in memory: [`Out::write_run`] needs those up to `blocked`. Beside the system call, a delivery mostly
+/// waits for memory.
 #[repr(C)]
 pub(super) struct Out {
     /// The slots that have news.
     pub(super) dirty: u128,
-    /// The slots whose reader is not current: the catch-up task takes from it.
-    pub(super) work: u128,
+    direct: Option<Direct>,
+    /// `None`: nothing is queued, as at most times.
+    queued: Option<Box<Queued>>,
+    /// The slot of the direct reader.
+    direct_slot: u8,
     format: Format,
     /// The kernel takes no more: the catch-up task waits for room, and nobody else writes.
     pub(super) blocked: bool,
@@ -43,11 +49,9 @@ pub(super) struct Out {
     pub(super) progress: Tick,
     /// A close frame is queued or written: when the stream is shut down.
     pub(super) farewell: Option<Tick>,
-    /// Bytes that the kernel has taken.
-    pub(super) sent: u64,
-    /// `None`: nothing is queued, as at most times.
-    queued: Option<Box<Queued>>,
-    pub(super) slots: Slots,
+    /// The slots whose reader is not current: the catch-up task takes from it.
+    pub(super) work: u128,
+    slots: Slots,
     /// The slots whose history could not be read, and when it is read again.
     retry: u128,
     retry_at: Tick,
@@ -58,6 +62,16 @@ pub(super) struct Out {
     pub(super) suspected: Option<Tick>,
     /// Why the socket ends, once that is known.
     close: Option<Close>,
+}
+
+/// The latest position of a reader that is current, while the connection is open: further runs of its topic are written without
+/// the reader, whose own position is behind until [`Out::slots`] is called.
+#[derive(Clone, Copy)]
+struct Direct {
+    /// The serial number of the reader's ring.
+    ring: NonZeroU64,
+    /// The `n` of the event that was written last.
+    n: u64,
 }
 
 /// Bytes that are written before further events, in the order of the fields.
@@ -86,7 +100,9 @@ impl Out {
     pub(super) fn new(format: Format, now: Tick, next_ping: Tick) -> Self {
         Self {
             dirty: 0,
-            work: 0,
+            direct: None,
+            queued: None,
+            direct_slot: 0,
             format,
             blocked: false,
             has_task: false,
@@ -95,8 +111,7 @@ impl Out {
             bus_outage_reported: false,
             progress: now,
             farewell: None,
-            sent: 0,
-            queued: None,
+            work: 0,
             slots: Slots::default(),
             retry: 0,
             retry_at: now,
@@ -105,6 +120,14 @@ impl Out {
             suspected: None,
             close: None,
         }
+    }
+
+    /// The topics and their readers, each at its position.
+    pub(super) fn slots(&mut self) -> &mut Slots {
+        if let Some(Direct { n, .. }) = self.direct.take() {
+            self.advance(self.direct_slot.into(), n);
+        }
+        &mut self.slots
     }
 
     /// Whether anything may still be queued.
@@ -140,11 +163,11 @@ impl Out {
         self.queue(frame);
         self.queued().page = Bytes::new();
         (self.close, self.farewell) = (self.close.take().or(Some(close)), Some(deadline));
-        (self.dirty, self.work, self.retry) = (0, 0, 0);
+        (self.dirty, self.direct, self.work, self.retry) = (0, None, 0, 0);
     }
 
     pub(super) fn fail(&mut self) {
-        self.gone = true;
+        (self.gone, self.direct) = (true, None);
         self.close.get_or_insert(Close::Gone);
     }
 
@@ -157,7 +180,7 @@ impl Out {
 
     /// Whether nothing confirms a subscription to a topic later.
     pub(super) fn is_confirmed(&mut self, topic: Topic) -> bool {
-        let Some(number) = self.slots.find(topic) else { return true };
+        let Some(number) = self.slots().find(topic) else { return true };
         let has_page = self.queued.as_ref().is_some_and(|queued| queued.page_slot == number && !queued.page.is_empty());
         let is_due =
             self.slots.get(number).is_some_and(|slot| slot.confirm.is_some() || matches!(slot.place, Place::Opening));
@@ -179,7 +202,7 @@ impl Out {
     /// slot without the lock.
     #[must_use]
     pub(super) fn remove(&mut self, topic: Topic) -> Option<Slot> {
-        let number = self.slots.find(topic)?;
+        let number = self.slots().find(topic)?;
         if let Some(queued) = &mut self.queued
             && queued.page_slot == number
         {
@@ -210,13 +233,29 @@ impl Out {
         true
     }
 
-    fn has_written(&mut self, bytes: usize) {
+    /// See [`Swept::write_run`](crate::stream::hub::members::Swept::write_run).
+    pub(super) fn write_run(&mut self, stream: &Stream, run: &Run) -> bool {
+        let Some(direct) = &mut self.direct else { return false };
+        if (direct.ring, direct.n, self.format) != (run.ring, run.from, run.format) || run.more {
+            return false;
+        }
+        if self.dirty != 0 || self.queued.is_some() || self.blocked {
+            return false;
+        }
+        // A failure is seen again, and handled, by the visit that follows.
+        let Ok(written) = stream.send(&run.bytes) else { return false };
         self.progressed = true;
-        self.sent += bytes as u64;
+        if written < run.bytes.len() {
+            self.slots();
+            self.advance_within(self.direct_slot.into(), run, written);
+            return false;
+        }
+        direct.n = run.to;
+        true
     }
 
     /// Writes everything that is queued. Returns whether nothing is left.
-    pub(super) fn flush(&mut self, stream: &TcpStream) -> io::Result<bool> {
+    pub(super) fn flush(&mut self, stream: &Stream) -> io::Result<bool> {
         let Some(mut queued) = self.queued.take() else { return Ok(true) };
         let flushed = self.flush_queued(&mut queued, stream);
         if !matches!(flushed, Ok(true)) {
@@ -225,16 +264,16 @@ impl Out {
         flushed
     }
 
-    fn flush_queued(&mut self, queued: &mut Queued, stream: &TcpStream) -> io::Result<bool> {
+    fn flush_queued(&mut self, queued: &mut Queued, stream: &Stream) -> io::Result<bool> {
         while !queued.tail.is_empty() {
-            let written = send(stream, &queued.tail)?;
+            let written = stream.send(&queued.tail)?;
             queued.tail.advance(written);
-            self.has_written(written);
+            self.progressed = true;
         }
         queued.tail = Bytes::new(); // a tail that is written does not keep its memory
         if !queued.control.is_empty() {
-            let written = send(stream, &queued.control)?;
-            self.has_written(written);
+            let written = stream.send(&queued.control)?;
+            self.progressed = true;
             let end = frames_begun(&queued.control, written);
             queued.tail = Bytes::copy_from_slice(&queued.control[written..end]);
             queued.control.drain(..end);
@@ -243,8 +282,8 @@ impl Out {
             }
         }
         if !queued.page.is_empty() && self.is_open() {
-            let written = send(stream, &queued.page)?;
-            self.has_written(written);
+            let written = stream.send(&queued.page)?;
+            self.progressed = true;
             let end = frames_begun(&queued.page, written);
             // A copy: a slice would keep the whole page for as long as the client does not read.
             queued.tail = Bytes::copy_from_slice(&queued.page[written..end]);
@@ -258,14 +297,15 @@ impl Out {
 
     /// Writes everything that is queued, then what is new in the slots that have news, one run of each. Slots that are not current
     /// become work for the catch-up task.
-    pub(super) fn turn(&mut self, stream: &TcpStream, runs: &mut Vec<(usize, Run)>) -> io::Result<Turn> {
+    pub(super) fn turn(&mut self, stream: &Stream, runs: &mut Vec<(usize, Run)>) -> io::Result<Turn> {
         if !self.flush(stream)? {
             return Ok(Turn::Blocked);
         }
+        runs.clear();
         if !self.is_open() {
             return Ok(Turn::Done);
         }
-        runs.clear();
+        self.slots();
         let mut news = self.dirty;
         while news != 0 {
             let number = news.trailing_zeros() as usize;
@@ -293,22 +333,29 @@ impl Out {
                 return Ok(Turn::Blocked);
             }
         }
-        Ok(if self.dirty == 0 { Turn::Done } else { Turn::More })
+        if self.dirty != 0 {
+            return Ok(Turn::More);
+        }
+        if let [(number, Run { ring, to, .. })] = runs.as_slice() {
+            self.direct_slot = u8::try_from(*number).unwrap_or_default(); // at most 100 slots
+            self.direct = Some(Direct { ring: *ring, n: *to });
+        }
+        Ok(Turn::Done)
     }
 
     /// Writes runs of several slots at once. Returns whether all of them are written.
-    fn write_runs(&mut self, stream: &TcpStream, runs: &[(usize, Run)]) -> io::Result<bool> {
+    fn write_runs(&mut self, stream: &Stream, runs: &[(usize, Run)]) -> io::Result<bool> {
         let mut left = match runs {
-            [(_, only)] => send(stream, &only.bytes)?,
+            [(_, only)] => stream.send(&only.bytes)?,
             several => {
                 let mut slices = [IoSlice::new(&[]); GATHER];
                 for (slice, (_, run)) in slices.iter_mut().zip(several) {
                     *slice = IoSlice::new(&run.bytes);
                 }
-                stream.try_write_vectored(&slices[..several.len()])?
+                stream.send_vectored(&slices[..several.len()])?
             }
         };
-        self.has_written(left);
+        self.progressed = true;
         for (number, run) in runs {
             if left < run.bytes.len() {
                 self.advance_within(*number, run, left);
@@ -338,15 +385,6 @@ impl Out {
         if let Some(Slot { place: Place::Here(reader), .. }) = self.slots.get(number) {
             reader.advance(to);
         }
-    }
-}
-
-/// Writes without waiting. The runtime's record of the stream's readiness is used only when the kernel takes nothing: reading it
-/// for every delivery costs a visit to memory that is needed for nothing else.
-fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match SockRef::from(stream).send(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.try_write(bytes),
-        sent => sent,
     }
 }
 

@@ -34,17 +34,17 @@ impl Conn {
 
     /// Some of the topics, and their number.
     pub(crate) fn topics(&self, most: usize) -> (Vec<Topic>, usize) {
-        self.out.lock().slots.topics(most)
+        self.out.lock().slots().topics(most)
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
-        let out = self.out.lock();
+        let mut out = self.out.lock();
         Traffic {
             last_active: Some(self.active.get()),
             last_heartbeat: out.heartbeat,
-            sent: out.sent,
+            sent: self.stream.sent(),
             received: self.received.load(Ordering::Relaxed),
-            lag: out.slots.lag(),
+            lag: out.slots().lag(),
         }
     }
 }

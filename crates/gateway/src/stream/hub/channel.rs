@@ -33,7 +33,7 @@ impl Channel {
         let (members, sweepers) = (Arc::new(Members::new(sweepers.len())), sweepers.clone());
         let channel = Arc::new(Self {
             topic,
-            ring: Mutex::default(),
+            ring: Mutex::new(Ring::new()),
             members,
             sweepers,
             on_event: seen.clone(),
@@ -70,7 +70,7 @@ impl Channel {
         if !ring.closed || ring.epoch == epoch {
             return false;
         }
-        *ring = ring.after_reset(false, ring.epoch);
+        *ring = Ring::after_reset(false, ring.epoch);
         self.follow(bus, tasks);
         true
     }
@@ -113,7 +113,7 @@ impl Channel {
                     ResetReason::Epoch => ring.epoch.or(ring.lost),
                     ResetReason::Trimmed => ring.lost,
                 };
-                *ring = ring.after_reset(head.is_none(), lost);
+                *ring = Ring::after_reset(head.is_none(), lost);
             }
             Delivery::Closed => {
                 (ring.closed, ring.ready) = (true, true);

@@ -22,9 +22,13 @@ pub(crate) trait Swept: Send + Sync {
     /// or its catch-up task will write.
     fn mark(&self, slot: usize) -> bool;
 
-    /// Reads the memory that a visit begins with, so that a loop over several connections waits for all of it at once. The result has
-    /// no meaning.
+    /// Reads the memory that [`Swept::write_run`] needs, so that a loop over several connections waits for all of it at once. The
+    /// result has no meaning.
     fn touch(&self) -> bool;
+
+    /// Writes a run, without waiting, if the connection is current up to its beginning and has nothing else to write. `false`: it must
+    /// be marked and visited.
+    fn write_run(&self, run: &Run) -> bool;
 
     /// Writes what is new, without waiting.
     fn visit(self: Arc<Self>, runs: &mut Vec<(usize, Run)>);

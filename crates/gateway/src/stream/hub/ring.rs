@@ -1,6 +1,13 @@
 //! The recent frames of a topic. A reader that is only slightly behind takes frames from here and does not read history.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use turnpike_topic::Offset;
@@ -14,8 +21,11 @@ const RING_BYTES: usize = 256 << 10;
 const RUN_BYTES: usize = 64 << 10;
 
 /// The complete WebSocket frames of consecutive events in one piece of memory, shared by all readers at the same position.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Run {
+    /// The serial number of the ring.
+    pub(crate) ring: NonZeroU64,
+    pub(crate) format: Format,
     /// The `n` of the event before the first frame.
     pub(crate) from: u64,
     /// The `n` of the last frame.
@@ -26,8 +36,9 @@ pub(crate) struct Run {
 }
 
 /// Every frame after `base`, without a gap.
-#[derive(Default)]
 pub(super) struct Ring {
+    /// No other ring of this process has this number, nor has the ring of the same topic after a reset.
+    pub(super) serial: NonZeroU64,
     /// The follower has reported the head of the topic, or that the topic does not exist. Until then, readers wait.
     pub(super) ready: bool,
     /// The topic's epoch; `None` while the topic does not exist.
@@ -37,20 +48,33 @@ pub(super) struct Ring {
     pub(super) frames: VecDeque<Arc<Frame>>,
     bytes: usize,
     /// The run that was joined last, for each format.
-    joined: [Run; Format::ALL.len()],
+    joined: [Option<Run>; Format::ALL.len()],
     /// The topic is closed: no frame follows.
     pub(super) closed: bool,
-    /// How often the topic was reset.
-    pub(super) resets: u64,
     /// The epoch that lost events in the latest reset. It can equal the present epoch, for example if Redis lost only the
     /// newest events: the remaining ones keep their epoch until the next publish begins a new one.
     pub(super) lost: Option<u64>,
 }
 
 impl Ring {
+    pub(super) fn new() -> Self {
+        static RINGS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            serial: NonZeroU64::MIN.saturating_add(RINGS.fetch_add(1, Ordering::Relaxed)),
+            ready: false,
+            epoch: None,
+            base: 0,
+            frames: VecDeque::new(),
+            bytes: 0,
+            joined: Format::ALL.map(|_| None),
+            closed: false,
+            lost: None,
+        }
+    }
+
     /// An empty ring after a reset of the topic. `lost` is the epoch that lost events.
-    pub(super) fn after_reset(&self, ready: bool, lost: Option<u64>) -> Self {
-        Self { ready, lost, resets: self.resets + 1, ..Self::default() }
+    pub(super) fn after_reset(ready: bool, lost: Option<u64>) -> Self {
+        Self { ready, lost, ..Self::new() }
     }
 
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
@@ -85,6 +109,8 @@ impl Ring {
         let (head, skip) = (self.head_n(), self.index(after));
         if after + 1 == head {
             return Run {
+                ring: self.serial,
+                format,
                 from: after,
                 to: head,
                 bytes: self.frames[skip].websocket(format).clone(),
@@ -92,13 +118,13 @@ impl Ring {
             };
         }
         // A run that ends before the head was full: newer frames do not change it.
-        let joined = &self.joined[format as usize];
-        let is_last = joined.from == after && !joined.bytes.is_empty();
-        if !is_last || (joined.to < head && self.has_room(joined, skip, format)) {
-            self.joined[format as usize] = self.join(after, skip, format);
-        }
-        let joined = &self.joined[format as usize];
-        Run { more: joined.to < head || self.closed, ..joined.clone() }
+        let joined = match self.joined[format as usize].take() {
+            Some(last) if last.from == after && (last.to == head || !self.has_room(&last, skip, format)) => last,
+            _ => self.join(after, skip, format),
+        };
+        let run = Run { more: joined.to < head || self.closed, ..joined.clone() };
+        self.joined[format as usize] = Some(joined);
+        run
     }
 
     /// Whether the frame after a joined run, which begins at this index, fits into the run.
@@ -119,6 +145,6 @@ impl Ring {
         }
         let frames = self.frames.range(skip..skip + count);
         let to = frames.clone().next_back().map_or(from, |frame| frame.offset.n);
-        Run { from, to, bytes: join(frames, format), more: false }
+        Run { ring: self.serial, format, from, to, bytes: join(frames, format), more: false }
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use turnpike_kit::{OnExit, Tasks};
 
 use super::{
-    members::{Members, Shard},
+    members::{Members, Shard, Swept},
     ring::Run,
 };
 
@@ -63,7 +63,7 @@ impl Sweepers {
         let write = |shard: &Shard| {
             let is_written = shard.is_empty() || is_last && shard.len() <= self.few;
             if is_written {
-                shard.values().for_each(|(connection, slot)| connection.clone().mark_and_visit(*slot, &mut runs));
+                write_to(shard.values(), &mut runs);
             }
             is_written
         };
@@ -87,7 +87,6 @@ impl Sweepers {
                     tokio::task::yield_now().await;
                     next = sweep_some(only, number, from, &mut runs);
                 }
-                runs.clear(); // it holds the last run
                 continue;
             }
             for topic in topics {
@@ -111,10 +110,23 @@ fn sweep_some(topic: &Members, number: usize, from: u64, runs: &mut Vec<(usize, 
     let shard = topic.shard(number);
     black_box(shard.range(from..).take(STRIDE).any(|(_, (connection, _))| connection.touch()));
     let mut members = shard.range(from..);
-    for (_, (connection, slot)) in members.by_ref().take(STRIDE) {
-        connection.clone().mark_and_visit(*slot, runs);
-    }
+    write_to(members.by_ref().take(STRIDE).map(|(_, member)| member), runs);
     members.next().map(|(id, _)| *id)
+}
+
+/// Writes to members of one topic. What a visit has written to one of them is what most of the others need: those are not visited.
+fn write_to<'a>(members: impl Iterator<Item = &'a (Arc<dyn Swept>, usize)>, runs: &mut Vec<(usize, Run)>) {
+    let mut shared: Option<Run> = None;
+    for (connection, slot) in members {
+        if shared.as_ref().is_some_and(|run| connection.write_run(run)) {
+            continue;
+        }
+        runs.clear();
+        connection.clone().mark_and_visit(*slot, runs);
+        let written = runs.iter().find(|(number, _)| number == slot);
+        shared = written.map(|(_, run)| run.clone()).or(shared);
+    }
+    runs.clear(); // it holds the last run
 }
 
 #[cfg(test)]
@@ -122,7 +134,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
-    use crate::stream::hub::members::{Swept, Wake};
+    use crate::stream::hub::members::Wake;
 
     #[derive(Default)]
     struct Counted(AtomicUsize);
@@ -137,6 +149,10 @@ mod tests {
         }
 
         fn touch(&self) -> bool {
+            false
+        }
+
+        fn write_run(&self, _run: &Run) -> bool {
             false
         }
 

@@ -1,6 +1,6 @@
 //! A reader's position in a topic, and how the reader takes the frames after it.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use turnpike_bus::ResetReason;
 use turnpike_topic::{Offset, Topic};
@@ -40,15 +40,14 @@ pub(crate) enum Current {
     No,
 }
 
-/// The fields are in this order in memory: a delivery needs all but the first two.
-#[repr(C)]
 pub(crate) struct TopicReader {
     member: Member,
     hub: Hub,
     channel: Arc<Channel>,
     position: Position,
     caught_up_reported: bool,
-    resets: u64,
+    /// The serial number of the ring that the reader knows. Another one shows that the topic was reset.
+    ring: NonZeroU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +85,9 @@ impl TopicReader {
         if let Wake::Task(wake) = wake {
             wake.notify_one();
         }
-        let resets = channel.ring().resets;
+        let ring = channel.ring().serial;
         let position = Position::new(since);
-        Self { hub: hub.clone(), channel, member, position, caught_up_reported: false, resets }
+        Self { hub: hub.clone(), channel, member, position, caught_up_reported: false, ring }
     }
 
     pub(crate) fn topic(&self) -> Topic {
@@ -140,7 +139,7 @@ impl TopicReader {
         };
         let mut ring = self.channel.ring();
         let head = match ring.head() {
-            Some(head) if ring.ready && head.epoch == epoch && ring.resets == self.resets => head.n,
+            Some(head) if ring.ready && head.epoch == epoch && ring.serial == self.ring => head.n,
             _ => return Current::No,
         };
         if n < ring.base || n > head || (n == head && ring.closed) {
@@ -172,8 +171,8 @@ impl TopicReader {
             return Some(Batch::Nothing);
         }
         let head = ring.head();
-        if self.resets != ring.resets {
-            self.resets = ring.resets;
+        if self.ring != ring.serial {
+            self.ring = ring.serial;
             // If the topic was trimmed instead, the read of history below shows whether the reader's next event is lost.
             if matches!(self.position, Position::After(offset) if ring.lost == Some(offset.epoch)) {
                 self.position = Position::Start;

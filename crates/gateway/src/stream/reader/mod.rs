@@ -29,8 +29,6 @@ use super::{
 };
 use crate::access::scope;
 
-/// The fields are in this order in memory: a delivery needs those up to `position`.
-#[repr(C)]
 pub(crate) struct Reader {
     topic_reader: TopicReader,
     stage: Stage,
