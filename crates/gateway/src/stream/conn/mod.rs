@@ -104,9 +104,9 @@ pub(crate) struct Shared {
 #[repr(C, align(64))]
 pub(crate) struct Conn {
     pub(crate) stream: Stream,
-    shared: Arc<Shared>,
     frames: &'static dyn TopicFrames,
     out: Mutex<Out>,
+    shared: Arc<Shared>,
     id: u64,
     pub(crate) format: Format,
     /// When the latest frame of the client arrived, and the latest one that was no pong.
@@ -129,9 +129,9 @@ impl Conn {
         let out = Mutex::new(Out::new(format, now, now.after(ticks(shared.heartbeat))));
         Arc::new(Self {
             stream: Stream::new(stream),
-            shared: shared.clone(),
             frames,
             out,
+            shared: shared.clone(),
             id,
             format,
             heard: AtomicTick::new(now),
