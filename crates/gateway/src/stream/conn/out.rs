@@ -418,7 +418,8 @@ mod tests {
         assert!(!out.write_run(&stream, &Run { format: Format::Protobuf, ..run(9) }), "in another format");
         assert!(!out.write_run(&stream, &Run { more: true, ..run(9) }), "the end of the topic follows");
 
-        let changes: [(&str, fn(&mut Out)); 6] = [
+        type Change = fn(&mut Out);
+        let changes: [(&str, Change); 6] = [
             ("a look at the readers", |out| _ = out.slots()),
             ("news of another topic", |out| out.dirty = 2),
             ("an answer that waits", |out| out.queue(b"answer")),

@@ -307,7 +307,7 @@ impl Client {
                     self.take_text(std::str::from_utf8(&payload).expect("text"), models);
                 }
                 0x82 if self.conn.format == Format::Protobuf => {
-                    wire::frames(&payload).iter().for_each(|text| self.take_text(text, models))
+                    wire::frames(&payload).iter().for_each(|text| self.take_text(text, models));
                 }
                 0x89 => self.pings += 1,
                 other => panic!("no frame begins with {other:#x}"),
