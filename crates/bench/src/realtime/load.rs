@@ -112,8 +112,8 @@ pub(crate) async fn run(server: &Server, load: Load) -> Outcome {
     run_at_once(&[server], load).await.remove(0)
 }
 
-/// The same load on each of the servers at the same time. Their payloads are spread over the interval between two, so that one
-/// server has delivered before the next one gets a payload.
+/// Puts the same load on each of the servers at the same time. The servers get their payloads at different times within the
+/// interval of the load, so that a fast server has delivered its payload before the next server gets one.
 pub(crate) async fn run_at_once(servers: &[&Server], load: Load) -> Vec<Outcome> {
     let mut all = Vec::new();
     for server in servers {

@@ -35,8 +35,8 @@ pub(crate) struct Compare {
     /// Rounds of 20/s, in each of which every server has its turn: the middle one counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// In each round, all servers have the load of 20/s at the same time instead of one after the other: so they have the same
-    /// machine, however fast it is at that moment. For a few servers only, which share the core; their latencies say nothing then
+    /// In each round, put the load of 20/s on all servers at the same time, not on one after the other. Changes of the machine's
+    /// speed then affect all of them alike. Only for a few servers, because they share one core; latencies are not comparable
     #[arg(long)]
     at_once: bool,
     /// Sockets of one topic

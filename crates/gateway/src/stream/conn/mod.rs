@@ -14,7 +14,7 @@ mod catch_up;
 mod input;
 mod out;
 mod slots;
-mod stream;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -45,7 +45,7 @@ pub(crate) use self::{
 use self::{
     out::{Out, Turn},
     slots::Place,
-    stream::Stream,
+    tcp::Tcp,
 };
 use super::{
     control_frames,
@@ -99,11 +99,11 @@ pub(crate) struct Shared {
     pub(crate) heartbeat: Duration,
 }
 
-/// The fields are in this order in memory: a delivery needs the stream, in one line of the processor's cache, and what [`Out`]
-/// begins with, in the next one.
+/// The fields are in this order in memory. A delivery by [`Swept::write_run`] reads two lines of the processor's cache: the
+/// first one has the stream, the second one has the lock and the beginning of [`Out`].
 #[repr(C, align(64))]
 pub(crate) struct Conn {
-    pub(crate) stream: Stream,
+    pub(crate) stream: Tcp,
     frames: &'static dyn TopicFrames,
     out: Mutex<Out>,
     shared: Arc<Shared>,
@@ -128,7 +128,7 @@ impl Conn {
         let now = shared.wheel.now();
         let out = Mutex::new(Out::new(format, now, now.after(ticks(shared.heartbeat))));
         Arc::new(Self {
-            stream: Stream::new(stream),
+            stream: Tcp::new(stream),
             frames,
             out,
             shared: shared.clone(),

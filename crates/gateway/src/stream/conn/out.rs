@@ -14,7 +14,7 @@ use turnpike_topic::Topic;
 use super::{
     Place,
     slots::{Slot, Slots},
-    stream::Stream,
+    tcp::Tcp,
 };
 use crate::stream::{
     ending::Close,
@@ -35,10 +35,11 @@ const GATHER: usize = 32;
 pub(super) struct Out {
     /// The slots that have news.
     pub(super) dirty: u128,
+    /// `None`: every reader is at its own position.
     direct: Option<Direct>,
     /// `None`: nothing is queued, as at most times.
     queued: Option<Box<Queued>>,
-    /// The slot of the direct reader.
+    /// The slot of the reader whose position is `direct`.
     direct_slot: u8,
     format: Format,
     /// The kernel takes no more: the catch-up task waits for room, and nobody else writes.
@@ -67,12 +68,9 @@ pub(super) struct Out {
     close: Option<Close>,
 }
 
-/// The bytes at the beginning of [`Out`] that [`Out::write_run`] needs.
-#[cfg(test)]
-pub(super) const NEEDED_FOR_A_RUN: usize = std::mem::offset_of!(Out, bus_outage_reported);
-
-/// The latest position of a reader that is current, while the connection is open: further runs of its topic are written without
-/// the reader, whose own position is behind until [`Out::slots`] is called.
+/// The position of the reader to which the latest run was written, if that reader is current and the connection is open.
+/// [`Out::write_run`] writes the next run of the topic without access to the reader. Until [`Out::slots`] is called, the
+/// reader's own position can be behind this one.
 #[derive(Clone, Copy)]
 struct Direct {
     /// The serial number of the reader's ring.
@@ -129,7 +127,7 @@ impl Out {
         }
     }
 
-    /// The topics and their readers, each at its position.
+    /// The topics and their readers. The position of `direct` is given to its reader first, so every position is up to date.
     pub(super) fn slots(&mut self) -> &mut Slots {
         if let Some(Direct { n, .. }) = self.direct.take() {
             self.advance(self.direct_slot.into(), n);
@@ -241,7 +239,7 @@ impl Out {
     }
 
     /// See [`Swept::write_run`](crate::stream::hub::members::Swept::write_run).
-    pub(super) fn write_run(&mut self, stream: &Stream, run: &Run) -> bool {
+    pub(super) fn write_run(&mut self, stream: &Tcp, run: &Run) -> bool {
         let Some(direct) = &mut self.direct else { return false };
         if (direct.ring, direct.n, self.format) != (run.ring, run.from, run.format) || run.more {
             return false;
@@ -249,7 +247,7 @@ impl Out {
         if self.dirty != 0 || self.queued.is_some() || self.blocked {
             return false;
         }
-        // A failure is seen again, and handled, by the visit that follows.
+        // The visit that follows gets the same error and handles it.
         let Ok(written) = stream.send(&run.bytes) else { return false };
         self.progressed = true;
         if written < run.bytes.len() {
@@ -262,7 +260,7 @@ impl Out {
     }
 
     /// Writes everything that is queued. Returns whether nothing is left.
-    pub(super) fn flush(&mut self, stream: &Stream) -> io::Result<bool> {
+    pub(super) fn flush(&mut self, stream: &Tcp) -> io::Result<bool> {
         let Some(mut queued) = self.queued.take() else { return Ok(true) };
         let flushed = self.flush_queued(&mut queued, stream);
         if !matches!(flushed, Ok(true)) {
@@ -271,7 +269,7 @@ impl Out {
         flushed
     }
 
-    fn flush_queued(&mut self, queued: &mut Queued, stream: &Stream) -> io::Result<bool> {
+    fn flush_queued(&mut self, queued: &mut Queued, stream: &Tcp) -> io::Result<bool> {
         while !queued.tail.is_empty() {
             let written = stream.send(&queued.tail)?;
             queued.tail.advance(written);
@@ -304,7 +302,7 @@ impl Out {
 
     /// Writes everything that is queued, then what is new in the slots that have news, one run of each. Slots that are not current
     /// become work for the catch-up task.
-    pub(super) fn turn(&mut self, stream: &Stream, runs: &mut Vec<(usize, Run)>) -> io::Result<Turn> {
+    pub(super) fn turn(&mut self, stream: &Tcp, runs: &mut Vec<(usize, Run)>) -> io::Result<Turn> {
         if !self.flush(stream)? {
             return Ok(Turn::Blocked);
         }
@@ -351,7 +349,7 @@ impl Out {
     }
 
     /// Writes runs of several slots at once. Returns whether all of them are written.
-    fn write_runs(&mut self, stream: &Stream, runs: &[(usize, Run)]) -> io::Result<bool> {
+    fn write_runs(&mut self, stream: &Tcp, runs: &[(usize, Run)]) -> io::Result<bool> {
         let mut left = match runs {
             [(_, only)] => stream.send(&only.bytes)?,
             several => {

@@ -383,14 +383,6 @@ static TWO_CORES: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 });
 
-#[test]
-fn a_delivery_to_a_reader_that_is_current_needs_two_lines_of_the_cache() {
-    const LINE: usize = 64;
-    let lock = size_of::<Mutex<Out>>() - size_of::<Out>();
-    assert_eq!((align_of::<Conn>(), std::mem::offset_of!(Conn, out)), (LINE, LINE), "the stream is in the first one");
-    assert!(lock + out::NEEDED_FOR_A_RUN <= LINE, "{lock} and {} bytes", out::NEEDED_FOR_A_RUN);
-}
-
 /// A frame is partly written, and the client reads all of that before the catch-up task starts.
 #[tokio::test]
 async fn a_connection_that_has_room_again_before_its_catch_up_task_runs_is_not_blocked() {

@@ -26,8 +26,9 @@ pub(crate) trait Swept: Send + Sync {
     /// result has no meaning.
     fn touch(&self) -> bool;
 
-    /// Writes a run, without waiting, if the connection is current up to its beginning and has nothing else to write. `false`: it must
-    /// be marked and visited.
+    /// Writes a run without waiting, if the run begins at the position of the topic's reader and nothing else is to be written.
+    /// Returns `false` if the connection must be marked and visited instead. A part of the run can be written by then; the
+    /// visit writes the rest.
     fn write_run(&self, run: &Run) -> bool;
 
     /// Writes what is new, without waiting.

@@ -23,7 +23,7 @@ const RUN_BYTES: usize = 64 << 10;
 /// The complete WebSocket frames of consecutive events in one piece of memory, shared by all readers at the same position.
 #[derive(Clone)]
 pub(crate) struct Run {
-    /// The serial number of the ring.
+    /// The serial number of the ring that has these frames.
     pub(crate) ring: NonZeroU64,
     pub(crate) format: Format,
     /// The `n` of the event before the first frame.
@@ -37,7 +37,7 @@ pub(crate) struct Run {
 
 /// Every frame after `base`, without a gap.
 pub(super) struct Ring {
-    /// No other ring of this process has this number, nor has the ring of the same topic after a reset.
+    /// Unique in this process. After a reset, the topic has a ring with another number.
     pub(super) serial: NonZeroU64,
     /// The follower has reported the head of the topic, or that the topic does not exist. Until then, readers wait.
     pub(super) ready: bool,

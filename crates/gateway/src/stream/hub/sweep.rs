@@ -18,7 +18,7 @@ use super::{
 };
 use crate::stream::format::Format;
 
-/// Visits between two looks at the rest of the runtime: about 0.3 ms.
+/// Members that are written to before the sweeper yields to other tasks: about 0.3 ms.
 const STRIDE: usize = 64;
 /// As many connections of one sweeper are few: another task writes to them in less time than it takes to wake the sweeper and to
 /// run it, and does not delay others.
@@ -115,7 +115,8 @@ fn sweep_some(topic: &Members, number: usize, from: u64, runs: &mut Vec<(usize, 
     members.next().map(|(id, _)| *id)
 }
 
-/// Writes to members of one topic. What a visit has written to one of them is what most of the others need: those are not visited.
+/// Writes the news of one topic to these members. Most of them are at the same position, so the run that a visit has written to one
+/// member is written to the others without a visit.
 fn write_to<'a>(members: impl Iterator<Item = &'a (Arc<dyn Swept>, usize)>, runs: &mut Vec<(usize, Run)>) {
     let mut shared = Format::ALL.map(|_| None);
     for (connection, slot) in members {
@@ -128,7 +129,7 @@ fn write_to<'a>(members: impl Iterator<Item = &'a (Arc<dyn Swept>, usize)>, runs
             shared[run.format as usize] = Some(run.clone());
         }
     }
-    runs.clear(); // it holds the last run
+    runs.clear(); // frees the bytes of the last run
 }
 
 #[cfg(test)]

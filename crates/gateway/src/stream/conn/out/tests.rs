@@ -1,13 +1,25 @@
-use super::*;
-use crate::stream::wheel::Wheel;
+use std::mem::offset_of;
 
-/// Otherwise a run of another topic, or of a topic before its reset, would be written as if it continued this one.
+use parking_lot::Mutex;
+
+use super::*;
+use crate::stream::{conn::Conn, wheel::Wheel};
+
+#[test]
+fn a_delivery_without_a_visit_reads_two_lines_of_the_cache() {
+    const LINE: usize = 64;
+    assert_eq!((align_of::<Conn>(), offset_of!(Conn, out)), (LINE, LINE), "the stream fills the first line");
+    let (lock, needed) = (size_of::<Mutex<Out>>() - size_of::<Out>(), offset_of!(Out, bus_outage_reported));
+    assert!(lock + needed <= LINE, "{lock} and {needed} bytes");
+}
+
+/// Without these conditions, a run of another topic, or of the same topic before a reset, would be written as a continuation.
 #[tokio::test]
 async fn only_the_run_that_continues_what_was_written_is_written_without_the_reader() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (client, server) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
-    let (client, stream) = (client.expect("connected"), Stream::new(server.expect("accepted").0));
+    let (client, stream) = (client.expect("connected"), Tcp::new(server.expect("accepted").0));
     let now = Wheel::new().now();
     let (ring, other) = (NonZeroU64::MIN, NonZeroU64::MAX);
     let run = |n: u64| Run { ring, format: Format::Json, from: n, to: n + 1, bytes: "run".into(), more: false };
